@@ -1,0 +1,48 @@
+-- What \df+ totp.* shows.
+
+COMMENT ON FUNCTION totp.totp_create(text, text, text, text, text, integer, integer) IS
+'Makes a new TOTP secret for an account: a pending factor, which totp_confirm makes active. An active factor of the same label works until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be read again. label: 1 to 64 characters. issuer: totp.issuer when NULL, no colon. account_name: what the app shows, the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 bad argument, 54000 more than 20 factors, F0000 no keyring, 25006 read-only.';
+COMMENT ON FUNCTION totp.totp_confirm(text, text, text) IS
+'Confirms the pending factor of a label with its first code, which is spent by it. Returns whether it is active now, new backup codes when the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 nothing pending, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
+COMMENT ON FUNCTION totp.totp_disable(text, text) IS
+'Switches two-factor authentication off for an account, against a TOTP or backup code: removes its factors and backup codes. False when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.totp_enabled(text) IS
+'Whether an account has an active factor. Errors: 22023.';
+COMMENT ON FUNCTION totp.totp_status(text) IS
+'The state of an account in one row: enabled, a pending factor, active factors, unused backup codes, failures in a row, end of the lock, suspension, last accepted code. All false, 0 or NULL for an unknown account. Errors: 22023.';
+COMMENT ON FUNCTION totp.totp_verify(text, text) IS
+'Whether the code is a right and unspent TOTP code of an active factor of the account; spends it (RFC 6238, 5.2). False for anything else, also for NULL, and while the account is locked. Blanks in the code are dropped. Errors: 22023 bad account, 55P03 row in use for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only.';
+COMMENT ON FUNCTION totp.backup_verify(text, text) IS
+'Whether the code is an unspent backup code of the account; spends it and clears failures, locks do not open it. Case, blanks and dashes do not matter. False for anything else, also for NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.totp_attempt(text, text) IS
+'As totp_verify and backup_verify, for either kind of code, with a verdict instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set when the account is locked afterwards. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.totp_resync(text, text, text, text) IS
+'Follows an app''s clock that is up to totp.resync_window steps off, from two consecutive codes, both spent by it (RFC 6238, 6). False, counted as a failure, when they are no such pair. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
+'Puts a new set of totp.backup_codes backup codes in the place of the old, against a TOTP or backup code, and returns it; it cannot be read again. NULL when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.backup_remaining(text) IS
+'How many unused backup codes an account has. Errors: 22023.';
+COMMENT ON FUNCTION totp.key_generate() IS
+'Makes an encryption key. When there is no keyring yet, writes it to totp.key_file with mode 0600 and says so; else returns a new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.';
+COMMENT ON FUNCTION totp.totp_code(text, timestamptz, text, integer, integer) IS
+'The TOTP code of a base32 secret at a time (RFC 6238, 4). Reads no table. Errors: 22023.';
+COMMENT ON FUNCTION totp.totp_check(text, text, timestamptz, text, integer, integer, integer) IS
+'Whether a code is right for a base32 secret at a time, up to drift_steps steps before or after. Reads no table and spends nothing: use totp_verify for logins. False for NULL and malformed codes. Errors: 22023.';
+COMMENT ON FUNCTION totp.totp_uri(text, text, text, text, integer, integer) IS
+'The otpauth URI of a base32 secret, as authenticator apps read it. Errors: 22023.';
+COMMENT ON FUNCTION totp.qr_svg(text) IS
+'A QR code as an SVG picture, black on white with its quiet zone (ISO/IEC 18004, level M). Errors: 22023 more than 2331 bytes.';
+COMMENT ON FUNCTION totp.qr_text(text) IS
+'A QR code in Unicode half blocks, for a terminal with light text on a dark ground. Errors: 22023 more than 2331 bytes.';
+COMMENT ON FUNCTION totp.guard_usage() IS
+'The row of the view guard_status; none without shared_preload_libraries.';
+
+CREATE VIEW totp.guard_status AS SELECT slots, used, locked, evictions, rolled_back FROM totp.guard_usage();
+ALTER VIEW totp.guard_status OWNER TO totp_owner;
+COMMENT ON VIEW totp.guard_status IS
+'Shared memory that keeps failures and spent codes through a ROLLBACK, for all databases of the server; empty when totp is not in shared_preload_libraries';
+COMMENT ON COLUMN totp.guard_status.slots IS 'Entries there is room for: totp.guard_slots';
+COMMENT ON COLUMN totp.guard_status.used IS 'Entries that still matter';
+COMMENT ON COLUMN totp.guard_status.locked IS 'Accounts that are locked now';
+COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries that made room for others since the server started';
+COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction was rolled back since the server started';

@@ -1,0 +1,53 @@
+-- Who owns and who may call what. Runs last.
+
+-- Functions that touch tables run as totp_owner, which can do nothing else.
+DO $$
+DECLARE
+    definer record;
+BEGIN
+    FOR definer IN
+        SELECT oid::pg_catalog.regprocedure AS signature FROM pg_catalog.pg_proc
+        WHERE pronamespace = 'totp'::pg_catalog.regnamespace AND prosecdef
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO totp_owner', definer.signature);
+    END LOOP;
+END $$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA totp FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
+REVOKE ALL ON SCHEMA totp FROM PUBLIC;
+GRANT USAGE ON SCHEMA totp TO PUBLIC;
+
+-- Anybody: computations on secrets that the caller already has.
+GRANT EXECUTE ON FUNCTION
+    totp.totp_code(text, timestamptz, text, integer, integer),
+    totp.totp_check(text, text, timestamptz, text, integer, integer, integer),
+    totp.totp_uri(text, text, text, text, integer, integer),
+    totp.qr_svg(text),
+    totp.qr_text(text)
+TO PUBLIC;
+
+-- The application's backend: names the account, so it is trusted with all of them.
+GRANT EXECUTE ON FUNCTION
+    totp.totp_create(text, text, text, text, text, integer, integer),
+    totp.totp_confirm(text, text, text),
+    totp.totp_disable(text, text),
+    totp.totp_enabled(text),
+    totp.totp_status(text),
+    totp.totp_verify(text, text),
+    totp.backup_verify(text, text),
+    totp.totp_attempt(text, text),
+    totp.totp_resync(text, text, text, text),
+    totp.backup_rotate(text, text),
+    totp.backup_remaining(text)
+TO totp_app;
+
+-- Administrators and auditors: look.
+GRANT EXECUTE ON FUNCTION
+    totp.totp_enabled(text),
+    totp.totp_status(text),
+    totp.backup_remaining(text),
+    totp.guard_usage()
+TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.guard_status TO totp_admin, totp_auditor;
+GRANT EXECUTE ON FUNCTION totp.guard_usage() TO totp_owner;

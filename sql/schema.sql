@@ -1,0 +1,162 @@
+-- Roles, types and tables. Runs first in the extension's script, as its installer, in schema totp.
+
+DO $$
+BEGIN
+    -- Objects made by somebody else before CREATE EXTENSION could be mistaken for ours.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS owner ON owner.oid = n.nspowner
+        WHERE n.nspname = 'totp' AND owner.rolname <> current_user AND NOT owner.rolsuper
+    ) THEN
+        RAISE EXCEPTION 'schema totp belongs to another role'
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'Its owner could replace objects of the extension.',
+                  HINT = 'Drop the schema, or make a superuser its owner.';
+    END IF;
+    IF EXISTS (SELECT FROM pg_catalog.pg_class WHERE relnamespace = 'totp'::pg_catalog.regnamespace)
+       OR EXISTS (SELECT FROM pg_catalog.pg_proc WHERE pronamespace = 'totp'::pg_catalog.regnamespace)
+       OR EXISTS (SELECT FROM pg_catalog.pg_type WHERE typnamespace = 'totp'::pg_catalog.regnamespace)
+       OR EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprnamespace = 'totp'::pg_catalog.regnamespace)
+    THEN
+        RAISE EXCEPTION 'schema totp is not empty'
+            USING ERRCODE = 'duplicate_object',
+                  DETAIL = 'What is in it could be mistaken for objects of the extension.',
+                  HINT = 'Drop what is in it first.';
+    END IF;
+END $$;
+
+-- Roles belong to the whole cluster: another database may have made them.
+DO $$
+DECLARE
+    name text;
+BEGIN
+    FOREACH name IN ARRAY ARRAY['totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
+            EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
+        ELSIF name = 'totp_owner'
+              AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name AND (rolcanlogin OR rolsuper))
+        THEN
+            RAISE EXCEPTION 'role totp_owner can log in or is a superuser'
+                USING ERRCODE = 'invalid_role_specification',
+                      DETAIL = 'It owns the tables with the secrets, and the functions that open them.',
+                      HINT = 'ALTER ROLE totp_owner NOLOGIN NOSUPERUSER, or drop it.';
+        END IF;
+    END LOOP;
+END $$;
+
+CREATE TYPE totp.verdict AS (
+    verified boolean,
+    account text,
+    method text,
+    label text,
+    reason text,
+    retry_after interval,
+    backup_codes_left integer
+);
+COMMENT ON TYPE totp.verdict IS 'Outcome of an attempt';
+COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor is proved';
+COMMENT ON COLUMN totp.verdict.account IS 'The account that was asked for';
+COMMENT ON COLUMN totp.verdict.method IS 'What proved it: totp or backup; NULL when refused';
+COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor whose code it was; NULL for backup codes and when refused';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; a spent code reads invalid';
+COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, when the account is locked after the attempt';
+COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Unused backup codes, when verified';
+
+-- Counters are updated in place: no index on them, and room on each page (HOT updates).
+CREATE TABLE totp.accounts (
+    account text PRIMARY KEY CHECK (length(account) BETWEEN 1 AND 255),
+    failures integer NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    locked_until timestamptz,
+    suspended boolean NOT NULL DEFAULT false,
+    changed_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL,
+    CHECK (failures > 0 OR (locked_until IS NULL AND NOT suspended))
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.accounts', '');
+ALTER TABLE totp.accounts OWNER TO totp_owner;
+COMMENT ON TABLE totp.accounts IS 'Accounts that have or had a factor, and their lock';
+COMMENT ON COLUMN totp.accounts.account IS 'The application''s key of the account';
+COMMENT ON COLUMN totp.accounts.failures IS 'Failed attempts in a row, cleared by a success';
+COMMENT ON COLUMN totp.accounts.locked_until IS 'Until then every attempt is refused';
+COMMENT ON COLUMN totp.accounts.suspended IS 'TOTP codes are refused until an administrator or a backup code lifts it';
+COMMENT ON COLUMN totp.accounts.changed_at IS 'Last change of the account''s factors; proofs from before do not count';
+COMMENT ON COLUMN totp.accounts.created_at IS 'First enrolment';
+
+CREATE TABLE totp.factors (
+    account text NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    label text NOT NULL CHECK (length(label) BETWEEN 1 AND 64),
+    state text NOT NULL CHECK (state IN ('pending', 'active')),
+    algorithm text NOT NULL CHECK (algorithm IN ('SHA1', 'SHA256', 'SHA512')),
+    digits integer NOT NULL CHECK (digits BETWEEN 6 AND 8),
+    period integer NOT NULL CHECK (period BETWEEN 1 AND 120),
+    sealed text NOT NULL,
+    key_id text NOT NULL CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    last_step bigint NOT NULL DEFAULT -1 CHECK (last_step >= -1),
+    drift integer NOT NULL DEFAULT 0 CHECK (drift BETWEEN -1000 AND 1000),
+    created_at timestamptz NOT NULL,
+    confirmed_at timestamptz,
+    last_used_at timestamptz,
+    PRIMARY KEY (account, label, state),
+    CHECK ((state = 'active') = (confirmed_at IS NOT NULL))
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.factors', '');
+-- What has expired is swept as new factors are made, and must be found in a table of millions.
+CREATE INDEX factors_pending ON totp.factors (created_at) WHERE state = 'pending';
+ALTER TABLE totp.factors OWNER TO totp_owner;
+COMMENT ON TABLE totp.factors IS 'Authenticator apps of accounts';
+COMMENT ON COLUMN totp.factors.account IS 'Whose app it is';
+COMMENT ON COLUMN totp.factors.label IS 'What tells several apps of one account apart';
+COMMENT ON COLUMN totp.factors.state IS 'pending until a code confirms it, then active';
+COMMENT ON COLUMN totp.factors.algorithm IS 'Hash under the HMAC (RFC 6238, 1.2)';
+COMMENT ON COLUMN totp.factors.digits IS 'Length of a code (RFC 4226, 5.3)';
+COMMENT ON COLUMN totp.factors.period IS 'Seconds of a step (RFC 6238, 4.1)';
+COMMENT ON COLUMN totp.factors.sealed IS 'The secret, as a Fernet token whose payload names purpose, account and label';
+COMMENT ON COLUMN totp.factors.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
+COMMENT ON COLUMN totp.factors.last_step IS 'Newest spent step; codes of it and of older ones are refused; -1 before the first';
+COMMENT ON COLUMN totp.factors.drift IS 'Steps that the app''s clock was ahead at the last login (RFC 6238, 6)';
+COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was made';
+COMMENT ON COLUMN totp.factors.confirmed_at IS 'When a code confirmed it';
+COMMENT ON COLUMN totp.factors.last_used_at IS 'When a code of it was last accepted';
+
+CREATE TABLE totp.backup_codes (
+    account text NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    slot integer NOT NULL CHECK (slot BETWEEN 1 AND 50),
+    salt bytea NOT NULL CHECK (length(salt) = 16),
+    sealed text NOT NULL,
+    key_id text NOT NULL CHECK (key_id ~ '^[0-9a-f]{16}$'),
+    used_at timestamptz,
+    PRIMARY KEY (account, slot)
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.backup_codes', '');
+ALTER TABLE totp.backup_codes OWNER TO totp_owner;
+COMMENT ON TABLE totp.backup_codes IS 'One-time recovery codes, one set an account';
+COMMENT ON COLUMN totp.backup_codes.account IS 'Whose code it is';
+COMMENT ON COLUMN totp.backup_codes.slot IS 'Place in the set, from 1';
+COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt that the codes of the set share';
+COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, as a Fernet token whose payload names purpose, account and slot';
+COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
+COMMENT ON COLUMN totp.backup_codes.used_at IS 'When it was spent';
+
+-- Append-only and read by time: a block range index costs a login next to nothing, a B-tree 15 to 30 %.
+CREATE TABLE totp.audit_events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
+    at timestamptz NOT NULL,
+    account text NOT NULL,
+    event text NOT NULL,
+    outcome text NOT NULL,
+    actor text NOT NULL,
+    detail jsonb,
+    mac bytea NOT NULL CHECK (length(mac) = 32)
+);
+CREATE INDEX audit_events_at ON totp.audit_events USING brin (at);
+SELECT pg_catalog.pg_extension_config_dump('totp.audit_events', '');
+SELECT pg_catalog.pg_extension_config_dump('totp.audit_events_id_seq', '');
+ALTER TABLE totp.audit_events OWNER TO totp_owner;
+COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change, as totp.audit says';
+COMMENT ON COLUMN totp.audit_events.id IS 'Order of writing';
+COMMENT ON COLUMN totp.audit_events.at IS 'When it happened';
+COMMENT ON COLUMN totp.audit_events.account IS 'The account as it was passed';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, resync, disable or rotate';
+COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start or not_enrolled';
+COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
+COMMENT ON COLUMN totp.audit_events.detail IS 'What else is known: label, method, the role when it is not the login role';
+COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 over all other columns but id';

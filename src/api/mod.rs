@@ -1,0 +1,13 @@
+//! The SQL functions. Each reads its arguments, calls one flow and shapes the result.
+//!
+//! Functions that touch tables are SECURITY DEFINER with a pinned search_path and belong to
+//! `totp_owner`. None that decides is STRICT: a NULL code is a refused code, never a NULL answer.
+
+mod argument;
+mod backup;
+mod enrol;
+mod key;
+mod otp;
+mod picture;
+mod status;
+mod verify;

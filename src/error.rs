@@ -1,0 +1,328 @@
+//! Everything that can go wrong, and the only place that knows SQLSTATE, message, DETAIL and HINT.
+//! No text here holds a secret, a code, a token, a key or the input that was refused.
+
+use crate::pure::invalid::Invalid;
+use crate::pure::keyring::{Malformed, Unreadable};
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::PgSqlErrorCode;
+use std::path::PathBuf;
+
+/// A failed call. Wrong codes are not here: they are verdicts.
+#[derive(Debug)]
+pub enum Error {
+    /// An argument is refused.
+    Invalid(Invalid),
+    /// The account has no pending enrolment with this label.
+    NoPending,
+    /// The account has as many factors as it may have.
+    TooManyFactors,
+    /// The transaction or the server is read-only.
+    ReadOnly,
+    /// A row of the account was locked for longer than `totp.lock_timeout`.
+    Busy,
+    /// The caller is no superuser.
+    NotSuperuser,
+    /// A transaction that can give back a spent step may not be prepared.
+    Prepared,
+    /// The keyring cannot be read.
+    Keyring(KeyringError),
+    /// A stored ciphertext cannot be opened.
+    Unreadable(Unreadable),
+    /// `totp.clock` is no time.
+    Clock,
+    /// The operating system gave no random bytes.
+    Random,
+    /// SPI refused a call; PostgreSQL's own errors do not come this way.
+    Spi(pgrx::spi::Error),
+    /// A row holds what its constraints exclude.
+    Corrupt(&'static str),
+}
+
+/// Why there is no keyring.
+#[derive(Debug)]
+pub enum KeyringError {
+    /// No source has one.
+    Missing {
+        /// The key file that was looked for.
+        file: PathBuf,
+    },
+    /// The file cannot be read.
+    File {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        problem: FileProblem,
+    },
+    /// `totp.key_command` did not deliver.
+    Command(&'static str),
+    /// What a source holds is no keyring.
+    Malformed {
+        /// The source, in words.
+        source: String,
+        /// Why.
+        flaw: Malformed,
+    },
+}
+
+/// What can be wrong with a key file.
+#[derive(Debug)]
+pub enum FileProblem {
+    /// The operating system refuses.
+    Io(std::io::ErrorKind),
+    /// It is a directory, a pipe or a device.
+    NotAFile,
+    /// Others than its owner can read or write it.
+    Mode(u32),
+    /// It belongs to another user.
+    Owner,
+    /// It has more bytes than any keyring needs.
+    TooLarge,
+    /// It is not UTF-8.
+    NotText,
+}
+
+impl From<Invalid> for Error {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl From<KeyringError> for Error {
+    fn from(error: KeyringError) -> Self {
+        Self::Keyring(error)
+    }
+}
+
+impl From<Unreadable> for Error {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable)
+    }
+}
+
+impl From<pgrx::spi::Error> for Error {
+    fn from(error: pgrx::spi::Error) -> Self {
+        Self::Spi(error)
+    }
+}
+
+impl From<Error> for ErrorReport {
+    fn from(error: Error) -> Self {
+        match error {
+            Error::Invalid(invalid) => invalid_argument(invalid),
+            Error::NoPending => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "no pending enrolment with this label",
+                "Nothing was created for it, it is confirmed already, or it has expired.",
+                "Call totp_create first, and totp_confirm within totp.pending_ttl.",
+            ),
+            Error::TooManyFactors => report(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "too many factors for this account",
+                "An account can have 20 factors, pending ones included.",
+                "Remove a factor first, or use the label of one to replace it.",
+            ),
+            Error::ReadOnly => report(
+                PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
+                "cannot check a code in a read-only transaction",
+                "A code that is checked must be spent, and a wrong one counted.",
+                "Call it in a read-write transaction on the primary server; with PostgREST, use POST.",
+            ),
+            Error::Busy => report(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                "the account is in use by another transaction",
+                "That transaction holds the account's row for longer than totp.lock_timeout.",
+                "Try again; keep transactions that verify a code short.",
+            ),
+            Error::NotSuperuser => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "permission denied for function key_generate",
+                "Only a superuser may make encryption keys.",
+                "Ask a superuser to run SELECT totp.key_generate().",
+            ),
+            Error::Prepared => report(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot prepare a transaction that has spent a code",
+                "With totp.burn_on_rollback off, a rolled-back transaction gives its codes back, \
+                 which a prepared one cannot do.",
+                "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
+            ),
+            Error::Keyring(error) => keyring(error),
+            Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(
+                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+                format!("encryption key {key_id} is not in the keyring"),
+                "A stored secret was sealed with this key.",
+                "Add the key to the key file again, below the first line.",
+            ),
+            Error::Unreadable(Unreadable::Damaged) => report(
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                "stored ciphertext does not open under its own key",
+                "It was damaged, or it was copied from another row.",
+                "Restore the row from a backup, or let the account enrol again.",
+            ),
+            Error::Clock => report(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                "invalid value for parameter \"totp.clock\"",
+                "It is not a finite timestamp with time zone from 1970 on.",
+                "Reset it: it is meant for tests only.",
+            ),
+            Error::Random => report(
+                PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
+                "the operating system gave no random bytes",
+                "Secrets and codes are drawn from its generator.",
+                "See the operating system's log.",
+            ),
+            Error::Spi(error) => report(
+                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                "unexpected result of an internal query",
+                format!("The server programming interface says: {error}."),
+                "Check with \\dx that the installed version of totp fits its library.",
+            ),
+            Error::Corrupt(what) => report(
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                format!("unexpected {what} in a table of totp"),
+                "The table's constraints exclude it.",
+                "Check with \\dx that the installed version of totp fits its library.",
+            ),
+        }
+    }
+}
+
+fn invalid_argument(invalid: Invalid) -> ErrorReport {
+    let (message, detail, hint) = match invalid {
+        Invalid::Missing { argument } => (
+            format!("{argument} must not be null or empty"),
+            "It names the row to work on, or is needed to compute the result.".to_owned(),
+            "Pass a non-empty text.",
+        ),
+        Invalid::TooLong { argument, limit } => (
+            format!("{argument} is too long"),
+            format!("It may have {limit} characters at most."),
+            "Pass a shorter text.",
+        ),
+        Invalid::Colon => (
+            "issuer must not contain a colon".to_owned(),
+            "A colon separates issuer and account in an otpauth URI.".to_owned(),
+            "Pass another issuer, or set totp.issuer.",
+        ),
+        Invalid::Algorithm => (
+            "unknown algorithm".to_owned(),
+            "RFC 6238 defines SHA1, SHA256 and SHA512.".to_owned(),
+            "Use SHA1 unless you know the apps in use: many ignore the others.",
+        ),
+        Invalid::Digits(digits) => (
+            format!("digits must be 6, 7 or 8, not {digits}"),
+            "RFC 4226 asks for 6 at least, and apps show 8 at most.".to_owned(),
+            "Use 6 unless you know the apps in use.",
+        ),
+        Invalid::Period(period) => (
+            format!("period must be 1 to 120 seconds, not {period}"),
+            "NIST SP 800-63B lets a code live two minutes at most.".to_owned(),
+            "Use 30 unless you know the apps in use.",
+        ),
+        Invalid::Base32 => (
+            "secret is not base32".to_owned(),
+            "Base32 uses the letters A to Z and the digits 2 to 7.".to_owned(),
+            "Copy it again; case, blanks, dashes and padding do not matter.",
+        ),
+        Invalid::SecretLength(bytes) => (
+            format!("secret has {bytes} bytes"),
+            "A secret has 10 to 128 bytes, 80 to 1024 bits.".to_owned(),
+            "Use 20 bytes, 32 base32 characters, unless you know the apps in use.",
+        ),
+        Invalid::Time => (
+            "time is out of range".to_owned(),
+            "Steps are counted from 1970 on.".to_owned(),
+            "Pass a finite timestamp from 1970 on.",
+        ),
+        Invalid::DriftSteps(steps) => (
+            format!("drift_steps must be 0 to 1000, not {steps}"),
+            "RFC 6238 recommends one step of tolerance at most.".to_owned(),
+            "Use 1.",
+        ),
+        Invalid::QrCapacity => (
+            "data is too long for a QR code".to_owned(),
+            "The largest code holds 2331 bytes.".to_owned(),
+            "Use a shorter issuer or account name.",
+        ),
+    };
+    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, detail, hint)
+}
+
+fn keyring(error: KeyringError) -> ErrorReport {
+    const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
+    match error {
+        KeyringError::Missing { file } => report(
+            CODE,
+            "no encryption keys",
+            format!(
+                "totp.key_command is empty, there is no file {}, and TOTP_ENCRYPTION_KEY is not set.",
+                file.display()
+            ),
+            "As a superuser run SELECT totp.key_generate(), or restore the key file.",
+        ),
+        KeyringError::File { file, problem } => {
+            let (detail, hint) = match problem {
+                FileProblem::Io(kind) => (
+                    format!("The operating system says: {kind}."),
+                    "Check totp.key_file and that the server's user can read the file.",
+                ),
+                FileProblem::NotAFile => (
+                    "It is a directory, a pipe or a device.".to_owned(),
+                    "Set totp.key_file to a regular file.",
+                ),
+                FileProblem::Mode(mode) => (
+                    format!("Its mode is {mode:04o}: others than its owner have access."),
+                    "Set its mode to 0600.",
+                ),
+                FileProblem::Owner => {
+                    ("It belongs to another user.".to_owned(), "Make the server's user its owner.")
+                }
+                FileProblem::TooLarge => (
+                    "It has more than 65536 bytes.".to_owned(),
+                    "Set totp.key_file to a file that holds one key a line.",
+                ),
+                FileProblem::NotText => (
+                    "It is not UTF-8 text.".to_owned(),
+                    "Set totp.key_file to a file that holds one key a line.",
+                ),
+            };
+            report(CODE, format!("cannot use key file {}", file.display()), detail, hint)
+        }
+        KeyringError::Command(problem) => report(
+            CODE,
+            "totp.key_command failed",
+            problem,
+            "Run it as the server's user: it must print one key a line and exit with 0.",
+        ),
+        KeyringError::Malformed { source, flaw } => {
+            let (detail, hint) = match flaw {
+                Malformed::Empty => (
+                    "There is no key in it.".to_owned(),
+                    "Put one Fernet key a line; SELECT totp.key_generate() makes one.",
+                ),
+                Malformed::ByteOrderMark => (
+                    "It begins with a byte order mark.".to_owned(),
+                    "Save it as UTF-8 without a byte order mark.",
+                ),
+                Malformed::Line(line) => (
+                    format!("Line {line} is not a Fernet key."),
+                    "A key has 44 characters of url-safe base64; comments begin with #.",
+                ),
+                Malformed::Duplicate(line) => (
+                    format!("The key of line {line} was there before."),
+                    "Remove one of the two lines.",
+                ),
+            };
+            report(CODE, format!("{source} is not a keyring"), detail, hint)
+        }
+    }
+}
+
+fn report(
+    code: PgSqlErrorCode,
+    message: impl Into<std::borrow::Cow<'static, str>>,
+    detail: impl Into<String>,
+    hint: &str,
+) -> ErrorReport {
+    ErrorReport::new(code, message, "totp").set_detail(detail).set_hint(hint)
+}

@@ -1,0 +1,208 @@
+//! One attempt to prove the second factor, by a TOTP or a backup code.
+
+use super::call::{Call, detail};
+use super::trial::{Trial, locked};
+use crate::error::Error;
+use crate::guard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::backup_code::{BackupCode, SALT_BYTES};
+use crate::pure::code::{Code, TotpCode};
+use crate::pure::keyring::{Keyring, Place, Purpose, Unreadable};
+use crate::pure::lock::Standing;
+use crate::pure::name::Account;
+use crate::pure::otp::{Otp, Parameters, Window};
+use crate::pure::secret::Secret;
+use crate::pure::verdict::{Method, Reason, Verdict};
+use crate::store::backup_code::StoredCode;
+use crate::store::factor::{Enrolment, Factor};
+use crate::{clock, server, settings, store};
+use zeroize::Zeroizing;
+
+/// Checks a code and spends it. `None` is a text that cannot be a code: refused, but not counted,
+/// since it is no guess.
+pub fn attempt(account: &Account, code: Option<&Code>, event: Event) -> Result<Verdict, Error> {
+    server::require_writable()?;
+    let now = clock::now()?;
+    // An attacker who meets a lock costs neither a read nor a write.
+    if let Some(until) = guard::standing(account).locked(now) {
+        return Ok(locked(until, now));
+    }
+    let call = Call::begin()?;
+    if !guard::is_on() {
+        store::account::lock(account)?;
+    }
+    let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
+    let Some(enrolment) = enrolment else {
+        return not_enrolled(&call, account, code, event);
+    };
+    if let Some(until) = enrolment.standing.locked(now) {
+        return Ok(locked(until, now));
+    }
+    match code {
+        None => Ok(Verdict::refused(Reason::Invalid, None)),
+        Some(Code::Totp(code)) => by_totp(&call, account, code, event, enrolment),
+        Some(Code::Backup(code)) => by_backup(&call, account, code, event, enrolment.standing),
+    }
+}
+
+/// An account that cannot be verified takes the path, and about the time, of one that can.
+fn not_enrolled(
+    call: &Call,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+) -> Result<Verdict, Error> {
+    match code {
+        None => return Ok(Verdict::refused(Reason::NotEnrolled, None)),
+        Some(Code::Totp(code)) => {
+            if let (Ok(secret), Ok(parameters)) = (
+                Secret::from_bytes(call.keyring.open_decoy().to_vec()),
+                Parameters::new("SHA1", 6, 30),
+            ) {
+                let window = Window { width: settings::window(), drift: 0 };
+                Otp::new(&secret, &parameters).find(code, window.steps(call.now.step(30)));
+            }
+        }
+        Some(Code::Backup(code)) => {
+            call.keyring.open_decoy();
+            code.hash(&[0; SALT_BYTES]);
+        }
+    }
+    store::account::fail(account, &Standing::default())?;
+    call.record(account, event, Outcome::NotEnrolled, Default::default())?;
+    Ok(Verdict::refused(Reason::NotEnrolled, None))
+}
+
+/// Whether the account's TOTP is suspended, by the table or by failures that were rolled back.
+pub fn is_suspended(account: &Account, committed: &Standing) -> bool {
+    let failures = committed.failures.max(guard::standing(account).failures);
+    committed.suspended || failures >= settings::lock_policy().suspend_after
+}
+
+/// A factor whose secret is open.
+pub struct Opened {
+    /// Its row.
+    pub factor: Factor,
+    /// Its secret.
+    pub secret: Secret,
+    /// What computes its codes.
+    pub otp: Otp,
+}
+
+impl Opened {
+    /// Opens a factor's secret.
+    pub fn open(keyring: &Keyring, account: &Account, factor: Factor) -> Result<Self, Unreadable> {
+        let place = Place { purpose: Purpose::Totp, account, label: &factor.label };
+        let bytes = keyring.open(place, &factor.sealed.key_id, &factor.sealed.token)?;
+        let secret = Secret::from_bytes(bytes.to_vec()).map_err(|_| Unreadable::Damaged)?;
+        let otp = Otp::new(&secret, &factor.parameters);
+        Ok(Self { factor, secret, otp })
+    }
+
+    /// The steps that are compared, and the one that the clock shows.
+    pub fn window(&self, call: &Call) -> (Window, i64) {
+        let window = Window { width: settings::window(), drift: self.factor.drift };
+        (window, call.now.step(i64::from(self.factor.parameters.period)))
+    }
+}
+
+/// Keeps what can be opened. What cannot must not lock out what can, but nothing at all to compare
+/// with is an error.
+pub fn readable<T>(opened: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Error> {
+    let mut unreadable = None;
+    let mut good = Vec::with_capacity(opened.len());
+    for result in opened {
+        match result {
+            Ok(value) => good.push(value),
+            Err(reason) => unreadable = Some(reason),
+        }
+    }
+    match unreadable {
+        Some(reason) if good.is_empty() => Err(reason.into()),
+        _ => Ok(good),
+    }
+}
+
+fn by_totp(
+    call: &Call,
+    account: &Account,
+    code: &TotpCode,
+    event: Event,
+    enrolment: Enrolment,
+) -> Result<Verdict, Error> {
+    if is_suspended(account, &enrolment.standing) {
+        return Ok(Verdict::refused(Reason::Suspended, None));
+    }
+    let open = |factor| Opened::open(&call.keyring, account, factor);
+    let opened = readable(enrolment.factors.into_iter().map(open).collect())?;
+    let trial = match Trial::begin(call, account, event, enrolment.standing) {
+        Ok(trial) => trial,
+        Err(verdict) => return Ok(verdict),
+    };
+    // Every step of every factor is compared, so that time does not tell which one matched.
+    let mut matched: Option<(&Opened, i64)> = None;
+    for candidate in &opened {
+        let (window, now) = candidate.window(call);
+        if let Some(step) = candidate.otp.find(code, window.steps(now)) {
+            let fresh = step > candidate.factor.last_step;
+            matched =
+                if fresh { Some((candidate, step)) } else { matched.or(Some((candidate, step))) };
+        }
+    }
+    let Some((Opened { factor, secret, .. }, step)) = matched else {
+        return trial.miss(Outcome::Invalid);
+    };
+    if let Err(outcome) = trial.spend_in_memory(factor, secret.expose(), step) {
+        return trial.miss(outcome);
+    }
+    trial.lock_account()?;
+    let drift = drift_after(factor, step, call);
+    if !store::factor::spend(account, factor, step, drift, call.now)? {
+        return trial.miss(Outcome::Replayed);
+    }
+    trial.hit(Method::Totp { label: factor.label.to_string() }, Default::default())
+}
+
+/// The drift of a factor's app after a login with a step.
+fn drift_after(factor: &Factor, step: i64, call: &Call) -> i64 {
+    let window = Window { width: settings::window(), drift: factor.drift };
+    let offset = step - call.now.step(i64::from(factor.parameters.period));
+    window.follow(offset, settings::resync_window())
+}
+
+fn by_backup(
+    call: &Call,
+    account: &Account,
+    code: &BackupCode,
+    event: Event,
+    standing: Standing,
+) -> Result<Verdict, Error> {
+    let open = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
+        let place = Place { purpose: Purpose::Backup, account, label: &stored.slot.to_string() };
+        let hash = call.keyring.open(place, &stored.sealed.key_id, &stored.sealed.token)?;
+        Ok((stored, hash))
+    };
+    let opened = readable(store::backup_code::unused(account)?.into_iter().map(open).collect())?;
+    let trial = match Trial::begin(call, account, event, standing) {
+        Ok(trial) => trial,
+        Err(verdict) => return Ok(verdict),
+    };
+    // The codes of a set share a salt: one derivation serves for all.
+    let salt = opened.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
+    let hash = code.hash(&salt);
+    let mut matched = None;
+    for (stored, expected) in &opened {
+        if hash.matches(expected) {
+            matched = Some(stored);
+        }
+    }
+    let Some(stored) = matched else {
+        return trial.miss(Outcome::Invalid);
+    };
+    trial.lock_account()?;
+    if !store::backup_code::spend(account, stored, call.now)? {
+        return trial.miss(Outcome::Replayed);
+    }
+    let left = store::backup_code::count(account)?;
+    trial.hit(Method::Backup, detail("backup_codes_left", left))
+}

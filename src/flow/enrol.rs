@@ -1,0 +1,136 @@
+//! From a new secret to a confirmed factor, and back to none.
+
+use super::attempt::{Opened, attempt, is_suspended};
+use super::backup;
+use super::call::{Call, detail};
+use super::trial::{Trial, locked};
+use crate::error::Error;
+use crate::guard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::code::{Code, TotpCode};
+use crate::pure::keyring::{Place, Purpose};
+use crate::pure::name::{Account, AccountName, Issuer, Label};
+use crate::pure::otp::Parameters;
+use crate::pure::secret::Secret;
+use crate::pure::verdict::{Method, Reason, Verdict};
+use crate::pure::{qr, uri};
+use crate::store::factor::Factor;
+use crate::{random, server, settings, store};
+use zeroize::Zeroizing;
+
+/// The most factors of an account, pending ones included.
+const FACTORS_LIMIT: i32 = 20;
+
+/// What a person needs to set up an app.
+pub struct Created {
+    /// The secret in base32, to be typed in.
+    pub secret: Zeroizing<String>,
+    /// The `otpauth` URI.
+    pub uri: Zeroizing<String>,
+    /// The URI as a QR code.
+    pub qr_svg: String,
+}
+
+/// Makes a pending factor, over an older pending one of its label. An active one goes on working.
+pub fn create(
+    account: &Account,
+    label: Label,
+    issuer: Option<Issuer>,
+    account_name: AccountName,
+    parameters: Parameters,
+) -> Result<Created, Error> {
+    let call = Call::begin()?;
+    let issuer = match issuer {
+        Some(issuer) => issuer,
+        None => Issuer::new(settings::issuer().unwrap_or_else(server::database_name))?,
+    };
+    let secret = Secret::from_bytes(random::vec(parameters.algorithm.secret_bytes())?)?;
+    let uri = uri::build(&secret, &account_name, &issuer, &parameters);
+    let qr_svg = qr::svg(&uri)?;
+
+    store::account::ensure(account, call.now)?;
+    store::account::lock(account)?;
+    if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
+        return Err(Error::TooManyFactors);
+    }
+    let place = Place { purpose: Purpose::Totp, account, label: &label };
+    let sealed = call.keyring.seal(place, secret.expose());
+    let factor =
+        Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
+    store::factor::put_pending(account, &factor)?;
+    call.record(account, Event::Create, Outcome::Ok, detail("label", &*factor.label))?;
+    store::factor::sweep(call.now.plus_secs(-settings::pending_ttl()))?;
+    Ok(Created { secret: secret.to_base32(), uri, qr_svg })
+}
+
+/// What came of a confirmation.
+pub struct Confirmation {
+    /// Whether the factor is active now.
+    pub verdict: Verdict,
+    /// New backup codes, when the account had none.
+    pub backup_codes: Option<Vec<String>>,
+}
+
+impl From<Verdict> for Confirmation {
+    fn from(verdict: Verdict) -> Self {
+        Self { verdict, backup_codes: None }
+    }
+}
+
+/// Checks the first code of a pending factor and makes the factor active.
+pub fn confirm(
+    account: &Account,
+    label: &Label,
+    code: Option<&TotpCode>,
+) -> Result<Confirmation, Error> {
+    let call = Call::begin()?;
+    let standing = store::account::lock(account)?.ok_or(Error::NoPending)?;
+    let since = call.now.plus_secs(-settings::pending_ttl());
+    let pending = store::factor::pending(account, label, since)?.ok_or(Error::NoPending)?;
+    if let Some(until) = standing.stricter(&guard::standing(account)).locked(call.now) {
+        return Ok(locked(until, call.now).into());
+    }
+    if is_suspended(account, &standing) {
+        return Ok(Verdict::refused(Reason::Suspended, None).into());
+    }
+    let Some(code) = code else {
+        return Ok(Verdict::refused(Reason::Invalid, None).into());
+    };
+    let opened = Opened::open(&call.keyring, account, pending)?;
+    let trial = match Trial::begin(&call, account, Event::Confirm, standing) {
+        Ok(trial) => trial,
+        Err(verdict) => return Ok(verdict.into()),
+    };
+    let (window, now) = opened.window(&call);
+    let Some(step) = opened.otp.find(code, window.steps(now)) else {
+        return Ok(trial.miss(Outcome::Invalid)?.into());
+    };
+    if let Err(outcome) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
+        return Ok(trial.miss(outcome)?.into());
+    }
+    let drift = window.follow(step - now, settings::resync_window());
+    if !store::factor::activate(account, &opened.factor, step, drift, call.now)? {
+        return Err(Error::NoPending);
+    }
+    store::account::changed(account, call.now)?;
+    let backup_codes = match store::backup_code::count(account)? {
+        0 => Some(backup::new_set(&call, account)?),
+        _ => None,
+    };
+    let verdict = trial.hit(Method::Totp { label: label.to_string() }, Default::default())?;
+    Ok(Confirmation { verdict, backup_codes })
+}
+
+/// Switches two-factor authentication off, against a code.
+pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    server::require_writable()?;
+    store::account::lock(account)?;
+    let verdict = attempt(account, code, Event::Disable)?;
+    if verdict.is_ok() {
+        let call = Call::begin()?;
+        store::factor::delete_all(account)?;
+        store::backup_code::delete_all(account)?;
+        store::account::changed(account, call.now)?;
+    }
+    Ok(verdict)
+}

@@ -1,0 +1,11 @@
+//! What a call does: read the tables, ask the guard, decide, write. No SQL function and no SQL text
+//! stands here.
+#![forbid(unsafe_code)]
+
+pub mod attempt;
+pub mod backup;
+pub mod call;
+pub mod enrol;
+pub mod resync;
+pub mod status;
+mod trial;

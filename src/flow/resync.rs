@@ -1,0 +1,52 @@
+//! Following an app's clock that went astray (RFC 6238, 6).
+
+use super::attempt::{Opened, is_suspended};
+use super::call::Call;
+use super::trial::Trial;
+use crate::error::Error;
+use crate::guard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::code::TotpCode;
+use crate::pure::name::{Account, Label};
+use crate::pure::verdict::Method;
+use crate::{server, settings, store};
+
+/// Sets the drift of a factor from two consecutive codes. `false` when they are no such pair near
+/// enough to the server's time; that counts as a failure.
+pub fn resync(
+    account: &Account,
+    label: &Label,
+    codes: Option<(&TotpCode, &TotpCode)>,
+) -> Result<bool, Error> {
+    server::require_writable()?;
+    let call = Call::begin()?;
+    let (Some(standing), Some((first, second))) = (store::account::lock(account)?, codes) else {
+        return Ok(false);
+    };
+    let locked = standing.stricter(&guard::standing(account)).locked(call.now).is_some();
+    if locked || is_suspended(account, &standing) {
+        return Ok(false);
+    }
+    let factors = store::factor::load(account)?.map(|enrolment| enrolment.factors);
+    let Some(factor) = factors.into_iter().flatten().find(|factor| factor.label == *label) else {
+        return Ok(false);
+    };
+    let opened = Opened::open(&call.keyring, account, factor)?;
+    let Ok(trial) = Trial::begin(&call, account, Event::Resync, standing) else {
+        return Ok(false);
+    };
+    let now = call.now.step(i64::from(opened.factor.parameters.period));
+    let reach = settings::resync_window();
+    // The second code's step must be within reach, so that its drift is.
+    let steps = now.saturating_sub(reach + 1)..=now.saturating_add(reach - 1);
+    let Some(step) = opened.otp.find_pair(first, second, steps) else {
+        return Ok(trial.miss(Outcome::Invalid)?.is_ok());
+    };
+    if let Err(outcome) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
+        return Ok(trial.miss(outcome)?.is_ok());
+    }
+    if !store::factor::spend(account, &opened.factor, step, step - now, call.now)? {
+        return Ok(trial.miss(Outcome::Replayed)?.is_ok());
+    }
+    Ok(trial.hit(Method::Totp { label: label.to_string() }, Default::default())?.is_ok())
+}

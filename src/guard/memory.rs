@@ -1,0 +1,138 @@
+//! The block of shared memory: a header, the buckets, and one lock for each stripe of buckets.
+//!
+//! A server process that dies while it holds a lock takes the whole server through crash recovery,
+//! which makes this memory anew. Nothing in here allocates or raises while a lock is held.
+
+use super::start::Start;
+use super::table::{Bucket, Key, Slot, Usage, WAYS};
+use crate::pure::moment::Moment;
+use crate::settings;
+use pgrx::{PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
+use std::ffi::CStr;
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+const NAME: &CStr = c"totp";
+/// Locks: many more than processes that are inside at the same time.
+const STRIPES: usize = 64;
+
+/// What there is once.
+pub struct Header {
+    /// When this memory was made.
+    pub start: Start,
+    /// Entries that made room for others.
+    pub evictions: AtomicU64,
+    /// Attempts whose transaction was rolled back.
+    pub rolled_back: AtomicU64,
+    buckets: usize,
+}
+
+/// The addresses in this process, which its children inherit.
+struct Block {
+    header: AtomicPtr<Header>,
+    locks: AtomicPtr<pg_sys::LWLockPadded>,
+}
+
+static BLOCK: Block =
+    Block { header: AtomicPtr::new(null_mut()), locks: AtomicPtr::new(null_mut()) };
+
+/// Asks for the memory. Only while `shared_preload_libraries` is being loaded.
+pub fn init() {
+    pg_shmem_init!(BLOCK = ());
+}
+
+impl PgSharedMemoryInitialization for Block {
+    type Value = ();
+
+    unsafe fn on_shmem_request(&'static self) {
+        // SAFETY: the server calls this when requests are allowed; the name is a static C string.
+        unsafe {
+            pg_sys::RequestAddinShmemSpace(size());
+            pg_sys::RequestNamedLWLockTranche(NAME.as_ptr(), STRIPES as i32);
+        }
+    }
+
+    unsafe fn on_shmem_startup(&'static self, _value: ()) {
+        let mut found = false;
+        // SAFETY: the server calls this when shared memory is ready. The block is as large as was
+        // asked for, aligned to a cache line, and no other process knows it before this returns.
+        unsafe {
+            let address = pg_sys::ShmemInitStruct(NAME.as_ptr(), size(), &mut found);
+            let header: *mut Header = address.cast();
+            if !found {
+                header.write(Header {
+                    start: Start::now(),
+                    evictions: AtomicU64::new(0),
+                    rolled_back: AtomicU64::new(0),
+                    buckets: buckets(),
+                });
+                let first: *mut Bucket = header.add(1).cast();
+                for index in 0..buckets() {
+                    first.add(index).write([Slot::FREE; WAYS]);
+                }
+            }
+            self.locks.store(pg_sys::GetNamedLWLockTranche(NAME.as_ptr()), Ordering::Release);
+            self.header.store(header, Ordering::Release);
+        }
+    }
+}
+
+fn buckets() -> usize {
+    settings::guard_slots().div_ceil(WAYS)
+}
+
+fn size() -> usize {
+    size_of::<Header>() + buckets() * size_of::<Bucket>()
+}
+
+/// Whether there is shared memory.
+pub fn is_on() -> bool {
+    header().is_some()
+}
+
+/// What there is once, when there is shared memory.
+pub fn header() -> Option<&'static Header> {
+    let header = NonNull::new(BLOCK.header.load(Ordering::Acquire))?;
+    // SAFETY: the header was written before its address was stored, lives as long as the server,
+    // and changes through atomics only.
+    Some(unsafe { header.as_ref() })
+}
+
+/// Works on the bucket of a key, alone. `None` without shared memory.
+pub fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) -> Option<T> {
+    let header = header()?;
+    let index = usize::try_from(key.0[0]).ok()? % header.buckets;
+    Some(locked(header, index, |bucket| work(bucket, header)))
+}
+
+/// Counts the slots, bucket by bucket.
+pub fn usage(now: Moment) -> Option<Usage> {
+    let header = header()?;
+    let mut usage = Usage {
+        evictions: header.evictions.load(Ordering::Relaxed),
+        rolled_back: header.rolled_back.load(Ordering::Relaxed),
+        ..Usage::default()
+    };
+    for index in 0..header.buckets {
+        locked(header, index, |bucket| {
+            bucket.iter().for_each(|slot| slot.count_into(&mut usage, now));
+        });
+    }
+    Some(usage)
+}
+
+fn locked<T>(header: &Header, index: usize, work: impl FnOnce(&mut Bucket) -> T) -> T {
+    let locks = BLOCK.locks.load(Ordering::Acquire);
+    // SAFETY: `index` is below the number of buckets, which begin behind the header; there are
+    // STRIPES locks. While the lock is held no other process reads or writes the bucket. Should
+    // `work` panic, the server releases the lock when it aborts the transaction.
+    unsafe {
+        let bucket: *mut Bucket =
+            std::ptr::from_ref(header).add(1).cast::<Bucket>().cast_mut().add(index);
+        let lock = &raw mut (*locks.add(index % STRIPES)).lock;
+        pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
+        let result = work(&mut *bucket);
+        pg_sys::LWLockRelease(lock);
+        result
+    }
+}

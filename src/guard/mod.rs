@@ -1,0 +1,121 @@
+//! What a ROLLBACK cannot undo: failures, locks and spent steps in shared memory.
+//!
+//! A caller can roll back every row that a function wrote. So an attempt is reserved here before
+//! anything is compared, and a step is spent here before its row is written. Without
+//! `shared_preload_libraries` there is no shared memory: every function then answers as if nothing
+//! were known, and callers rely on row locks and committed rows alone.
+
+mod memory;
+mod start;
+mod table;
+mod transaction;
+
+use crate::pure::lock::{Policy, Standing};
+use crate::pure::moment::Moment;
+use crate::{clock, server, settings};
+pub use start::moment as started_at;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+pub use table::{Admission, Usage};
+use table::{Key, Spend};
+
+/// The keys of the hash: drawn when the server starts, the same in all its processes.
+static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
+
+/// Sets up shared memory, when the library is loaded early enough. Called once.
+pub fn init() {
+    if server::is_preloading() {
+        HASHERS.get_or_init(|| [RandomState::new(), RandomState::new()]);
+        memory::init();
+        transaction::init();
+    } else {
+        pgrx::log!(
+            "totp is not in shared_preload_libraries: a rollback undoes failures and spent codes"
+        );
+    }
+}
+
+/// Whether there is shared memory.
+pub fn is_on() -> bool {
+    memory::is_on()
+}
+
+/// What memory knows of an account.
+pub fn standing(account: &str) -> Standing {
+    on_account(account, table::standing).unwrap_or_default()
+}
+
+/// Reserves one attempt before anything is compared, or refuses. `committed` is the level of the
+/// table; the stricter of both counts. The reservation stands as a failure until `forgive`.
+pub fn admit(account: &str, committed: &Standing, policy: &Policy, now: Moment) -> Admission {
+    let key = account_key(account);
+    let reserve = |bucket: &mut table::Bucket, header: &memory::Header| {
+        table::admit(bucket, key, committed, policy, now, &header.evictions)
+    };
+    let Some(admission) = memory::with_bucket(key, reserve) else {
+        return without_memory(committed, policy, now);
+    };
+    if matches!(admission, Admission::Reserved { .. }) {
+        transaction::note_attempt(key);
+    }
+    admission
+}
+
+fn without_memory(committed: &Standing, policy: &Policy, now: Moment) -> Admission {
+    match committed.locked(now) {
+        Some(until) => Admission::Refused { until },
+        None => Admission::Reserved { after: policy.after_failure(committed, now), rolled_back: 0 },
+    }
+}
+
+/// A right code was accepted: the account's failures are over, also when the transaction aborts.
+pub fn forgive(account: &str) {
+    let key = account_key(account);
+    transaction::forget_attempt(key);
+    memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
+}
+
+/// A failure was written to the table, with the number of rolled-back attempts before it.
+pub fn note_written(account: &str, after: &Standing, rolled_back: u32) {
+    if is_on() {
+        transaction::note_written(account_key(account), after.failures, rolled_back);
+    }
+}
+
+/// Spends a step of a secret. `false` when it was spent before, or when memory is full of entries
+/// that must not go.
+pub fn spend(account: &str, secret: &[u8], step: i64, expires: Moment, now: Moment) -> bool {
+    let key = step_key(account, secret);
+    let spend = memory::with_bucket(key, |bucket, header| {
+        table::spend(bucket, key, step, expires, now, &header.evictions)
+    });
+    match spend {
+        Some(Spend::Done) => transaction::note_step(key, step, settings::burn_on_rollback()),
+        Some(Spend::Refused) => return false,
+        None => {}
+    }
+    true
+}
+
+/// How full memory is, and what happened since the server started.
+pub fn usage() -> Option<Usage> {
+    memory::usage(clock::system())
+}
+
+fn on_account<T>(account: &str, work: impl FnOnce(&mut table::Bucket, Key) -> T) -> Option<T> {
+    let key = account_key(account);
+    memory::with_bucket(key, |bucket, _| work(bucket, key))
+}
+
+fn account_key(account: &str) -> Key {
+    hashed((server::installation(), account))
+}
+
+fn step_key(account: &str, secret: &[u8]) -> Key {
+    hashed((server::installation(), account, secret))
+}
+
+fn hashed(value: impl std::hash::Hash) -> Key {
+    let part = |hasher: &RandomState| hasher.hash_one(&value);
+    HASHERS.get().map(|[first, second]| Key([part(first), part(second)])).unwrap_or_default()
+}

@@ -1,0 +1,68 @@
+//! When memory began to know what is spent. Before that moment a step may have been spent without a
+//! trace: by a transaction that was rolled back, or on a primary that failed before its commit
+//! arrived here.
+
+use super::memory;
+use crate::pure::moment::Moment;
+use crate::{clock, server};
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::UNIX_EPOCH;
+
+/// The server's start, and its promotion when it started as a standby.
+pub struct Start {
+    started: Moment,
+    was_standby: bool,
+    /// Microseconds since 1970; 0 until the first call after the promotion.
+    promoted: AtomicI64,
+}
+
+impl Start {
+    /// The start of a server whose shared memory is being made.
+    pub fn now() -> Self {
+        let directory = server::data_directory();
+        let was_standby =
+            ["standby.signal", "recovery.signal"].iter().any(|name| directory.join(name).exists());
+        Self { started: clock::system(), was_standby, promoted: AtomicI64::new(0) }
+    }
+
+    fn moment(&self) -> Moment {
+        if !self.was_standby {
+            return self.started;
+        }
+        let known = self.promoted.load(Ordering::Relaxed);
+        if known != 0 {
+            return Moment::from_micros(known);
+        }
+        let promoted = promotion(&server::data_directory())
+            .filter(|promoted| *promoted >= self.started)
+            .unwrap_or_else(clock::system);
+        // Another process may have been faster; all shall go by the same moment.
+        match self.promoted.compare_exchange(
+            0,
+            promoted.micros(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => promoted,
+            Err(earlier) => Moment::from_micros(earlier),
+        }
+    }
+}
+
+/// From when on memory knows what is spent. Not to be asked while the server replays WAL.
+pub fn moment() -> Option<Moment> {
+    memory::header().map(|header| header.start.moment())
+}
+
+/// When the server became a primary: it wrote a timeline history file at that moment.
+fn promotion(data_directory: &Path) -> Option<Moment> {
+    std::fs::read_dir(data_directory.join("pg_wal"))
+        .ok()?
+        .flatten()
+        .filter(|file| file.path().extension().is_some_and(|extension| extension == "history"))
+        .filter_map(|file| file.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok())
+        .filter_map(|written| i64::try_from(written.as_micros()).ok())
+        .max()
+        .map(Moment::from_micros)
+}

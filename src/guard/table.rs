@@ -1,0 +1,407 @@
+//! The entries of shared memory and what may happen to them, on one bucket at a time. The caller
+//! holds the bucket's lock.
+#![forbid(unsafe_code)]
+
+use crate::pure::lock::{Policy, Standing};
+use crate::pure::moment::Moment;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Slots of a bucket: an entry lives in one bucket, wherever there is room.
+pub const WAYS: usize = 8;
+
+/// The slots that share one hash value.
+pub type Bucket = [Slot; WAYS];
+
+/// A keyed hash of what an entry is about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Key(pub [u64; 2]);
+
+/// One place in shared memory.
+#[derive(Debug, Clone, Copy)]
+pub struct Slot {
+    key: Key,
+    entry: Entry,
+}
+
+/// What a slot holds.
+#[derive(Debug, Clone, Copy)]
+enum Entry {
+    Free,
+    Failures(Failures),
+    Step {
+        /// The newest step that was spent.
+        step: i64,
+        /// When no window reaches that step any more.
+        expires: Moment,
+    },
+}
+
+/// The failures of one account.
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    /// Attempts that were reserved and did not succeed.
+    count: u32,
+    /// How many of them a committed transaction has written to the table.
+    committed: u32,
+    /// Attempts whose transaction was rolled back, until a committed audit event tells of them.
+    rolled_back: u32,
+    locked_until: Moment,
+    touched: Moment,
+}
+
+/// The answer to a request for an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// One comparison may be made.
+    Reserved {
+        /// Where the account stands if it fails.
+        after: Standing,
+        /// Attempts that were rolled back and that no audit event tells of yet.
+        rolled_back: u32,
+    },
+    /// None may be made.
+    Refused {
+        /// When to ask again.
+        until: Moment,
+    },
+}
+
+/// The answer to a request to spend a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Spend {
+    /// It was not spent before.
+    Done,
+    /// It was, or there is no room to remember it.
+    Refused,
+}
+
+/// How full memory is, and what happened since the server started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Usage {
+    /// All slots.
+    pub slots: u64,
+    /// Slots with an entry that still matters.
+    pub used: u64,
+    /// Accounts that are locked.
+    pub locked: u64,
+    /// Entries that made room for others.
+    pub evictions: u64,
+    /// Attempts whose transaction was rolled back.
+    pub rolled_back: u64,
+}
+
+impl Slot {
+    /// What memory is filled with at the start.
+    pub const FREE: Self = Self { key: Key([0, 0]), entry: Entry::Free };
+
+    /// Adds this slot to the count.
+    pub fn count_into(&self, usage: &mut Usage, now: Moment) {
+        usage.slots += 1;
+        match self.entry {
+            Entry::Free => {}
+            Entry::Failures(failures) => {
+                usage.used += 1;
+                usage.locked += u64::from(failures.locked_until > now);
+            }
+            Entry::Step { expires, .. } => usage.used += u64::from(expires > now),
+        }
+    }
+
+    /// Until when the entry must stay; `None` when it may make room.
+    fn pinned_until(&self, now: Moment) -> Option<Moment> {
+        let until = match self.entry {
+            Entry::Free => return None,
+            Entry::Failures(failures) => failures.locked_until,
+            Entry::Step { expires, .. } => expires,
+        };
+        Some(until).filter(|until| *until > now)
+    }
+
+    /// What goes first: free slots and expired steps, then failures that the table knows too, then
+    /// those that only memory knows; the longest untouched first.
+    fn worth(&self) -> (u8, Moment) {
+        match self.entry {
+            Entry::Free => (0, Moment::from_micros(0)),
+            Entry::Step { expires, .. } => (1, expires),
+            Entry::Failures(f) if f.committed >= f.count && f.rolled_back == 0 => (2, f.touched),
+            Entry::Failures(f) => (3, f.touched),
+        }
+    }
+}
+
+/// What is known of an account.
+pub fn standing(bucket: &mut Bucket, key: Key) -> Standing {
+    failures(bucket, key).map(|failures| failures.standing()).unwrap_or_default()
+}
+
+/// Reserves an attempt: it counts as a failure from now on.
+pub fn admit(
+    bucket: &mut Bucket,
+    key: Key,
+    committed: &Standing,
+    policy: &Policy,
+    now: Moment,
+    evictions: &AtomicU64,
+) -> Admission {
+    let known = failures(bucket, key).copied();
+    let before = known.map(|f| f.standing()).unwrap_or_default().stricter(committed);
+    if let Some(until) = before.locked(now) {
+        return Admission::Refused { until };
+    }
+    let after = policy.after_failure(&before, now);
+    let entry = Entry::Failures(Failures {
+        count: after.failures,
+        committed: known.map_or(0, |f| f.committed).max(committed.failures),
+        rolled_back: known.map_or(0, |f| f.rolled_back),
+        locked_until: after.locked_until.unwrap_or(Moment::from_micros(0)),
+        touched: now,
+    });
+    match put(bucket, key, entry, now, evictions) {
+        Ok(()) => Admission::Reserved { after, rolled_back: known.map_or(0, |f| f.rolled_back) },
+        Err(until) => Admission::Refused { until },
+    }
+}
+
+/// Forgets an account's failures.
+pub fn clear(bucket: &mut Bucket, key: Key) {
+    if let Some(slot) = find(bucket, key) {
+        *slot = Slot::FREE;
+    }
+}
+
+/// Remembers that a step is spent.
+pub fn spend(
+    bucket: &mut Bucket,
+    key: Key,
+    step: i64,
+    expires: Moment,
+    now: Moment,
+    evictions: &AtomicU64,
+) -> Spend {
+    if let Some(Slot { entry: Entry::Step { step: spent, .. }, .. }) = find(bucket, key)
+        && *spent >= step
+    {
+        return Spend::Refused;
+    }
+    match put(bucket, key, Entry::Step { step, expires }, now, evictions) {
+        Ok(()) => Spend::Done,
+        Err(_) => Spend::Refused,
+    }
+}
+
+/// Forgets a step: the table knows it now, or it was given back.
+pub fn release(bucket: &mut Bucket, key: Key, step: i64) {
+    if let Some(slot) = find(bucket, key)
+        && matches!(slot.entry, Entry::Step { step: spent, .. } if spent == step)
+    {
+        *slot = Slot::FREE;
+    }
+}
+
+/// A transaction with an attempt was rolled back.
+pub fn note_rolled_back(bucket: &mut Bucket, key: Key) {
+    if let Some(failures) = failures(bucket, key) {
+        failures.rolled_back = failures.rolled_back.saturating_add(1);
+    }
+}
+
+/// A transaction that wrote this many failures, and told of some rolled-back ones, was committed.
+pub fn note_committed(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
+    if let Some(failures) = failures(bucket, key) {
+        failures.committed = failures.committed.max(count);
+        failures.rolled_back = failures.rolled_back.saturating_sub(told);
+    }
+}
+
+impl Failures {
+    fn standing(&self) -> Standing {
+        let locked_until = Some(self.locked_until).filter(|until| until.micros() > 0);
+        Standing { failures: self.count, locked_until, suspended: false }
+    }
+}
+
+fn find(bucket: &mut Bucket, key: Key) -> Option<&mut Slot> {
+    bucket.iter_mut().find(|slot| slot.key == key && !matches!(slot.entry, Entry::Free))
+}
+
+fn failures(bucket: &mut Bucket, key: Key) -> Option<&mut Failures> {
+    match &mut find(bucket, key)?.entry {
+        Entry::Failures(failures) => Some(failures),
+        _ => None,
+    }
+}
+
+/// Writes an entry over the old one of its key, or else over the least worthy one that may go. When
+/// all must stay, the answer is the moment when the first one may go.
+fn put(
+    bucket: &mut Bucket,
+    key: Key,
+    entry: Entry,
+    now: Moment,
+    evictions: &AtomicU64,
+) -> Result<(), Moment> {
+    if let Some(slot) = find(bucket, key) {
+        slot.entry = entry;
+        return Ok(());
+    }
+    let first = bucket.iter().filter_map(|slot| slot.pinned_until(now)).min().unwrap_or(now);
+    let victim = bucket
+        .iter_mut()
+        .filter(|slot| slot.pinned_until(now).is_none())
+        .min_by_key(|slot| slot.worth())
+        .ok_or(first)?;
+    if matches!(victim.entry, Entry::Failures(_)) {
+        evictions.fetch_add(1, Ordering::Relaxed);
+    }
+    *victim = Slot { key, entry };
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        max_failures: 2,
+        lockout: 30_000_000,
+        max_lockout: 60_000_000,
+        suspend_after: 100,
+    };
+
+    fn at(second: i64) -> Moment {
+        Moment::from_secs(second)
+    }
+
+    fn key(n: u64) -> Key {
+        Key([n, 1])
+    }
+
+    struct Table {
+        bucket: Bucket,
+        evictions: AtomicU64,
+    }
+
+    impl Table {
+        fn new() -> Self {
+            Self { bucket: [Slot::FREE; WAYS], evictions: AtomicU64::new(0) }
+        }
+
+        fn admit(&mut self, n: u64, committed: u32, second: i64) -> Admission {
+            let committed = Standing { failures: committed, ..Standing::default() };
+            admit(&mut self.bucket, key(n), &committed, &POLICY, at(second), &self.evictions)
+        }
+
+        fn spend(&mut self, n: u64, step: i64, second: i64) -> Spend {
+            let expires = at(second + 90);
+            spend(&mut self.bucket, key(n), step, expires, at(second), &self.evictions)
+        }
+
+        fn evictions(&self) -> u64 {
+            self.evictions.load(Ordering::Relaxed)
+        }
+    }
+
+    fn failures_of(admission: Admission) -> Option<u32> {
+        match admission {
+            Admission::Reserved { after, .. } => Some(after.failures),
+            Admission::Refused { .. } => None,
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_before_they_are_made_and_then_refused() {
+        let mut table = Table::new();
+        assert_eq!(failures_of(table.admit(1, 0, 100)), Some(1));
+        assert_eq!(failures_of(table.admit(1, 0, 100)), Some(2));
+        assert_eq!(table.admit(1, 0, 100), Admission::Refused { until: at(130) });
+        assert_eq!(table.admit(1, 0, 129), Admission::Refused { until: at(130) });
+        assert_eq!(failures_of(table.admit(1, 0, 130)), Some(3));
+        assert_eq!(table.admit(1, 0, 189), Admission::Refused { until: at(190) });
+    }
+
+    #[test]
+    fn the_greater_of_memory_and_table_counts() {
+        let mut table = Table::new();
+        assert_eq!(failures_of(table.admit(1, 7, 0)), Some(8));
+        clear(&mut table.bucket, key(1));
+        assert_eq!(failures_of(table.admit(1, 0, 0)), Some(1));
+    }
+
+    #[test]
+    fn a_step_is_spent_once_and_older_ones_with_it() {
+        let mut table = Table::new();
+        assert_eq!(table.spend(1, 10, 300), Spend::Done);
+        assert_eq!(table.spend(1, 10, 300), Spend::Refused);
+        assert_eq!(table.spend(1, 9, 300), Spend::Refused);
+        assert_eq!(table.spend(1, 11, 300), Spend::Done);
+        assert_eq!(table.spend(2, 10, 300), Spend::Done);
+    }
+
+    #[test]
+    fn giving_back_an_older_step_keeps_the_newer_one_spent() {
+        let mut table = Table::new();
+        assert_eq!(table.spend(1, 10, 300), Spend::Done);
+        assert_eq!(table.spend(1, 11, 300), Spend::Done);
+        release(&mut table.bucket, key(1), 10);
+        assert_eq!(table.spend(1, 11, 300), Spend::Refused);
+        release(&mut table.bucket, key(1), 11);
+        assert_eq!(table.spend(1, 11, 300), Spend::Done);
+    }
+
+    #[test]
+    fn a_full_bucket_evicts_what_the_table_knows_first() {
+        let mut table = Table::new();
+        for n in 0..WAYS as u64 {
+            table.admit(n, 0, n as i64);
+        }
+        note_committed(&mut table.bucket, key(5), 1, 0);
+        assert_eq!(failures_of(table.admit(100, 0, 50)), Some(1));
+        assert_eq!(standing(&mut table.bucket, key(5)), Standing::default());
+        assert_eq!(standing(&mut table.bucket, key(0)).failures, 1);
+        table.admit(101, 0, 50);
+        assert_eq!(standing(&mut table.bucket, key(0)), Standing::default());
+        assert_eq!(table.evictions(), 2);
+    }
+
+    #[test]
+    fn a_lock_and_a_live_step_never_make_room() {
+        let mut table = Table::new();
+        for n in 0..WAYS as u64 - 1 {
+            table.admit(n, 1, 100);
+        }
+        table.spend(99, 3, 100);
+        assert_eq!(table.admit(50, 0, 110), Admission::Refused { until: at(130) });
+        assert_eq!(table.spend(51, 3, 110), Spend::Refused);
+        assert_eq!(table.admit(0, 0, 110), Admission::Refused { until: at(130) });
+        assert_eq!(failures_of(table.admit(50, 0, 131)), Some(1));
+        assert_eq!(table.spend(99, 3, 131), Spend::Refused);
+    }
+
+    #[test]
+    fn rolled_back_attempts_are_told_once() {
+        let mut table = Table::new();
+        table.admit(1, 0, 0);
+        note_rolled_back(&mut table.bucket, key(1));
+        let Admission::Reserved { rolled_back, .. } = table.admit(1, 0, 0) else {
+            panic!("refused")
+        };
+        assert_eq!(rolled_back, 1);
+        note_committed(&mut table.bucket, key(1), 2, rolled_back);
+        assert!(matches!(table.admit(1, 2, 40), Admission::Reserved { rolled_back: 0, .. }));
+    }
+
+    #[test]
+    fn usage_counts_what_matters() {
+        let mut table = Table::new();
+        table.admit(1, 0, 0);
+        table.admit(2, 1, 0);
+        table.spend(3, 1, 0);
+        let count = |table: &Table, second| {
+            let mut usage = Usage::default();
+            table.bucket.iter().for_each(|slot| slot.count_into(&mut usage, at(second)));
+            (usage.slots, usage.used, usage.locked)
+        };
+        assert_eq!(count(&table, 1), (8, 3, 1));
+        assert_eq!(count(&table, 1000), (8, 2, 0));
+    }
+}

@@ -1,0 +1,154 @@
+//! What the running transaction did to shared memory, and what becomes of it at its end.
+
+use super::memory;
+use super::table::{self, Key};
+use crate::error::Error;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, pg_guard, pg_sys};
+use std::cell::RefCell;
+use std::ffi::c_void;
+use std::ptr::null_mut;
+use std::sync::atomic::Ordering;
+
+/// One change, and the subtransaction that made it.
+struct Note {
+    subtransaction: pg_sys::SubTransactionId,
+    change: Change,
+}
+
+#[derive(Clone, Copy)]
+enum Change {
+    /// An attempt was reserved and did not succeed.
+    Attempt(Key),
+    /// The table was brought to this many failures, and some rolled-back attempts were told of.
+    Written { key: Key, failures: u32, told: u32 },
+    /// A step was spent.
+    Step { key: Key, step: i64, burn: bool },
+}
+
+thread_local! {
+    static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Registers with the server. Called once.
+pub fn init() {
+    // SAFETY: the functions live as long as the process, and take no argument.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end), null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), null_mut());
+    }
+}
+
+/// An attempt was reserved.
+pub fn note_attempt(key: Key) {
+    note(Change::Attempt(key));
+}
+
+/// The newest attempt of an account was a success.
+pub fn forget_attempt(key: Key) {
+    NOTES.with_borrow_mut(|notes| {
+        let own = |note: &Note| matches!(note.change, Change::Attempt(other) if other == key);
+        if let Some(place) = notes.iter().rposition(own) {
+            notes.remove(place);
+        }
+    });
+}
+
+/// A failure was written to the table.
+pub fn note_written(key: Key, failures: u32, told: u32) {
+    note(Change::Written { key, failures, told });
+}
+
+/// A step was spent; `burn` says that it stays spent after a rollback.
+pub fn note_step(key: Key, step: i64, burn: bool) {
+    note(Change::Step { key, step, burn });
+}
+
+fn note(change: Change) {
+    // SAFETY: a function without arguments that reads the transaction's state.
+    let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+    NOTES.with_borrow_mut(|notes| notes.push(Note { subtransaction, change }));
+}
+
+/// The transaction was committed: the table knows now.
+fn committed(change: Change) {
+    match change {
+        Change::Attempt(_) => {}
+        Change::Written { key, failures, told } => {
+            memory::with_bucket(key, |bucket, _| {
+                table::note_committed(bucket, key, failures, told)
+            });
+        }
+        Change::Step { key, step, .. } => {
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step));
+        }
+    }
+}
+
+/// The transaction was rolled back: memory alone knows.
+fn rolled_back(change: Change) {
+    match change {
+        Change::Attempt(key) => {
+            memory::with_bucket(key, |bucket, header| {
+                header.rolled_back.fetch_add(1, Ordering::Relaxed);
+                table::note_rolled_back(bucket, key);
+            });
+        }
+        Change::Written { .. } | Change::Step { burn: true, .. } => {}
+        Change::Step { key, step, burn: false } => {
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step));
+        }
+    }
+}
+
+fn settle(end: impl Fn(Change)) {
+    let notes = NOTES.take();
+    notes.iter().for_each(|note| end(note.change));
+}
+
+/// A prepared transaction cannot give a step back: nobody would know when.
+fn refuse_to_prepare() {
+    let gives_back = NOTES.with_borrow(|notes| {
+        notes.iter().any(|note| matches!(note.change, Change::Step { burn: false, .. }))
+    });
+    if gives_back {
+        ErrorReport::from(Error::Prepared).report(PgLogLevel::ERROR);
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
+    use pg_sys::XactEvent::*;
+    match event {
+        XACT_EVENT_COMMIT => settle(committed),
+        XACT_EVENT_ABORT => settle(rolled_back),
+        XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
+        // Its outcome is open: what it spent stays spent here, what failed stays counted.
+        XACT_EVENT_PREPARE => settle(|_| {}),
+        _ => {}
+    }
+}
+
+#[pg_guard]
+unsafe extern "C-unwind" fn at_subtransaction_end(
+    event: pg_sys::SubXactEvent::Type,
+    own: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _argument: *mut c_void,
+) {
+    use pg_sys::SubXactEvent::*;
+    NOTES.with_borrow_mut(|notes| {
+        // Its notes, and those of its own subtransactions, are the newest.
+        let first =
+            notes.iter().rposition(|note| note.subtransaction < own).map_or(0, |place| place + 1);
+        match event {
+            SUBXACT_EVENT_COMMIT_SUB => {
+                notes.iter_mut().skip(first).for_each(|note| note.subtransaction = parent);
+            }
+            SUBXACT_EVENT_ABORT_SUB => {
+                notes.drain(first..).for_each(|note| rolled_back(note.change));
+            }
+            _ => {}
+        }
+    });
+}

@@ -1,0 +1,72 @@
+//! Two-factor authentication inside PostgreSQL: TOTP (RFC 6238), backup codes, lock-out and audit,
+//! on tables that the extension owns and seals with Fernet.
+//!
+//! Imports go one way: `api` (SQL functions) → `flow` (what a call does) → `store` (tables) and
+//! `guard` (shared memory) → `pure` (decisions).
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)
+)]
+
+mod api;
+mod clock;
+mod error;
+mod flow;
+mod guard;
+mod keys;
+mod pure;
+mod random;
+mod server;
+mod settings;
+mod store;
+
+use pgrx::prelude::*;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!(
+    "../sql/comments.sql",
+    name = "comments",
+    requires = [
+        api::backup::backup_remaining,
+        api::backup::backup_rotate,
+        api::enrol::totp_confirm,
+        api::enrol::totp_create,
+        api::enrol::totp_disable,
+        api::key::key_generate,
+        api::otp::totp_check,
+        api::otp::totp_code,
+        api::otp::totp_uri,
+        api::picture::qr_svg,
+        api::picture::qr_text,
+        api::status::guard_usage,
+        api::status::totp_enabled,
+        api::status::totp_status,
+        api::verify::backup_verify,
+        api::verify::totp_attempt,
+        api::verify::totp_resync,
+        api::verify::totp_verify,
+    ]
+);
+extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+
+/// Called by the server when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    server::hide_backtraces();
+    settings::init();
+    guard::init();
+}
+
+/// What `cargo pgrx test` asks of an extension.
+#[cfg(test)]
+pub mod pg_test {
+    /// Nothing to prepare.
+    pub fn setup(_options: Vec<&str>) {}
+
+    /// The configuration of the test server.
+    pub fn postgresql_conf_options() -> Vec<&'static str> {
+        vec!["shared_preload_libraries = 'totp'"]
+    }
+}

@@ -1,0 +1,133 @@
+//! What is written down of each attempt and change, and the code that shows tampering.
+
+use super::moment::Moment;
+use hmac::{Hmac, Mac};
+use serde_json::{Map, Value};
+use sha2::Sha256;
+
+/// What was tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A secret was made for an app.
+    Create,
+    /// A first code confirmed an app.
+    Confirm,
+    /// A code was given at a login or for a step-up.
+    Verify,
+    /// Two codes were given to follow an app's clock.
+    Resync,
+    /// Two-factor authentication was switched off.
+    Disable,
+    /// New backup codes replaced the old.
+    Rotate,
+}
+
+impl Event {
+    /// The word in SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Create => "create",
+            Self::Confirm => "confirm",
+            Self::Verify => "verify",
+            Self::Resync => "resync",
+            Self::Disable => "disable",
+            Self::Rotate => "rotate",
+        }
+    }
+}
+
+/// How it ended, as auditors see it: finer than what callers are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was done.
+    Ok,
+    /// A wrong code.
+    Invalid,
+    /// A right code that was spent before, or is older than one that was.
+    Replayed,
+    /// A right code of a step at or before the server's start, which may have been spent.
+    ColdStart,
+    /// No account or no active factor.
+    NotEnrolled,
+}
+
+impl Outcome {
+    /// The word in SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Replayed => "replayed",
+            Self::ColdStart => "cold_start",
+            Self::NotEnrolled => "not_enrolled",
+        }
+    }
+}
+
+/// One entry of the audit trail. It never holds a code, a secret or a key.
+pub struct Record<'a> {
+    /// When.
+    pub at: Moment,
+    /// Whose account.
+    pub account: &'a str,
+    /// What was tried.
+    pub event: Event,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The login role.
+    pub actor: &'a str,
+    /// What else an auditor should know.
+    pub detail: Map<String, Value>,
+}
+
+impl Record<'_> {
+    /// The detail as JSON text with sorted keys; `None` when there is nothing to say.
+    pub fn detail_json(&self) -> Option<String> {
+        (!self.detail.is_empty()).then(|| Value::Object(self.detail.clone()).to_string())
+    }
+
+    /// HMAC-SHA256 over all fields, each led by its length so that none can run into the next.
+    pub fn mac(&self, key: &Hmac<Sha256>) -> [u8; 32] {
+        let at = self.at.micros().to_be_bytes();
+        let detail = self.detail_json().unwrap_or_default();
+        let mut mac = key.clone();
+        for field in [
+            at.as_slice(),
+            self.account.as_bytes(),
+            self.event.word().as_bytes(),
+            self.outcome.word().as_bytes(),
+            self.actor.as_bytes(),
+            detail.as_bytes(),
+        ] {
+            mac.update(&(field.len() as u64).to_be_bytes());
+            mac.update(field);
+        }
+        mac.finalize().into_bytes().into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hmac::KeyInit;
+
+    fn record(account: &'static str, actor: &'static str) -> Record<'static> {
+        Record {
+            at: Moment::from_secs(1),
+            account,
+            event: Event::Verify,
+            outcome: Outcome::Ok,
+            actor,
+            detail: Map::new(),
+        }
+    }
+
+    #[test]
+    fn the_mac_depends_on_where_a_field_ends() {
+        let key = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
+        assert_eq!(record("a", "bc").mac(&key), record("a", "bc").mac(&key));
+        assert_ne!(record("a", "bc").mac(&key), record("ab", "c").mac(&key));
+        let other = Hmac::<Sha256>::new_from_slice(b"other").unwrap();
+        assert_ne!(record("a", "bc").mac(&key), record("a", "bc").mac(&other));
+    }
+}

@@ -1,0 +1,129 @@
+//! One-time recovery codes: 80 random bits, written for people.
+
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+const ALPHABET: base32::Alphabet = base32::Alphabet::Crockford;
+const LENGTH: usize = 16;
+/// The most bytes a typed code can have before it is looked at.
+const LIMIT: usize = 64;
+/// The work factor: the least of SP 800-132; SP 800-63B-4, 3.1.2.2 lets it be small because the
+/// codes are random.
+const ROUNDS: u32 = 1_000;
+
+/// The random bytes of one code.
+pub const ENTROPY_BYTES: usize = 10;
+/// The random bytes of the salt that the codes of one set share.
+pub const SALT_BYTES: usize = 16;
+/// The bytes of a stored hash.
+pub const HASH_BYTES: usize = 32;
+
+/// A backup code in its canonical form: 16 Crockford base32 characters.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct BackupCode(String);
+
+impl BackupCode {
+    /// Makes a code of 80 random bits.
+    pub fn from_entropy(entropy: &[u8; ENTROPY_BYTES]) -> Self {
+        Self(base32::encode(ALPHABET, entropy))
+    }
+
+    /// Reads a typed code: case, blanks and dashes do not matter, O is 0, I and L are 1.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() > LIMIT {
+            return None;
+        }
+        let mut code = Self(String::with_capacity(LENGTH));
+        for c in text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '-')) {
+            code.0.push(match c.to_ascii_uppercase() {
+                'O' => '0',
+                'I' | 'L' => '1',
+                'U' => return None,
+                c if c.is_ascii_alphanumeric() => c,
+                _ => return None,
+            });
+        }
+        (code.0.len() == LENGTH).then_some(code)
+    }
+
+    /// The code as it is shown: `XXXX-XXXX-XXXX-XXXX`.
+    pub fn grouped(&self) -> String {
+        let mut text = String::with_capacity(LENGTH + 3);
+        for (place, c) in self.0.chars().enumerate() {
+            if place > 0 && place % 4 == 0 {
+                text.push('-');
+            }
+            text.push(c);
+        }
+        text
+    }
+
+    /// PBKDF2-HMAC-SHA256 of the code under the salt of its set (RFC 8018, 5.2).
+    pub fn hash(&self, salt: &[u8]) -> BackupHash {
+        let mut hash = BackupHash(Zeroizing::new([0; HASH_BYTES]));
+        pbkdf2::pbkdf2_hmac::<Sha256>(self.0.as_bytes(), salt, ROUNDS, hash.0.as_mut_slice());
+        hash
+    }
+}
+
+/// The salted hash of a backup code.
+pub struct BackupHash(Zeroizing<[u8; HASH_BYTES]>);
+
+impl BackupHash {
+    /// Compares with a stored hash in constant time.
+    pub fn matches(&self, stored: &[u8]) -> bool {
+        self.0.as_slice().ct_eq(stored).into()
+    }
+
+    /// The bytes that are sealed.
+    pub fn expose(&self) -> &[u8] {
+        self.0.as_slice()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_reads_back_as_people_write_it() {
+        let code =
+            BackupCode::from_entropy(&[0x00, 0x44, 0x32, 0x14, 0xc7, 0x42, 0x54, 0xb6, 0x35, 0xcf]);
+        assert_eq!(code.grouped(), "0123-4567-89AB-CDEF");
+        for text in
+            ["0123456789abcdef", " o123 4567 89ab cdef ", "OI23-4567-89AB-CDEF", "0l23456789ABCDEF"]
+        {
+            assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text}");
+        }
+    }
+
+    #[test]
+    fn anything_else_is_no_code() {
+        for text in [
+            "",
+            "----",
+            "0123-4567-89AB-CDE",
+            "0123-4567-89AB-CDEFG",
+            "U123-4567-89AB-CDEF",
+            "é123-4567-89AB-CDEF",
+            "0123_4567_89AB_CDEF",
+        ] {
+            assert!(BackupCode::parse(text).is_none(), "{text}");
+        }
+        assert!(BackupCode::parse(&"0".repeat(1_000_000)).is_none());
+    }
+
+    #[test]
+    fn the_hash_is_pbkdf2_hmac_sha256() {
+        // hashlib.pbkdf2_hmac("sha256", b"0123456789ABCDEF", bytes(range(16)), 1000)
+        let expected = "18cb607b36bf8cd5c2b059329d62542952fd8009320648514d75814174bac2a9";
+        let salt: Vec<u8> = (0..16).collect();
+        let hash = BackupCode::parse("0123456789ABCDEF").unwrap().hash(&salt);
+        let hex: String = hash.expose().iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, expected);
+        assert!(hash.matches(hash.expose()));
+        assert!(!hash.matches(&[0; HASH_BYTES]));
+        assert!(!hash.matches(&[]));
+    }
+}

@@ -1,0 +1,36 @@
+//! What can be wrong with an argument. The words for it stand in `error.rs`.
+
+/// An argument that is refused with SQLSTATE 22023.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Invalid {
+    /// A text is NULL or empty where one is required.
+    Missing {
+        /// The argument's name in SQL.
+        argument: &'static str,
+    },
+    /// A text has more characters than allowed.
+    TooLong {
+        /// The argument's name in SQL.
+        argument: &'static str,
+        /// The most characters it may have.
+        limit: usize,
+    },
+    /// The issuer holds a colon, which separates issuer and account in an `otpauth` label.
+    Colon,
+    /// The algorithm is none of SHA1, SHA256 and SHA512.
+    Algorithm,
+    /// The number of digits is not 6, 7 or 8.
+    Digits(i32),
+    /// The period is not 1 to 120 seconds.
+    Period(i32),
+    /// The secret is not base32.
+    Base32,
+    /// The secret has this many bytes, and 10 to 128 are allowed.
+    SecretLength(usize),
+    /// The time is before 1970 or infinite.
+    Time,
+    /// The number of drift steps is not 0 to 1000.
+    DriftSteps(i32),
+    /// The data does not fit into a QR code.
+    QrCapacity,
+}

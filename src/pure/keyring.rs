@@ -1,0 +1,318 @@
+//! The Fernet keys, and what is sealed with them.
+//!
+//! A sealed value is a standard Fernet token. Its payload names what it is for, so that a token
+//! copied to another row does not open there. The `fernet` crate draws each token's IV and
+//! timestamp itself; neither is relied on here.
+
+use fernet::Fernet;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use std::fmt::Write;
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+/// The characters of a key: 32 bytes in padded url-safe base64.
+const KEY_CHARS: usize = 44;
+/// The label of the audit trail's signing key.
+const AUDIT_LABEL: &[u8] = b"totp audit trail";
+const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
+
+/// What a sealed value is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The secret of a factor.
+    Totp,
+    /// The hash of a backup code.
+    Backup,
+}
+
+impl Purpose {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Totp => "totp",
+            Self::Backup => "backup",
+        }
+    }
+}
+
+/// The row that a sealed value belongs to.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// The account.
+    pub account: &'a str,
+    /// The factor's label, or the backup code's slot.
+    pub label: &'a str,
+}
+
+/// A Fernet token and the id of its key.
+#[derive(Debug, Clone)]
+pub struct Sealed {
+    /// The token.
+    pub token: String,
+    /// The first 16 hex digits of the key's SHA-256.
+    pub key_id: String,
+}
+
+/// Why a text is no keyring. No variant holds any part of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Malformed {
+    /// There is no key in it.
+    Empty,
+    /// The text begins with a byte order mark.
+    ByteOrderMark,
+    /// This line is neither a key nor a comment.
+    Line(usize),
+    /// The key of this line was there before.
+    Duplicate(usize),
+}
+
+/// Why a sealed value does not open. Nothing tells a damaged token from one of another row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Its key is not in the keyring.
+    UnknownKey(String),
+    /// It does not open under its own key at this place.
+    Damaged,
+}
+
+struct Key {
+    id: String,
+    fernet: Fernet,
+    audit: Hmac<Sha256>,
+}
+
+/// One or more keys. The first seals; all open. Keys are wiped when the keyring is dropped.
+pub struct Keyring {
+    primary: Key,
+    others: Vec<Key>,
+    /// A token that belongs nowhere, opened to spend the time that a real one would take.
+    decoy: Sealed,
+}
+
+impl Keyring {
+    /// Reads one key a line; blanks around it, empty lines and `#` comments do not count.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        if text.starts_with('\u{feff}') {
+            return Err(Malformed::ByteOrderMark);
+        }
+        let mut keys: Vec<Key> = Vec::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.trim_ascii();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let key = Key::parse(line).ok_or(Malformed::Line(index + 1))?;
+            if keys.iter().any(|other| other.id == key.id) {
+                return Err(Malformed::Duplicate(index + 1));
+            }
+            keys.push(key);
+        }
+        let mut keys = keys.into_iter();
+        let primary = keys.next().ok_or(Malformed::Empty)?;
+        let decoy = primary.seal(DECOY, &[0; 20]);
+        Ok(Self { primary, others: keys.collect(), decoy })
+    }
+
+    /// A new key, as one line of a key file.
+    pub fn new_key() -> Zeroizing<String> {
+        Zeroizing::new(Fernet::generate_key())
+    }
+
+    /// The id of a key: the first 16 hex digits of the SHA-256 of its 44 characters.
+    pub fn id_of(key: &str) -> String {
+        let mut id = String::with_capacity(16);
+        for byte in Sha256::digest(key).iter().take(8) {
+            // Writing to a String cannot fail.
+            let _ = write!(id, "{byte:02x}");
+        }
+        id
+    }
+
+    /// Seals a value for one place with the primary key.
+    pub fn seal(&self, place: Place, value: &[u8]) -> Sealed {
+        self.primary.seal(place, value)
+    }
+
+    /// Opens a value at its place.
+    pub fn open(
+        &self,
+        place: Place,
+        key_id: &str,
+        token: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+        let key = std::iter::once(&self.primary)
+            .chain(&self.others)
+            .find(|key| key.id == key_id)
+            .ok_or_else(|| Unreadable::UnknownKey(key_id.to_owned()))?;
+        let payload = key.fernet.decrypt(token).map_err(|_| Unreadable::Damaged)?;
+        unpack(place, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
+    }
+
+    /// Opens nothing, in the time that `open` takes.
+    pub fn open_decoy(&self) -> Zeroizing<Vec<u8>> {
+        self.open(DECOY, &self.decoy.key_id, &self.decoy.token).unwrap_or_default()
+    }
+
+    /// The key that signs the audit trail.
+    pub fn audit_key(&self) -> &Hmac<Sha256> {
+        &self.primary.audit
+    }
+}
+
+const DECOY: Place = Place { purpose: Purpose::Totp, account: "nobody", label: "default" };
+
+impl Key {
+    fn parse(text: &str) -> Option<Self> {
+        let fernet = Some(text).filter(|text| text.len() == KEY_CHARS).and_then(Fernet::new)?;
+        Some(Self { id: Keyring::id_of(text), fernet, audit: signing_key(text, AUDIT_LABEL)? })
+    }
+
+    fn seal(&self, place: Place, value: &[u8]) -> Sealed {
+        let payload = pack(place, value);
+        Sealed { token: self.fernet.encrypt(payload.as_bytes()), key_id: self.id.clone() }
+    }
+}
+
+/// Derives a signing key: HMAC-SHA256 of a fixed label under the key's 44 characters.
+fn signing_key(key: &str, label: &[u8]) -> Option<Hmac<Sha256>> {
+    let mut derivation = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+    derivation.update(label);
+    let mut derived: [u8; 32] = derivation.finalize().into_bytes().into();
+    let signing = Hmac::new_from_slice(&derived).ok();
+    derived.zeroize();
+    signing
+}
+
+fn pack(place: Place, value: &[u8]) -> Zeroizing<String> {
+    let secret = Zeroizing::new(base32::encode(ALPHABET, value));
+    let Place { purpose, account, label } = place;
+    // Put together by hand around the secret, so that no copy of it stays behind in a `Value`.
+    Zeroizing::new(format!(
+        "{{\"purpose\":{},\"account\":{},\"label\":{},\"secret\":\"{}\"}}",
+        json!(purpose.word()),
+        json!(account),
+        json!(label),
+        secret.as_str(),
+    ))
+}
+
+fn unpack(place: Place, payload: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
+    let mut fields: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
+    let secret = match fields.remove("secret") {
+        Some(Value::String(secret)) => Zeroizing::new(secret),
+        _ => return None,
+    };
+    let is = |name: &str, expected: &str| match fields.get(name) {
+        Some(Value::String(found)) => found.as_bytes().ct_eq(expected.as_bytes()).into(),
+        _ => false,
+    };
+    let here = is("purpose", place.purpose.word())
+        & is("account", place.account)
+        & is("label", place.label);
+    here.then(|| base32::decode(ALPHABET, &secret)).flatten().map(Zeroizing::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIRST: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+    const SECOND: &str = "ZmVybmV0LXRlc3Qta2V5LW9mLTMyLWJ5dGVzLWxvbmc=";
+    const HERE: Place = Place { purpose: Purpose::Totp, account: "alice", label: "phone" };
+
+    #[test]
+    fn a_file_may_have_comments_blanks_and_dos_line_ends() {
+        let ring =
+            Keyring::parse(&format!("# old and new\r\n\r\n {FIRST}\t \r\n#\n{SECOND}")).unwrap();
+        assert_eq!(ring.primary.id, Keyring::id_of(FIRST));
+        assert_eq!(ring.others.len(), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_its_line() {
+        let parse = |text: &str| Keyring::parse(text).err();
+        assert_eq!(parse(""), Some(Malformed::Empty));
+        assert_eq!(parse("# nothing\n\n"), Some(Malformed::Empty));
+        assert_eq!(parse(&format!("\u{feff}{FIRST}")), Some(Malformed::ByteOrderMark));
+        assert_eq!(parse(&format!("{FIRST}\nsecret")), Some(Malformed::Line(2)));
+        assert_eq!(parse(&format!("{FIRST} {SECOND}")), Some(Malformed::Line(1)));
+        assert_eq!(parse(FIRST.trim_end_matches('=')), Some(Malformed::Line(1)));
+        assert_eq!(parse(&format!("{FIRST}\n\n{FIRST}")), Some(Malformed::Duplicate(3)));
+    }
+
+    #[test]
+    fn an_id_is_the_start_of_sha256() {
+        // printf %s "$KEY" | sha256sum | cut -c1-16
+        assert_eq!(Keyring::id_of(FIRST), "d88a2cb53b61ef4d");
+    }
+
+    #[test]
+    fn a_value_opens_only_at_its_place() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let sealed = ring.seal(HERE, b"12345678901234567890");
+        let open = |place| ring.open(place, &sealed.key_id, &sealed.token);
+        assert_eq!(open(HERE).unwrap().as_slice(), b"12345678901234567890");
+        for elsewhere in [
+            Place { account: "bob", ..HERE },
+            Place { label: "tablet", ..HERE },
+            Place { purpose: Purpose::Backup, ..HERE },
+        ] {
+            assert_eq!(open(elsewhere).err(), Some(Unreadable::Damaged), "{elsewhere:?}");
+        }
+    }
+
+    #[test]
+    fn quotes_in_names_do_not_reach_the_payload() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let odd =
+            Place { account: "a\",\"secret\":\"AAAA\\\n\u{1}", label: "\u{202e}🔑", ..HERE };
+        let sealed = ring.seal(odd, b"0123456789");
+        assert_eq!(
+            ring.open(odd, &sealed.key_id, &sealed.token).unwrap().as_slice(),
+            b"0123456789"
+        );
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let sealed = ring.seal(HERE, b"12345678901234567890");
+        for place in 0..sealed.token.len() {
+            for bit in 0..7 {
+                let mut token = sealed.token.clone().into_bytes();
+                *token.get_mut(place).unwrap() ^= 1 << bit;
+                let token = String::from_utf8(token).unwrap();
+                let opened = ring.open(HERE, &sealed.key_id, &token);
+                assert_eq!(opened.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_old_key_opens_and_a_removed_one_is_named() {
+        let sealed = Keyring::parse(FIRST).unwrap().seal(HERE, b"0123456789");
+        let rotated = Keyring::parse(&format!("{SECOND}\n{FIRST}")).unwrap();
+        assert!(rotated.open(HERE, &sealed.key_id, &sealed.token).is_ok());
+        assert_eq!(rotated.seal(HERE, b"0123456789").key_id, Keyring::id_of(SECOND));
+        let removed = Keyring::parse(SECOND).unwrap();
+        assert_eq!(
+            removed.open(HERE, &sealed.key_id, &sealed.token).err(),
+            Some(Unreadable::UnknownKey(Keyring::id_of(FIRST)))
+        );
+        let foreign = removed.open(HERE, &Keyring::id_of(SECOND), &sealed.token);
+        assert_eq!(foreign.err(), Some(Unreadable::Damaged));
+    }
+
+    #[test]
+    fn the_decoy_opens() {
+        assert_eq!(Keyring::parse(FIRST).unwrap().open_decoy().len(), 20);
+    }
+
+    #[test]
+    fn a_new_key_is_a_keyring() {
+        assert!(Keyring::parse(&Keyring::new_key()).is_ok());
+    }
+}

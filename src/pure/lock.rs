@@ -1,0 +1,175 @@
+//! When failures lock an account, and for how long.
+
+use super::moment::Moment;
+
+/// The rules, from the settings.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Failures in a row from which on each one locks.
+    pub max_failures: u32,
+    /// The first lock, in microseconds; each further failure doubles it.
+    pub lockout: i64,
+    /// The longest lock, in microseconds.
+    pub max_lockout: i64,
+    /// Failures in a row that suspend TOTP (SP 800-63B-4, 3.2.2: 100 at most).
+    pub suspend_after: u32,
+}
+
+/// Where an account stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Until then every attempt is refused.
+    pub locked_until: Option<Moment>,
+    /// TOTP is refused until an admin or a backup code lifts it.
+    pub suspended: bool,
+}
+
+impl Policy {
+    /// The most failures that are counted: what the table's column holds.
+    pub const FAILURES_LIMIT: u32 = i32::MAX as u32;
+
+    /// The lock that comes with the given number of failures, in microseconds.
+    pub fn lock(&self, failures: u32) -> Option<i64> {
+        let doublings = failures.checked_sub(self.max_failures)?;
+        let factor = 1_i64.checked_shl(doublings).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
+        Some(self.lockout.saturating_mul(factor).min(self.max_lockout))
+    }
+
+    /// The standing after one more failure. A lock only grows while failures go on, also when the
+    /// clock was set back in between.
+    pub fn after_failure(&self, before: &Standing, now: Moment) -> Standing {
+        let failures = before.failures.saturating_add(1).min(Self::FAILURES_LIMIT);
+        let lock = self.lock(failures).map(|duration| now.plus_micros(duration));
+        Standing {
+            failures,
+            locked_until: before.locked_until.max(lock),
+            suspended: before.suspended || failures >= self.suspend_after,
+        }
+    }
+}
+
+impl Standing {
+    /// The end of the lock, when there is one now.
+    pub fn locked(&self, now: Moment) -> Option<Moment> {
+        self.locked_until.filter(|until| *until > now)
+    }
+
+    /// What holds when two levels are known, one in memory and one in the table: the stricter.
+    pub fn stricter(&self, other: &Self) -> Self {
+        Self {
+            failures: self.failures.max(other.failures),
+            locked_until: self.locked_until.max(other.locked_until),
+            suspended: self.suspended || other.suspended,
+        }
+    }
+
+    /// Whether a success has something to clear.
+    pub fn is_clean(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+    const SECOND: i64 = 1_000_000;
+    const DEFAULT: Policy = Policy {
+        max_failures: 5,
+        lockout: 30 * SECOND,
+        max_lockout: 3600 * SECOND,
+        suspend_after: 100,
+    };
+
+    fn policies(random: &mut SmallRng) -> Policy {
+        let lockout = random.random_range(1..=86_400) * SECOND;
+        Policy {
+            max_failures: random.random_range(1..=100),
+            lockout,
+            max_lockout: random.random_range(1..=7 * 86_400) * SECOND,
+            suspend_after: random.random_range(1..=100),
+        }
+    }
+
+    fn random() -> SmallRng {
+        let seed = std::env::var("TOTP_TEST_SEED").ok().and_then(|seed| seed.parse().ok());
+        let seed = seed.unwrap_or_else(|| u64::from(std::process::id()));
+        println!("TOTP_TEST_SEED={seed}");
+        SmallRng::seed_from_u64(seed)
+    }
+
+    #[test]
+    fn the_fifth_failure_locks_and_each_one_more_doubles() {
+        assert_eq!(DEFAULT.lock(4), None);
+        assert_eq!(DEFAULT.lock(5), Some(30 * SECOND));
+        assert_eq!(DEFAULT.lock(6), Some(60 * SECOND));
+        assert_eq!(DEFAULT.lock(11), Some(1920 * SECOND));
+        assert_eq!(DEFAULT.lock(12), Some(3600 * SECOND));
+    }
+
+    #[test]
+    fn no_number_of_failures_overflows() {
+        for failures in [67, 68, 69, 132, u32::MAX / 2, 1 << 31, u32::MAX] {
+            assert_eq!(DEFAULT.lock(failures), Some(3600 * SECOND), "{failures}");
+        }
+        let worst = Standing { failures: u32::MAX, locked_until: None, suspended: true };
+        let after = DEFAULT.after_failure(&worst, Moment::from_micros(i64::MAX));
+        assert_eq!(after.failures, Policy::FAILURES_LIMIT);
+    }
+
+    #[test]
+    fn the_hundredth_failure_suspends() {
+        let before = Standing { failures: 98, ..Standing::default() };
+        let after = DEFAULT.after_failure(&before, Moment::from_secs(0));
+        assert!(!after.suspended);
+        assert!(DEFAULT.after_failure(&after, Moment::from_secs(0)).suspended);
+    }
+
+    #[test]
+    fn locks_never_shrink_while_failing_and_are_capped() {
+        let mut random = random();
+        for _ in 0..2_000 {
+            let policy = policies(&mut random);
+            let mut standing = Standing::default();
+            let mut now = Moment::from_secs(random.random_range(0..4_000_000_000));
+            for failure in 1..=130_u32 {
+                // The clock may be set back: by up to a day.
+                now = now.plus_secs(random.random_range(-86_400..86_400));
+                let after = policy.after_failure(&standing, now);
+                assert_eq!(after.failures, failure);
+                assert!(after.locked_until >= standing.locked_until);
+                assert_eq!(after.locked(now).is_some(), after.locked_until > Some(now));
+                if failure >= policy.max_failures {
+                    let lock = policy.lock(failure).unwrap();
+                    assert!(after.locked_until >= Some(now.plus_micros(lock)));
+                    assert!(lock <= policy.max_lockout);
+                    assert!(Some(lock) >= policy.lock(failure - 1));
+                    let capped = now.plus_micros(policy.max_lockout);
+                    assert!(after.locked_until <= standing.locked_until.max(Some(capped)));
+                } else {
+                    assert_eq!(after.locked_until, None);
+                }
+                assert_eq!(after.suspended, failure >= policy.suspend_after);
+                standing = after;
+            }
+            assert!(!standing.is_clean());
+        }
+        assert!(Standing::default().is_clean());
+    }
+
+    #[test]
+    fn the_stricter_of_two_levels_holds() {
+        let memory =
+            Standing { failures: 5, locked_until: Some(Moment::from_secs(9)), suspended: false };
+        let table = Standing { failures: 3, locked_until: None, suspended: true };
+        let both = memory.stricter(&table);
+        assert_eq!(both, table.stricter(&memory));
+        assert_eq!(
+            both,
+            Standing { failures: 5, locked_until: Some(Moment::from_secs(9)), suspended: true }
+        );
+    }
+}

@@ -1,0 +1,17 @@
+//! What can be decided without a server: no pgrx, no unsafe code, no clock and no randomness of
+//! its own. Callers pass the time, the random bytes and the keys.
+#![forbid(unsafe_code)]
+
+pub mod audit;
+pub mod backup_code;
+pub mod code;
+pub mod invalid;
+pub mod keyring;
+pub mod lock;
+pub mod moment;
+pub mod name;
+pub mod otp;
+pub mod qr;
+pub mod secret;
+pub mod uri;
+pub mod verdict;

@@ -1,0 +1,68 @@
+//! A point in time.
+
+/// Microseconds since 1970-01-01 00:00 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(i64);
+
+impl Moment {
+    /// From microseconds since 1970.
+    pub const fn from_micros(micros: i64) -> Self {
+        Self(micros)
+    }
+
+    /// From whole seconds since 1970.
+    #[cfg(test)]
+    pub const fn from_secs(seconds: i64) -> Self {
+        Self(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds since 1970.
+    pub const fn micros(self) -> i64 {
+        self.0
+    }
+
+    /// Whether steps are counted at this moment: it is finite and not before 1970.
+    pub const fn is_countable(self) -> bool {
+        0 <= self.0 && self.0 < i64::MAX
+    }
+
+    /// The step this moment lies in: floor(unix time / period) (RFC 6238, 4.2).
+    pub const fn step(self, period: i64) -> i64 {
+        self.0.div_euclid(1_000_000).div_euclid(period)
+    }
+
+    /// The moment `micros` later, at the end of time at most.
+    pub const fn plus_micros(self, micros: i64) -> Self {
+        Self(self.0.saturating_add(micros))
+    }
+
+    /// The moment `seconds` later, at the end of time at most.
+    pub const fn plus_secs(self, seconds: i64) -> Self {
+        self.plus_micros(seconds.saturating_mul(1_000_000))
+    }
+
+    /// Microseconds from `earlier` to this moment, negative when it is not earlier.
+    pub const fn micros_since(self, earlier: Self) -> i64 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_lasts_from_its_first_microsecond_to_its_last() {
+        assert_eq!(Moment::from_secs(30).step(30), 1);
+        assert_eq!(Moment::from_micros(59_999_999).step(30), 1);
+        assert_eq!(Moment::from_secs(60).step(30), 2);
+        assert_eq!(Moment::from_micros(-1).step(30), -1);
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        let end = Moment::from_micros(i64::MAX);
+        assert_eq!(end.plus_secs(i64::MAX), end);
+        assert_eq!(end.micros_since(Moment::from_micros(i64::MIN)), i64::MAX);
+    }
+}

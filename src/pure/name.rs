@@ -1,0 +1,109 @@
+//! Texts that name something: account, label, issuer. Checked once, here.
+
+use super::invalid::Invalid;
+use std::ops::Deref;
+
+/// The application's key of an account: a user id, a uuid, an e-mail address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Account(String);
+
+/// What a person calls one authenticator app among several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Label(String);
+
+/// Who issues the codes, as an authenticator app shows it. Holds no colon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issuer(String);
+
+/// The account as an authenticator app shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountName(String);
+
+impl Account {
+    /// The most characters of an account: room for every e-mail address.
+    pub const LIMIT: usize = 255;
+
+    /// Checks a text of 1 to 255 characters.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        checked(text, "account", Self::LIMIT).map(Self)
+    }
+}
+
+impl Label {
+    /// The most characters of a label.
+    pub const LIMIT: usize = 64;
+
+    /// Checks a text of 1 to 64 characters.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        checked(text, "label", Self::LIMIT).map(Self)
+    }
+}
+
+impl Issuer {
+    /// The most characters of an issuer.
+    pub const LIMIT: usize = 64;
+
+    /// Checks a text of 1 to 64 characters without a colon.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        let text = checked(text, "issuer", Self::LIMIT)?;
+        if text.contains(':') {
+            return Err(Invalid::Colon);
+        }
+        Ok(Self(text))
+    }
+}
+
+impl AccountName {
+    /// The most characters of an account name.
+    pub const LIMIT: usize = Account::LIMIT;
+
+    /// Checks a text of 1 to 255 characters.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        checked(text, "account_name", Self::LIMIT).map(Self)
+    }
+}
+
+fn checked(text: String, argument: &'static str, limit: usize) -> Result<String, Invalid> {
+    if text.is_empty() {
+        return Err(Invalid::Missing { argument });
+    }
+    if text.chars().count() > limit {
+        return Err(Invalid::TooLong { argument, limit });
+    }
+    Ok(text)
+}
+
+macro_rules! reads_as_str {
+    ($($name:ty),*) => {$(
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+
+reads_as_str!(Account, Label, Issuer, AccountName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_count_characters_not_bytes() {
+        assert!(Account::new("🔑".repeat(255)).is_ok());
+        assert_eq!(
+            Account::new("a".repeat(256)),
+            Err(Invalid::TooLong { argument: "account", limit: 255 })
+        );
+        assert_eq!(Label::new(String::new()), Err(Invalid::Missing { argument: "label" }));
+    }
+
+    #[test]
+    fn only_the_issuer_refuses_a_colon() {
+        assert_eq!(Issuer::new("Acme: Inc".into()), Err(Invalid::Colon));
+        assert!(AccountName::new("a:b".into()).is_ok());
+    }
+}

@@ -1,0 +1,266 @@
+//! One-time passwords: HOTP (RFC 4226) over time steps (RFC 6238).
+
+use super::code::TotpCode;
+use super::invalid::Invalid;
+use super::secret::Secret;
+
+/// The hash under the HMAC (RFC 6238, 1.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Algorithm {
+    /// HMAC-SHA-1, the only one that every app knows.
+    Sha1,
+    /// HMAC-SHA-256.
+    Sha256,
+    /// HMAC-SHA-512.
+    Sha512,
+}
+
+impl Algorithm {
+    /// Reads `SHA1`, `SHA256` or `SHA512` in any case.
+    pub fn parse(name: &str) -> Result<Self, Invalid> {
+        [Self::Sha1, Self::Sha256, Self::Sha512]
+            .into_iter()
+            .find(|algorithm| algorithm.name().eq_ignore_ascii_case(name))
+            .ok_or(Invalid::Algorithm)
+    }
+
+    /// The name in tables and URIs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "SHA1",
+            Self::Sha256 => "SHA256",
+            Self::Sha512 => "SHA512",
+        }
+    }
+
+    /// The bytes of a new secret: as long as the hash (RFC 6238, 5.1).
+    pub const fn secret_bytes(self) -> usize {
+        match self {
+            Self::Sha1 => 20,
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// What an app must know beside the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    /// The hash.
+    pub algorithm: Algorithm,
+    /// The length of a code: 6, 7 or 8 (RFC 4226, 5.3).
+    pub digits: u8,
+    /// The seconds of a step: 1 to 120 (SP 800-63B-4, 3.1.4.1 allows two minutes at most).
+    pub period: u32,
+}
+
+impl Parameters {
+    /// Checks the three parameters.
+    pub fn new(algorithm: &str, digits: i32, period: i32) -> Result<Self, Invalid> {
+        let algorithm = Algorithm::parse(algorithm)?;
+        let digits = match u8::try_from(digits) {
+            Ok(count @ 6..=8) => count,
+            _ => return Err(Invalid::Digits(digits)),
+        };
+        let period = match u32::try_from(period) {
+            Ok(seconds @ 1..=120) => seconds,
+            _ => return Err(Invalid::Period(period)),
+        };
+        Ok(Self { algorithm, digits, period })
+    }
+}
+
+/// A secret with its parameters: what computes codes.
+pub struct Otp(totp_rs::Totp);
+
+impl Otp {
+    /// Makes the generator of an app's codes.
+    pub fn new(secret: &Secret, parameters: &Parameters) -> Self {
+        let algorithm = match parameters.algorithm {
+            Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
+            Algorithm::Sha256 => totp_rs::Algorithm::SHA256,
+            Algorithm::Sha512 => totp_rs::Algorithm::SHA512,
+        };
+        let totp = totp_rs::Builder::new()
+            .with_algorithm(algorithm)
+            .with_digits(parameters.digits)
+            .with_step_duration(u64::from(parameters.period))
+            .with_skew(0)
+            .with_secret(secret.expose().to_vec())
+            // Only the secret's length may differ from the RFC: imported ones can have 80 bits.
+            .build_noncompliant();
+        Self(totp)
+    }
+
+    /// The code of a step; `None` before 1970.
+    pub fn code(&self, step: i64) -> Option<String> {
+        self.time(step).map(|time| self.0.generate(time).to_string())
+    }
+
+    /// The newest of the steps that has this code. All steps are compared, each in constant time.
+    pub fn find(&self, code: &TotpCode, steps: impl Iterator<Item = i64>) -> Option<i64> {
+        let mut found = None;
+        for step in steps {
+            if self.has(code, step) {
+                found = found.max(Some(step));
+            }
+        }
+        found
+    }
+
+    /// The second of two consecutive steps that have these two codes (RFC 6238, 6).
+    pub fn find_pair(
+        &self,
+        first: &TotpCode,
+        second: &TotpCode,
+        steps: impl Iterator<Item = i64>,
+    ) -> Option<i64> {
+        let mut found = None;
+        for step in steps {
+            if self.has(first, step) & self.has(second, step.saturating_add(1)) {
+                found = found.max(Some(step.saturating_add(1)));
+            }
+        }
+        found
+    }
+
+    fn has(&self, code: &TotpCode, step: i64) -> bool {
+        self.time(step).is_some_and(|time| self.0.check(code.expose(), time).is_some())
+    }
+
+    fn time(&self, step: i64) -> Option<u64> {
+        u64::try_from(step).ok()?.checked_mul(self.0.step())
+    }
+}
+
+/// The steps that are compared: around the server's time and around the app's known drift, for a
+/// drifting clock may have been set right since (RFC 6238, 6).
+#[derive(Debug, Clone, Copy)]
+pub struct Window {
+    /// Steps allowed before and after, 1 as RFC 6238, 5.2 recommends.
+    pub width: i64,
+    /// How many steps the app's clock was ahead at the last login.
+    pub drift: i64,
+}
+
+impl Window {
+    /// The steps to compare when the server's clock shows `now`, oldest first.
+    pub fn steps(self, now: i64) -> impl Iterator<Item = i64> {
+        let reach = self.drift.abs().saturating_add(self.width);
+        (-reach..=reach)
+            .filter(move |offset| {
+                offset.abs() <= self.width || (offset - self.drift).abs() <= self.width
+            })
+            .map(move |offset| now.saturating_add(offset))
+    }
+
+    /// The drift after a login at `offset` steps: one step nearer to it, and within `limit`.
+    pub fn follow(self, offset: i64, limit: i64) -> i64 {
+        (self.drift + (offset - self.drift).signum()).clamp(-limit, limit)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn steps(width: i64, drift: i64) -> Vec<i64> {
+        Window { width, drift }.steps(100).collect()
+    }
+
+    #[test]
+    fn rfc_4226_appendix_d() {
+        let vectors = include_str!("../../tests/vectors/rfc4226.csv");
+        let secret = Secret::from_bytes(b"12345678901234567890".to_vec()).unwrap();
+        let otp = Otp::new(&secret, &Parameters::new("SHA1", 6, 30).unwrap());
+        let mut seen = 0;
+        for line in vectors.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())) {
+            let (counter, code) = line.split_once(',').unwrap();
+            assert_eq!(otp.code(counter.parse().unwrap()).as_deref(), Some(code), "{counter}");
+            seen += 1;
+        }
+        assert_eq!(seen, 10);
+    }
+
+    #[test]
+    fn rfc_6238_appendix_b() {
+        let mut seen = 0;
+        for (algorithm, length, expected) in [
+            ("SHA1", 20, ["94287082", "07081804", "14050471", "89005924", "69279037", "65353130"]),
+            (
+                "SHA256",
+                32,
+                ["46119246", "68084774", "67062674", "91819424", "90698825", "77737706"],
+            ),
+            (
+                "SHA512",
+                64,
+                ["90693936", "25091201", "99943326", "93441116", "38618901", "47863826"],
+            ),
+        ] {
+            let seed: Vec<u8> = b"1234567890".iter().copied().cycle().take(length).collect();
+            let parameters = Parameters::new(algorithm, 8, 30).unwrap();
+            let otp = Otp::new(&Secret::from_bytes(seed).unwrap(), &parameters);
+            let times = [59, 1111111109, 1111111111, 1234567890, 2000000000, 20000000000_i64];
+            for (time, code) in times.into_iter().zip(expected) {
+                assert_eq!(otp.code(time / 30).as_deref(), Some(code), "{algorithm} at {time}");
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 18);
+    }
+
+    #[test]
+    fn parameters_have_limits() {
+        for digits in [-1, 0, 5, 9, i32::MAX] {
+            assert_eq!(Parameters::new("SHA1", digits, 30), Err(Invalid::Digits(digits)));
+        }
+        for period in [i32::MIN, -30, 0, 121] {
+            assert_eq!(Parameters::new("SHA1", 6, period), Err(Invalid::Period(period)));
+        }
+        for name in ["", "MD5", "SHA", "SHA-1", "SHAKE128", "SHA1 "] {
+            assert_eq!(Parameters::new(name, 6, 30), Err(Invalid::Algorithm));
+        }
+        assert_eq!(Parameters::new("sha256", 8, 120).unwrap().algorithm, Algorithm::Sha256);
+    }
+
+    #[test]
+    fn no_step_before_1970_or_after_time_has_a_code() {
+        let secret = Secret::from_bytes(vec![1; 20]).unwrap();
+        let otp = Otp::new(&secret, &Parameters::new("SHA1", 6, 30).unwrap());
+        assert_eq!(otp.code(-1), None);
+        assert_eq!(otp.code(i64::MAX), None);
+        let code = TotpCode::parse(&otp.code(0).unwrap()).unwrap();
+        assert_eq!(otp.find(&code, -3..=0), Some(0));
+    }
+
+    #[test]
+    fn a_pair_is_two_consecutive_codes_in_order() {
+        let secret = Secret::from_bytes(vec![1; 20]).unwrap();
+        let otp = Otp::new(&secret, &Parameters::new("SHA1", 8, 30).unwrap());
+        let code = |step| TotpCode::parse(&otp.code(step).unwrap()).unwrap();
+        assert_eq!(otp.find_pair(&code(7), &code(8), 0..=20), Some(8));
+        assert_eq!(otp.find_pair(&code(8), &code(7), 0..=20), None);
+        assert_eq!(otp.find_pair(&code(7), &code(9), 0..=20), None);
+        assert_eq!(otp.find_pair(&code(7), &code(7), 0..=20), None);
+        assert_eq!(otp.find_pair(&code(21), &code(22), 0..=20), None);
+    }
+
+    #[test]
+    fn the_window_covers_zero_and_the_known_drift() {
+        assert_eq!(steps(1, 0), [99, 100, 101]);
+        assert_eq!(steps(0, 0), [100]);
+        assert_eq!(steps(1, 1), [99, 100, 101, 102]);
+        assert_eq!(steps(1, -5), [94, 95, 96, 99, 100, 101]);
+        assert_eq!(steps(0, 3), [100, 103]);
+    }
+
+    #[test]
+    fn drift_follows_by_one_step_and_stays_in_its_limit() {
+        assert_eq!(Window { width: 1, drift: 1 }.follow(2, 20), 2);
+        assert_eq!(Window { width: 1, drift: 5 }.follow(0, 20), 4);
+        assert_eq!(Window { width: 1, drift: 0 }.follow(0, 20), 0);
+        assert_eq!(Window { width: 1, drift: -20 }.follow(-21, 20), -20);
+        assert_eq!(Window { width: 3, drift: 0 }.follow(3, 0), 0);
+    }
+}

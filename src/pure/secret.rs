@@ -1,0 +1,104 @@
+//! The secret that an authenticator app and the server share.
+
+use super::invalid::Invalid;
+use std::fmt;
+use zeroize::Zeroizing;
+
+const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
+
+/// A TOTP secret of 80 to 1024 bits. Its memory is wiped when it is dropped.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// The fewest bytes: 80 bits, as the first generation of apps used them.
+    pub const MIN_BYTES: usize = 10;
+    /// The most bytes: 1024 bits.
+    pub const MAX_BYTES: usize = 128;
+
+    /// Checks the length of a raw secret.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Invalid> {
+        let bytes = Zeroizing::new(bytes);
+        if !(Self::MIN_BYTES..=Self::MAX_BYTES).contains(&bytes.len()) {
+            return Err(Invalid::SecretLength(bytes.len()));
+        }
+        Ok(Self(bytes))
+    }
+
+    /// Reads base32 (RFC 4648, 6) as people copy it: any case, blanks, dashes and padding ignored.
+    pub fn from_base32(text: &str) -> Result<Self, Invalid> {
+        let ignored = |c: &char| !(c.is_ascii_whitespace() || matches!(c, '-' | '='));
+        let canonical: Zeroizing<String> =
+            Zeroizing::new(text.chars().filter(ignored).map(|c| c.to_ascii_uppercase()).collect());
+        if !canonical.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
+            return Err(Invalid::Base32);
+        }
+        let bytes = base32::decode(ALPHABET, &canonical).ok_or(Invalid::Base32)?;
+        Self::from_bytes(bytes)
+    }
+
+    /// Upper-case base32 without padding, as the `otpauth` format wants it.
+    pub fn to_base32(&self) -> Zeroizing<String> {
+        Zeroizing::new(base32::encode(ALPHABET, &self.0))
+    }
+
+    /// The raw bytes. Everything that needs them is found by this name.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base32_is_read_as_people_type_it() {
+        let plain = Secret::from_base32("GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ").unwrap();
+        assert_eq!(plain.expose(), b"12345678901234567890");
+        for copy in [
+            "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
+            "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ",
+            " GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ==== \n",
+        ] {
+            assert_eq!(Secret::from_base32(copy).unwrap().expose(), plain.expose(), "{copy}");
+        }
+        assert_eq!(plain.to_base32().as_str(), "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ");
+    }
+
+    #[test]
+    fn other_letters_are_refused() {
+        for text in ["GEZDGNBVGY3TQOJ0", "GEZDGNBVGY3TQOJ1", "GEZDGNBVGY3TQOJ8", "ÄEZDGNBV", "+"] {
+            assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
+        }
+    }
+
+    #[test]
+    fn length_is_10_to_128_bytes() {
+        for (length, fits) in
+            [(0, false), (1, false), (9, false), (10, true), (128, true), (129, false)]
+        {
+            let secret = Secret::from_bytes(vec![7; length]);
+            assert_eq!(secret.is_ok(), fits, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn every_length_survives_base32() {
+        for length in Secret::MIN_BYTES..=Secret::MAX_BYTES {
+            let secret = Secret::from_bytes((0..length as u8).collect()).unwrap();
+            let copy = Secret::from_base32(&secret.to_base32()).unwrap();
+            assert_eq!(copy.expose(), secret.expose());
+        }
+    }
+
+    #[test]
+    fn debug_shows_nothing() {
+        assert_eq!(format!("{:?}", Secret::from_bytes(vec![65; 20]).unwrap()), "Secret(..)");
+    }
+}

@@ -1,0 +1,70 @@
+//! The outcome of an attempt. A wrong code is an outcome, never an error: an error would roll back
+//! the failure it counts.
+
+/// Why an attempt was accepted or refused, as callers see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The code was right and is now spent.
+    Ok,
+    /// The code was wrong, malformed or already spent; callers cannot tell which.
+    Invalid,
+    /// Too many failures: no code is looked at until the lock ends.
+    Locked,
+    /// Far too many failures: TOTP codes are not looked at until an admin or a backup code helps.
+    Suspended,
+    /// There is no such account, or it has no active factor.
+    NotEnrolled,
+}
+
+impl Reason {
+    /// The word in SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Invalid => "invalid",
+            Self::Locked => "locked",
+            Self::Suspended => "suspended",
+            Self::NotEnrolled => "not_enrolled",
+        }
+    }
+}
+
+/// What proved the second factor.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Method {
+    /// A code of the authenticator app with this label.
+    Totp {
+        /// The factor's label.
+        label: String,
+    },
+    /// A backup code.
+    Backup,
+}
+
+/// The outcome of one attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// Why.
+    pub reason: Reason,
+    /// What was proved, when the attempt was accepted.
+    pub method: Option<Method>,
+    /// Microseconds until the lock ends, when the account is locked after the attempt.
+    pub retry_after: Option<i64>,
+}
+
+impl Verdict {
+    /// The code was right.
+    pub fn ok(method: Method) -> Self {
+        Self { reason: Reason::Ok, method: Some(method), retry_after: None }
+    }
+
+    /// The attempt was refused.
+    pub fn refused(reason: Reason, retry_after: Option<i64>) -> Self {
+        Self { reason, method: None, retry_after }
+    }
+
+    /// Whether the second factor is proved.
+    pub fn is_ok(&self) -> bool {
+        self.reason == Reason::Ok
+    }
+}

@@ -1,0 +1,20 @@
+//! The only reader of the operating system's random generator.
+
+use crate::error::Error;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use zeroize::Zeroizing;
+
+/// Fills an array with random bytes; it is wiped when dropped.
+pub fn array<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
+    let mut bytes = Zeroizing::new([0; N]);
+    SysRng.try_fill_bytes(bytes.as_mut_slice()).map_err(|_| Error::Random)?;
+    Ok(bytes)
+}
+
+/// A vector of random bytes. The caller sees to its wiping.
+pub fn vec(length: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = vec![0; length];
+    SysRng.try_fill_bytes(&mut bytes).map_err(|_| Error::Random)?;
+    Ok(bytes)
+}

@@ -1,0 +1,172 @@
+//! Small safe functions over what the server offers and pgrx does not. The only file beside the
+//! guard that holds unsafe code.
+
+use crate::error::Error;
+use pgrx::callconv::{Arg, ArgAbi};
+use pgrx::datum::FromDatum;
+use pgrx::prelude::PgSqlErrorCode;
+use pgrx::{PgTryBuilder, impl_sql_translatable, pg_sys};
+use std::ffi::{CStr, c_char};
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// A text argument whose size was looked at before it was fetched or decompressed.
+pub enum Text {
+    /// At most [`Text::LIMIT`] bytes.
+    Fits(Zeroizing<String>),
+    /// More than that; it was not read.
+    TooLong,
+}
+
+impl Text {
+    /// The most bytes an argument can have: more than any code, name, secret or QR code needs.
+    pub const LIMIT: usize = 4096;
+}
+
+impl_sql_translatable!(Text, "text");
+
+impl FromDatum for Text {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller vouches that `datum` is a non-null text; this reads its header only.
+        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
+        if size > Self::LIMIT + pg_sys::VARHDRSZ {
+            return Some(Self::TooLong);
+        }
+        // SAFETY: as above.
+        let text = unsafe { String::from_polymorphic_datum(datum, is_null, type_oid) };
+        text.map(|text| Self::Fits(Zeroizing::new(text)))
+    }
+}
+
+// SAFETY: `Text` is declared as SQL type text and reads such a datum only.
+unsafe impl<'fcx> ArgAbi<'fcx> for Text {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller vouches that the argument is a text. A null one is not asked for:
+        // nullable arguments are unboxed as `Option<Text>`.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooLong)
+    }
+}
+
+/// Whether the library is being loaded by `shared_preload_libraries`.
+pub fn is_preloading() -> bool {
+    // SAFETY: a flag of this process, written by its only thread.
+    unsafe { pg_sys::process_shared_preload_libraries_in_progress }
+}
+
+/// Lets nobody else define settings of this prefix, and complains of unknown ones.
+pub fn reserve_setting_prefix(prefix: &'static CStr) {
+    // SAFETY: the name is a static C string, which the server copies.
+    #[cfg(not(feature = "pg14"))]
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
+    }
+    // SAFETY: as above.
+    #[cfg(feature = "pg14")]
+    unsafe {
+        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
+    }
+}
+
+/// Keeps Rust backtraces, which name build paths, out of error messages.
+pub fn hide_backtraces() {
+    // SAFETY: a server process has one thread when it loads a library.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+}
+
+/// Refuses read-only transactions and standbys.
+pub fn require_writable() -> Result<(), Error> {
+    // SAFETY: a flag of this process, and a function without arguments that reads shared state.
+    let read_only = unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() };
+    if read_only { Err(Error::ReadOnly) } else { Ok(()) }
+}
+
+/// Refuses callers that are no superuser.
+pub fn require_superuser() -> Result<(), Error> {
+    // SAFETY: a function without arguments that looks up the current role.
+    if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
+}
+
+/// Makes the commit of the running transaction wait for the disk, whatever the caller set.
+pub fn force_sync_commit() {
+    // SAFETY: sets a flag of the running transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+}
+
+/// Runs `call`, in which no wait for a row lasts longer than `milliseconds`.
+pub fn with_lock_timeout<T>(
+    milliseconds: i32,
+    call: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    struct Restore(i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a variable of this process, read when a wait begins.
+            unsafe { pg_sys::LockTimeout = self.0 };
+        }
+    }
+    // SAFETY: as above. 0 means that the caller waits for ever.
+    let callers = unsafe { pg_sys::LockTimeout };
+    let _restore = Restore(callers);
+    if callers == 0 || callers > milliseconds {
+        // SAFETY: as above.
+        unsafe { pg_sys::LockTimeout = milliseconds };
+    }
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
+        .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| Err(Error::Busy))
+        .execute()
+}
+
+/// The login role of the session.
+pub fn session_user() -> String {
+    // SAFETY: a function without arguments that reads this process's state.
+    role_name(unsafe { pg_sys::GetSessionUserId() })
+}
+
+/// The role that called the outermost function, which SET ROLE may have changed.
+pub fn calling_role() -> String {
+    // SAFETY: as above.
+    role_name(unsafe { pg_sys::GetOuterUserId() })
+}
+
+fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: with `noerr` the result is null or a C string in the current memory context.
+    unsafe { text(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
+/// The name of the database of the session.
+pub fn database_name() -> String {
+    // SAFETY: the result is null or a C string in the current memory context.
+    unsafe { text(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
+}
+
+/// The data directory.
+pub fn data_directory() -> PathBuf {
+    // SAFETY: set before any library is loaded, and never changed.
+    unsafe { text(pg_sys::DataDir) }.map(PathBuf::from).unwrap_or_default()
+}
+
+/// What tells this installation of the extension from any other in the cluster: the database and
+/// the table of accounts.
+pub fn installation() -> (u32, u32) {
+    // SAFETY: catalog look-ups with static C strings; a missing schema gives the invalid oid, in
+    // which no table is found.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
+        let accounts = pg_sys::get_relname_relid(c"accounts".as_ptr(), schema);
+        (pg_sys::MyDatabaseId.to_u32(), accounts.to_u32())
+    }
+}
+
+/// # Safety
+/// `chars` is null or a C string that lives during the call.
+unsafe fn text(chars: *const c_char) -> Option<String> {
+    // SAFETY: the caller vouches for it.
+    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
+}

@@ -1,0 +1,307 @@
+//! The settings of the prefix `totp`. Only superusers, and roles granted SET on one, change them.
+
+use crate::pure::lock::Policy;
+use crate::server;
+use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
+use std::ffi::{CStr, CString};
+use std::path::PathBuf;
+
+/// What is written to the audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Audit {
+    /// Every attempt and every change.
+    #[name = c"all"]
+    All,
+    /// Changes of factors and codes; no logins.
+    #[name = c"changes"]
+    Changes,
+    /// Nothing.
+    #[name = c"off"]
+    Off,
+}
+
+type Text = GucSetting<Option<CString>>;
+
+static ISSUER: Text = Text::new(Some(c""));
+static WINDOW: GucSetting<i32> = GucSetting::<i32>::new(1);
+static RESYNC_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(20);
+static MAX_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(5);
+static LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(30);
+static MAX_LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
+static SUSPEND_AFTER: GucSetting<i32> = GucSetting::<i32>::new(100);
+static PENDING_TTL: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
+static BACKUP_CODES: GucSetting<i32> = GucSetting::<i32>::new(10);
+static BURN_ON_ROLLBACK: GucSetting<bool> = GucSetting::<bool>::new(true);
+static COLD_START: GucSetting<bool> = GucSetting::<bool>::new(true);
+static FORCE_SYNC_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
+static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2000);
+static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
+static CLOCK: Text = Text::new(Some(c""));
+static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
+static KEY_COMMAND: Text = Text::new(Some(c""));
+static GUARD_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
+
+/// Defines the settings and reserves the prefix. Called once, when the library is loaded.
+pub fn init() {
+    text(
+        c"totp.issuer",
+        c"Name of the service, as authenticator apps show it.",
+        c"Goes into new otpauth URIs. Empty means the name of the database. Must not contain a colon.",
+        &ISSUER,
+        GucContext::Suset,
+    );
+    integer(
+        c"totp.window",
+        c"Steps before and after the current one whose codes are accepted.",
+        c"RFC 6238, 5.2 recommends one at most. 0 accepts the current step only.",
+        &WINDOW,
+        (0, 10),
+        GucFlags::empty(),
+    );
+    integer(
+        c"totp.resync_window",
+        c"Steps that an app's clock may be off.",
+        c"Bounds the drift that logins follow, and how far totp_resync searches (RFC 6238, 6).",
+        &RESYNC_WINDOW,
+        (0, 1000),
+        GucFlags::empty(),
+    );
+    integer(
+        c"totp.max_failures",
+        c"Failed attempts in a row that lock an account.",
+        c"From then on each further failure locks for twice as long.",
+        &MAX_FAILURES,
+        (1, 100),
+        GucFlags::empty(),
+    );
+    integer(
+        c"totp.lockout",
+        c"Length of the first lock.",
+        c"Doubles with each further failure, up to totp.max_lockout.",
+        &LOCKOUT,
+        (1, 86_400),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.max_lockout",
+        c"Length of the longest lock.",
+        c"Locks do not grow beyond it.",
+        &MAX_LOCKOUT,
+        (1, 7 * 86_400),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.suspend_after",
+        c"Failed attempts in a row that suspend TOTP for an account.",
+        c"Until an administrator or a backup code lifts it. NIST SP 800-63B, 3.2.2 allows 100 at most.",
+        &SUSPEND_AFTER,
+        (1, 100),
+        GucFlags::empty(),
+    );
+    integer(
+        c"totp.pending_ttl",
+        c"Time within which a new factor must be confirmed.",
+        c"Older pending factors count as absent and are removed as others are created.",
+        &PENDING_TTL,
+        (1, 30 * 86_400),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.backup_codes",
+        c"Backup codes in a new set.",
+        c"Applies to sets made from now on.",
+        &BACKUP_CODES,
+        (1, 50),
+        GucFlags::empty(),
+    );
+    boolean(
+        c"totp.burn_on_rollback",
+        c"Whether a code stays spent when the transaction that used it is rolled back.",
+        c"Off gives it back, for applications that retry transactions; PREPARE TRANSACTION is then \
+          refused after a code was spent. Needs totp in shared_preload_libraries.",
+        &BURN_ON_ROLLBACK,
+    );
+    boolean(
+        c"totp.cold_start",
+        c"Whether codes of steps up to the server's start are refused.",
+        c"After a start, a crash or a promotion nothing else shows that they were spent. Needs totp in \
+          shared_preload_libraries.",
+        &COLD_START,
+    );
+    boolean(
+        c"totp.force_sync_commit",
+        c"Whether a transaction that spent a code commits synchronously.",
+        c"Overrides synchronous_commit = off of the caller, which a crash could turn into a replay.",
+        &FORCE_SYNC_COMMIT,
+    );
+    integer(
+        c"totp.lock_timeout",
+        c"Longest wait for a row of an account that another transaction holds.",
+        c"Then the call fails with SQLSTATE 55P03. A shorter lock_timeout of the caller wins.",
+        &LOCK_TIMEOUT,
+        (1, 3_600_000),
+        GucFlags::UNIT_MS,
+    );
+    GucRegistry::define_enum_guc(
+        c"totp.audit",
+        c"What is written to the audit trail.",
+        c"\"all\": every attempt and change. \"changes\": no logins. \"off\": nothing.",
+        &AUDIT,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+    text(
+        c"totp.clock",
+        c"Fixed time for tests, as a timestamp with time zone.",
+        c"Codes are checked as if this were the time. Leave it empty outside of tests.",
+        &CLOCK,
+        GucContext::Suset,
+    );
+    text(
+        c"totp.key_file",
+        c"File with the encryption keys, one Fernet key a line, the first for new secrets.",
+        c"A relative path starts in the data directory. The file must belong to the server's user with \
+          mode 0600. A changed file takes effect at once.",
+        &KEY_FILE,
+        GucContext::Sighup,
+    );
+    text(
+        c"totp.key_command",
+        c"Shell command whose output is the keyring, in the format of the key file.",
+        c"Goes before totp.key_file. Each server process runs it once, and again when it changes.",
+        &KEY_COMMAND,
+        GucContext::Sighup,
+    );
+    if server::is_preloading() {
+        GucRegistry::define_int_guc(
+            c"totp.guard_slots",
+            c"Accounts whose failures and spent codes are kept in shared memory.",
+            c"Each takes 64 bytes. Only accounts with recent failures or rolled-back logins need one.",
+            &GUARD_SLOTS,
+            1_024,
+            16_777_216,
+            GucContext::Postmaster,
+            GucFlags::empty(),
+        );
+    }
+    server::reserve_setting_prefix(c"totp");
+}
+
+fn text(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static Text,
+    context: GucContext,
+) {
+    // Who can change server files must not learn from settings where the keys are.
+    let flags = match context {
+        GucContext::Sighup => GucFlags::SUPERUSER_ONLY,
+        _ => GucFlags::empty(),
+    };
+    GucRegistry::define_string_guc(name, short, long, setting, context, flags);
+}
+
+fn integer(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<i32>,
+    (least, most): (i32, i32),
+    unit: GucFlags,
+) {
+    GucRegistry::define_int_guc(name, short, long, setting, least, most, GucContext::Suset, unit);
+}
+
+fn boolean(
+    name: &'static CStr,
+    short: &'static CStr,
+    long: &'static CStr,
+    setting: &'static GucSetting<bool>,
+) {
+    GucRegistry::define_bool_guc(name, short, long, setting, GucContext::Suset, GucFlags::empty());
+}
+
+fn non_empty(setting: &'static Text) -> Option<String> {
+    setting.get()?.into_string().ok().filter(|text| !text.is_empty())
+}
+
+/// The issuer of new URIs, when one is set.
+pub fn issuer() -> Option<String> {
+    non_empty(&ISSUER)
+}
+
+/// Steps accepted before and after the current one.
+pub fn window() -> i64 {
+    i64::from(WINDOW.get())
+}
+
+/// Steps that an app's clock may be off.
+pub fn resync_window() -> i64 {
+    i64::from(RESYNC_WINDOW.get())
+}
+
+/// The rules of locking.
+pub fn lock_policy() -> Policy {
+    Policy {
+        max_failures: MAX_FAILURES.get().unsigned_abs(),
+        lockout: i64::from(LOCKOUT.get()) * 1_000_000,
+        max_lockout: i64::from(MAX_LOCKOUT.get()) * 1_000_000,
+        suspend_after: SUSPEND_AFTER.get().unsigned_abs(),
+    }
+}
+
+/// Seconds within which a pending factor must be confirmed.
+pub fn pending_ttl() -> i64 {
+    i64::from(PENDING_TTL.get())
+}
+
+/// Backup codes in a new set.
+pub fn backup_codes() -> usize {
+    BACKUP_CODES.get().unsigned_abs() as usize
+}
+
+/// Whether a spent step survives a rollback.
+pub fn burn_on_rollback() -> bool {
+    BURN_ON_ROLLBACK.get()
+}
+
+/// Whether steps up to the server's start are refused.
+pub fn cold_start() -> bool {
+    COLD_START.get()
+}
+
+/// Whether spending a code forces a synchronous commit.
+pub fn force_sync_commit() -> bool {
+    FORCE_SYNC_COMMIT.get()
+}
+
+/// Milliseconds to wait for a row.
+pub fn lock_timeout() -> i32 {
+    LOCK_TIMEOUT.get()
+}
+
+/// What to audit.
+pub fn audit() -> Audit {
+    AUDIT.get()
+}
+
+/// The fixed time for tests, when one is set.
+pub fn clock() -> Option<String> {
+    non_empty(&CLOCK)
+}
+
+/// The key file, in the data directory unless its path is absolute.
+pub fn key_file() -> PathBuf {
+    server::data_directory().join(non_empty(&KEY_FILE).unwrap_or_default())
+}
+
+/// The command that prints the keyring, when one is set.
+pub fn key_command() -> Option<String> {
+    non_empty(&KEY_COMMAND)
+}
+
+/// Entries of the guard.
+pub fn guard_slots() -> usize {
+    GUARD_SLOTS.get().unsigned_abs() as usize
+}

@@ -1,0 +1,141 @@
+//! The table `accounts`: locks, and the row that changes of one account take turns on.
+
+use super::plan::Plan;
+use crate::clock;
+use crate::error::Error;
+use crate::pure::lock::Standing;
+use crate::pure::moment::Moment;
+use crate::pure::name::Account;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
+
+thread_local! {
+    static ENSURE: Plan = const { Plan::new(
+        "INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
+         ON CONFLICT (account) DO NOTHING",
+        &[TEXT, TIME],
+    ) };
+    static LOCK: Plan = const { Plan::new(
+        "SELECT failures, locked_until, suspended FROM totp.accounts WHERE account = $1
+         FOR NO KEY UPDATE",
+        &[TEXT],
+    ) };
+    static FAIL: Plan = const { Plan::new(
+        "UPDATE totp.accounts
+         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+             suspended = suspended OR $4
+         WHERE account = $1",
+        &[TEXT, INT, TIME, BOOL],
+    ) };
+    static CLEAR: Plan = const { Plan::new(
+        "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
+         WHERE account = $1",
+        &[TEXT],
+    ) };
+    static CHANGED: Plan = const { Plan::new(
+        "UPDATE totp.accounts SET changed_at = $2 WHERE account = $1",
+        &[TEXT, TIME],
+    ) };
+    static STATUS: Plan = const { Plan::new(
+        "SELECT a.failures, a.locked_until, a.suspended,
+                (SELECT count(*) FROM totp.factors AS f
+                 WHERE f.account = a.account AND f.state = 'active')::integer,
+                EXISTS (SELECT FROM totp.factors AS f
+                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2),
+                (SELECT count(*) FROM totp.backup_codes AS b
+                 WHERE b.account = a.account AND b.used_at IS NULL)::integer,
+                greatest((SELECT max(f.last_used_at) FROM totp.factors AS f
+                          WHERE f.account = a.account),
+                         (SELECT max(b.used_at) FROM totp.backup_codes AS b
+                          WHERE b.account = a.account))
+         FROM totp.accounts AS a WHERE a.account = $1",
+        &[TEXT, TIME],
+    ) };
+}
+
+/// What the status of an account is made of.
+#[derive(Default)]
+pub struct Status {
+    /// Its lock, as the table knows it.
+    pub standing: Standing,
+    /// Active factors.
+    pub factors: i32,
+    /// Whether a factor waits for its first code.
+    pub pending: bool,
+    /// Unused backup codes.
+    pub backup_codes_left: i32,
+    /// When a code was last accepted.
+    pub last_verified_at: Option<Moment>,
+}
+
+/// Makes the account's row, when there is none.
+pub fn ensure(account: &Account, now: Moment) -> Result<(), Error> {
+    ENSURE.with(|plan| plan.execute(&[(&**account).into(), clock::timestamp(now).into()]))?;
+    Ok(())
+}
+
+/// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
+/// there is no such account.
+pub fn lock(account: &Account) -> Result<Option<Standing>, Error> {
+    let read = |row: &super::plan::Row| standing(row.get(1)?, row.optional(2)?, row.get(3)?);
+    Ok(LOCK.with(|plan| plan.rows(&[(&**account).into()], read))?.pop())
+}
+
+/// Writes a failure. Levels only rise here: a concurrent failure may have written more.
+pub fn fail(account: &Account, after: &Standing) -> Result<(), Error> {
+    FAIL.with(|plan| {
+        plan.execute(&[
+            (&**account).into(),
+            i32::try_from(after.failures).unwrap_or(i32::MAX).into(),
+            after.locked_until.map(clock::timestamp).into(),
+            after.suspended.into(),
+        ])
+    })?;
+    Ok(())
+}
+
+/// Clears failures, lock and suspension.
+pub fn clear(account: &Account) -> Result<(), Error> {
+    CLEAR.with(|plan| plan.execute(&[(&**account).into()]))?;
+    Ok(())
+}
+
+/// Notes that the account's factors changed: what was proved before does not count any more.
+pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
+    CHANGED.with(|plan| plan.execute(&[(&**account).into(), clock::timestamp(now).into()]))?;
+    Ok(())
+}
+
+/// The status of an account, all empty when there is none. Pending factors made before
+/// `pending_since` count as absent.
+pub fn status(account: &Account, pending_since: Moment) -> Result<Status, Error> {
+    let read = |row: &super::plan::Row| {
+        Ok(Status {
+            standing: standing(row.get(1)?, row.optional(2)?, row.get(3)?)?,
+            factors: row.get(4)?,
+            pending: row.get(5)?,
+            backup_codes_left: row.get(6)?,
+            last_verified_at: row.optional(7)?.as_ref().map(clock::moment),
+        })
+    };
+    let arguments = [(&**account).into(), clock::timestamp(pending_since).into()];
+    Ok(STATUS.with(|plan| plan.rows(&arguments, read))?.pop().unwrap_or_default())
+}
+
+/// Puts the three columns of a lock together.
+pub(super) fn standing(
+    failures: i32,
+    locked_until: Option<TimestampWithTimeZone>,
+    suspended: bool,
+) -> Result<Standing, Error> {
+    Ok(Standing {
+        failures: u32::try_from(failures).map_err(|_| Error::Corrupt("number of failures"))?,
+        locked_until: locked_until.as_ref().map(clock::moment),
+        suspended,
+    })
+}

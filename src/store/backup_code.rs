@@ -1,0 +1,103 @@
+//! The table `backup_codes`.
+
+use super::plan::{Plan, Row};
+use crate::clock;
+use crate::error::Error;
+use crate::pure::keyring::Sealed;
+use crate::pure::moment::Moment;
+use crate::pure::name::Account;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
+const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
+
+thread_local! {
+    static UNUSED: Plan = const { Plan::new(
+        "SELECT slot, salt, sealed, key_id FROM totp.backup_codes
+         WHERE account = $1 AND used_at IS NULL ORDER BY slot",
+        &[TEXT],
+    ) };
+    static COUNT: Plan = const { Plan::new(
+        "SELECT count(*)::integer FROM totp.backup_codes WHERE account = $1 AND used_at IS NULL",
+        &[TEXT],
+    ) };
+    static SPEND: Plan = const { Plan::new(
+        "UPDATE totp.backup_codes SET used_at = $4
+         WHERE account = $1 AND slot = $2 AND salt = $3 AND used_at IS NULL",
+        &[TEXT, INT, BYTEA, TIME],
+    ) };
+    static DELETE_ALL: Plan = const { Plan::new(
+        "DELETE FROM totp.backup_codes WHERE account = $1",
+        &[TEXT],
+    ) };
+    static INSERT: Plan = const { Plan::new(
+        "INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id)
+         SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)",
+        &[TEXT, BYTEA, TEXTS, TEXT],
+    ) };
+}
+
+/// An unused row of the table.
+pub struct StoredCode {
+    /// Its place in the set.
+    pub slot: i32,
+    /// The salt of its set.
+    pub salt: Vec<u8>,
+    /// Its hash.
+    pub sealed: Sealed,
+}
+
+/// Reads the unused codes of an account.
+pub fn unused(account: &Account) -> Result<Vec<StoredCode>, Error> {
+    let read = |row: &Row| {
+        Ok(StoredCode {
+            slot: row.get(1)?,
+            salt: row.get(2)?,
+            sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+        })
+    };
+    UNUSED.with(|plan| plan.rows(&[(&**account).into()], read))
+}
+
+/// How many codes an account has left.
+pub fn count(account: &Account) -> Result<i32, Error> {
+    let rows = COUNT.with(|plan| plan.rows(&[(&**account).into()], |row| row.get::<i32>(1)))?;
+    Ok(rows.into_iter().sum())
+}
+
+/// Spends a code. `false` when it was spent, or its set replaced, in the meantime.
+pub fn spend(account: &Account, code: &StoredCode, now: Moment) -> Result<bool, Error> {
+    let written = SPEND.with(|plan| {
+        plan.execute(&[
+            (&**account).into(),
+            code.slot.into(),
+            code.salt.as_slice().into(),
+            clock::timestamp(now).into(),
+        ])
+    })?;
+    Ok(written > 0)
+}
+
+/// Puts a new set, sealed with one key, in the place of the old. The caller holds the account's
+/// row.
+pub fn replace(
+    account: &Account,
+    salt: &[u8],
+    tokens: Vec<String>,
+    key_id: &str,
+) -> Result<(), Error> {
+    delete_all(account)?;
+    INSERT.with(|plan| {
+        plan.execute(&[(&**account).into(), salt.into(), tokens.into(), key_id.into()])
+    })?;
+    Ok(())
+}
+
+/// Removes the whole set.
+pub fn delete_all(account: &Account) -> Result<(), Error> {
+    DELETE_ALL.with(|plan| plan.execute(&[(&**account).into()]))?;
+    Ok(())
+}

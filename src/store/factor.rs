@@ -1,0 +1,229 @@
+//! The table `factors`.
+
+use super::account;
+use super::plan::{Plan, Row};
+use crate::clock;
+use crate::error::Error;
+use crate::pure::keyring::Sealed;
+use crate::pure::lock::Standing;
+use crate::pure::moment::Moment;
+use crate::pure::name::{Account, Label};
+use crate::pure::otp::Parameters;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
+
+thread_local! {
+    static LOAD: Plan = const { Plan::new(
+        "SELECT a.failures, a.locked_until, a.suspended, f.label, f.algorithm, f.digits, f.period,
+                f.sealed, f.key_id, f.last_step, f.drift, f.created_at
+         FROM totp.accounts AS a
+         LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
+         WHERE a.account = $1",
+        &[TEXT],
+    ) };
+    static PENDING: Plan = const { Plan::new(
+        "SELECT label, algorithm, digits, period, sealed, key_id, last_step, drift, created_at
+         FROM totp.factors
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3",
+        &[TEXT, TEXT, TIME],
+    ) };
+    static ENROLLED: Plan = const { Plan::new(
+        "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')",
+        &[TEXT],
+    ) };
+    static PUT_PENDING: Plan = const { Plan::new(
+        "INSERT INTO totp.factors
+             (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
+         VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (account, label, state) DO UPDATE
+         SET algorithm = excluded.algorithm, digits = excluded.digits, period = excluded.period,
+             sealed = excluded.sealed, key_id = excluded.key_id, created_at = excluded.created_at,
+             last_step = -1, drift = 0",
+        &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
+    ) };
+    static COUNT_OTHERS: Plan = const { Plan::new(
+        "SELECT count(DISTINCT label)::integer FROM totp.factors WHERE account = $1 AND label <> $2",
+        &[TEXT, TEXT],
+    ) };
+    static SPEND: Plan = const { Plan::new(
+        "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
+         WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
+           AND last_step < $4",
+        &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
+    ) };
+    static ACTIVATE: Plan = const { Plan::new(
+        "UPDATE totp.factors
+         SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3",
+        &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
+    ) };
+    static RETIRE: Plan = const { Plan::new(
+        "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
+        &[TEXT, TEXT],
+    ) };
+    static DELETE_ALL: Plan = const { Plan::new(
+        "DELETE FROM totp.factors WHERE account = $1",
+        &[TEXT],
+    ) };
+    static SWEEP: Plan = const { Plan::new(
+        "DELETE FROM totp.factors WHERE (account, label, state) IN (
+             SELECT account, label, state FROM totp.factors
+             WHERE state = 'pending' AND created_at <= $1
+             LIMIT 100 FOR UPDATE SKIP LOCKED)",
+        &[TIME],
+    ) };
+}
+
+/// A row of the table.
+pub struct Factor {
+    /// What tells it from others of the account.
+    pub label: Label,
+    /// What its app knows beside the secret.
+    pub parameters: Parameters,
+    /// The secret.
+    pub sealed: Sealed,
+    /// The newest spent step.
+    pub last_step: i64,
+    /// How far its app's clock is ahead, in steps.
+    pub drift: i64,
+    /// When the secret was made: with the label it tells this secret from one that replaced it.
+    pub created_at: Moment,
+}
+
+/// An account with its active factors.
+pub struct Enrolment {
+    /// The account's lock, as the table knows it.
+    pub standing: Standing,
+    /// Active factors; there may be none.
+    pub factors: Vec<Factor>,
+}
+
+/// Reads an account and its active factors; `None` when there is no such account.
+pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
+    let read = |row: &Row| {
+        let standing = account::standing(row.get(1)?, row.optional(2)?, row.get(3)?)?;
+        let label: Option<String> = row.optional(4)?;
+        Ok((standing, label.map(|label| factor(row, label, 5)).transpose()?))
+    };
+    let rows = LOAD.with(|plan| plan.rows(&[(&**account).into()], read))?;
+    Ok(rows.first().map(|(standing, _)| *standing).map(|standing| Enrolment {
+        standing,
+        factors: rows.into_iter().filter_map(|(_, factor)| factor).collect(),
+    }))
+}
+
+/// Reads a pending factor made after `since`.
+pub fn pending(account: &Account, label: &Label, since: Moment) -> Result<Option<Factor>, Error> {
+    let arguments = [(&**account).into(), (&**label).into(), clock::timestamp(since).into()];
+    let read = |row: &Row| factor(row, row.get(1)?, 2);
+    Ok(PENDING.with(|plan| plan.rows(&arguments, read))?.pop())
+}
+
+/// Whether the account has an active factor.
+pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
+    let rows = ENROLLED.with(|plan| plan.rows(&[(&**account).into()], |row| row.get(1)))?;
+    Ok(rows.contains(&true))
+}
+
+/// Writes a pending factor over an older one of the same label.
+pub fn put_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
+    PUT_PENDING.with(|plan| {
+        plan.execute(&[
+            (&**account).into(),
+            (&*factor.label).into(),
+            factor.parameters.algorithm.name().into(),
+            i32::from(factor.parameters.digits).into(),
+            factor.parameters.period.cast_signed().into(),
+            factor.sealed.token.as_str().into(),
+            factor.sealed.key_id.as_str().into(),
+            clock::timestamp(factor.created_at).into(),
+        ])
+    })?;
+    Ok(())
+}
+
+/// The labels that an account has beside this one.
+pub fn count_others(account: &Account, label: &Label) -> Result<i32, Error> {
+    let arguments = [(&**account).into(), (&**label).into()];
+    let rows = COUNT_OTHERS.with(|plan| plan.rows(&arguments, |row| row.get::<i32>(1)))?;
+    Ok(rows.into_iter().sum())
+}
+
+/// Spends a step of an active factor. `false` when it, or a newer one, was spent before, or when
+/// this secret is no longer the factor's.
+pub fn spend(
+    account: &Account,
+    factor: &Factor,
+    step: i64,
+    drift: i64,
+    now: Moment,
+) -> Result<bool, Error> {
+    let written =
+        SPEND.with(|plan| plan.execute(&step_arguments(account, factor, step, drift, now)))?;
+    Ok(written > 0)
+}
+
+/// Makes a pending factor active, in the place of an active one of its label, and spends the step
+/// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
+pub fn activate(
+    account: &Account,
+    factor: &Factor,
+    step: i64,
+    drift: i64,
+    now: Moment,
+) -> Result<bool, Error> {
+    RETIRE.with(|plan| plan.execute(&[(&**account).into(), (&*factor.label).into()]))?;
+    let written =
+        ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, step, drift, now)))?;
+    Ok(written > 0)
+}
+
+/// Removes all factors of an account, pending ones too.
+pub fn delete_all(account: &Account) -> Result<(), Error> {
+    DELETE_ALL.with(|plan| plan.execute(&[(&**account).into()]))?;
+    Ok(())
+}
+
+/// Removes some pending factors, of any account, made up to `until`.
+pub fn sweep(until: Moment) -> Result<(), Error> {
+    SWEEP.with(|plan| plan.execute(&[clock::timestamp(until).into()]))?;
+    Ok(())
+}
+
+fn step_arguments<'a>(
+    account: &'a Account,
+    factor: &'a Factor,
+    step: i64,
+    drift: i64,
+    now: Moment,
+) -> [pgrx::datum::DatumWithOid<'a>; 6] {
+    [
+        (&**account).into(),
+        (&*factor.label).into(),
+        clock::timestamp(factor.created_at).into(),
+        step.into(),
+        i32::try_from(drift).unwrap_or_default().into(),
+        clock::timestamp(now).into(),
+    ]
+}
+
+/// Reads a factor whose columns, from the algorithm on, begin at a place.
+fn factor(row: &Row, label: String, first: usize) -> Result<Factor, Error> {
+    let corrupt = |_| Error::Corrupt("factor");
+    let algorithm: String = row.get(first)?;
+    let created_at: TimestampWithTimeZone = row.get(first + 7)?;
+    Ok(Factor {
+        label: Label::new(label).map_err(corrupt)?,
+        parameters: Parameters::new(&algorithm, row.get(first + 1)?, row.get(first + 2)?)
+            .map_err(corrupt)?,
+        sealed: Sealed { token: row.get(first + 3)?, key_id: row.get(first + 4)? },
+        last_step: row.get(first + 5)?,
+        drift: row.get::<i32>(first + 6)?.into(),
+        created_at: clock::moment(&created_at),
+    })
+}

@@ -1,0 +1,9 @@
+//! The tables, one file each. Statements are prepared once per server process; they name every
+//! table in full, take values as parameters, and run in functions whose search_path is pinned.
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod audit_event;
+pub mod backup_code;
+pub mod factor;
+mod plan;

@@ -1,0 +1,67 @@
+//! A statement that is prepared at its first use and kept.
+
+use crate::error::Error;
+use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
+use pgrx::pg_sys::PgOid;
+use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
+use std::cell::OnceCell;
+
+/// A statement and its plan. The server replans it by itself when a table or the search_path
+/// changes, and DISCARD ALL leaves it alone.
+pub struct Plan {
+    statement: &'static str,
+    arguments: &'static [PgOid],
+    // Never freed: when the process ends, the server's memory is gone before this is dropped.
+    kept: OnceCell<&'static OwnedPreparedStatement>,
+}
+
+impl Plan {
+    /// A statement with the types of its parameters.
+    pub const fn new(statement: &'static str, arguments: &'static [PgOid]) -> Self {
+        Self { statement, arguments, kept: OnceCell::new() }
+    }
+
+    /// Runs it and reads its rows.
+    pub fn rows<T>(
+        &self,
+        arguments: &[DatumWithOid],
+        mut read: impl FnMut(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        Spi::connect(|client| {
+            let table = client.select(self.prepared(client)?, None, arguments)?;
+            table.map(|row| read(&Row(row))).collect()
+        })
+    }
+
+    /// Runs it and counts the rows that it wrote.
+    pub fn execute(&self, arguments: &[DatumWithOid]) -> Result<usize, Error> {
+        Spi::connect_mut(|client| Ok(client.update(self.prepared(client)?, None, arguments)?.len()))
+    }
+
+    fn prepared(
+        &self,
+        client: &pgrx::spi::SpiClient,
+    ) -> Result<&'static OwnedPreparedStatement, Error> {
+        if let Some(kept) = self.kept.get() {
+            return Ok(kept);
+        }
+        // Prepared as one that writes, so that each run sees what was committed before it.
+        let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
+        Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
+    }
+}
+
+/// One row of a result.
+pub struct Row<'conn>(SpiHeapTupleData<'conn>);
+
+impl Row<'_> {
+    /// A column that is never null, by its place from 1.
+    pub fn get<T: FromDatum + IntoDatum>(&self, place: usize) -> Result<T, Error> {
+        self.optional(place)?.ok_or(Error::Corrupt("null"))
+    }
+
+    /// A column that may be null, by its place from 1.
+    pub fn optional<T: FromDatum + IntoDatum>(&self, place: usize) -> Result<Option<T>, Error> {
+        Ok(self.0.get(place)?)
+    }
+}
