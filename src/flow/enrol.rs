@@ -48,7 +48,10 @@ pub fn create(
     let uri = uri::build(&secret, &account_name, &issuer, &parameters);
     let qr_svg = qr::svg(&uri)?;
 
-    store::account::ensure(account, call.now)?;
+    if store::account::ensure(account, call.now)? {
+        // Memory may know a removed account of this name; nobody can guess at a secret yet.
+        guard::forget(account);
+    }
     store::account::lock(account)?;
     if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);

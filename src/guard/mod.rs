@@ -70,9 +70,13 @@ fn without_memory(committed: &Standing, policy: &Policy, now: Moment) -> Admissi
 
 /// A right code was accepted: the account's failures are over, also when the transaction aborts.
 pub fn forgive(account: &str) {
-    let key = account_key(account);
-    transaction::forget_attempt(key);
-    memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
+    transaction::forget_attempt(account_key(account));
+    forget(account);
+}
+
+/// Forgets an account's failures.
+pub fn forget(account: &str) {
+    on_account(account, table::clear);
 }
 
 /// A failure was written to the table, with the number of rolled-back attempts before it.

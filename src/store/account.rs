@@ -73,10 +73,10 @@ pub struct Status {
     pub last_verified_at: Option<Moment>,
 }
 
-/// Makes the account's row, when there is none.
-pub fn ensure(account: &Account, now: Moment) -> Result<(), Error> {
-    ENSURE.with(|plan| plan.execute(&[(&**account).into(), clock::timestamp(now).into()]))?;
-    Ok(())
+/// Makes the account's row and says whether there was none.
+pub fn ensure(account: &Account, now: Moment) -> Result<bool, Error> {
+    let arguments = [(&**account).into(), clock::timestamp(now).into()];
+    Ok(ENSURE.with(|plan| plan.execute(&arguments))? > 0)
 }
 
 /// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when

@@ -1,0 +1,49 @@
+-- What the extension made, as the catalog knows it.
+-- Every function: what it may do, where it looks, who owns it, who may call it.
+SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result,
+       p.provolatile AS v, p.proparallel AS p, p.prosecdef AS definer, p.proisstrict AS strict, p.proleakproof AS leak,
+       array_to_string(p.proconfig, ' ') AS config,
+       CASE WHEN o.rolname = 'totp_owner' THEN 'totp_owner' ELSE 'installer' END AS owner
+FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner
+WHERE p.pronamespace = 'totp'::regnamespace ORDER BY p.proname;
+
+SELECT p.proname AS function, string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, ' ' ORDER BY g.grantee::regrole::text) AS may_call
+FROM pg_proc AS p LEFT JOIN LATERAL aclexplode(p.proacl) AS g ON g.grantee <> p.proowner
+WHERE p.pronamespace = 'totp'::regnamespace GROUP BY p.oid, p.proname ORDER BY p.proname;
+
+-- Arguments have the names and defaults of the documentation.
+SELECT p.proname, pg_get_function_arguments(p.oid) FROM pg_proc AS p
+WHERE p.pronamespace = 'totp'::regnamespace ORDER BY 1;
+
+-- No table, view, sequence or type is open to anybody but its readers.
+SELECT c.oid::regclass AS relation, c.relkind, c.relpersistence, r.rolname AS owner,
+       (SELECT string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END || '=' || g.privilege_type, ' ' ORDER BY 1)
+        FROM aclexplode(c.relacl) AS g WHERE g.grantee <> c.relowner) AS grants
+FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
+WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'S') ORDER BY 1::text;
+
+-- Everything explains itself: these two lists are empty.
+SELECT p.oid::regprocedure AS without_comment FROM pg_proc AS p
+WHERE p.pronamespace = 'totp'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
+SELECT c.oid::regclass, a.attname AS without_comment FROM pg_class AS c
+JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum >= 0 AND NOT a.attisdropped
+WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'c')
+  AND col_description(c.oid, a.attnum) IS NULL
+  AND (a.attnum > 0 OR obj_description(c.oid, 'pg_class') IS NULL);
+
+-- Every table and sequence travels with a dump: this list is empty.
+SELECT c.oid::regclass AS not_dumped FROM pg_class AS c, pg_extension AS e
+WHERE e.extname = 'totp' AND c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'S')
+  AND NOT c.oid = ANY (e.extconfig);
+
+-- Columns that change at a login are in no index, so that updates stay on their page.
+SELECT i.indexrelid::regclass, a.attname FROM pg_index AS i
+JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey)
+WHERE i.indrelid IN ('totp.accounts'::regclass, 'totp.factors'::regclass)
+  AND a.attname IN ('failures', 'locked_until', 'suspended', 'last_step', 'drift', 'last_used_at');
+
+-- Settings: who may set them, their unit and range.
+SELECT name, context, vartype, boot_val, coalesce(unit, '') AS unit, min_val, max_val, enumvals
+FROM pg_settings WHERE name LIKE 'totp.%' ORDER BY name;
+SELECT name FROM pg_settings WHERE name LIKE 'totp.%' AND (short_desc = '' OR coalesce(extra_desc, '') = '');
+SET totp.no_such_setting = 1;
