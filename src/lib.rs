@@ -17,6 +17,8 @@ mod keys;
 mod pure;
 mod random;
 mod server;
+#[cfg(any(test, feature = "pg_test"))]
+mod server_tests;
 mod settings;
 mod store;
 

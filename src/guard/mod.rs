@@ -106,6 +106,13 @@ pub fn usage() -> Option<Usage> {
     memory::usage(clock::system())
 }
 
+/// Panics while a lock is held, as a bug would.
+#[cfg(any(test, feature = "pg_test"))]
+#[allow(clippy::panic)]
+pub fn panic_under_lock() -> bool {
+    on_account("nobody", |_, _| panic!("a bug under a lock")).unwrap_or_default()
+}
+
 fn on_account<T>(account: &str, work: impl FnOnce(&mut table::Bucket, Key) -> T) -> Option<T> {
     let key = account_key(account);
     memory::with_bucket(key, |bucket, _| work(bucket, key))
