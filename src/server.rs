@@ -129,10 +129,11 @@ pub fn session_user() -> String {
     role_name(unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// The role that called the outermost function, which SET ROLE may have changed.
-pub fn calling_role() -> String {
+/// The role that called the outermost function, when SET ROLE made it another than the login role.
+pub fn other_role() -> Option<String> {
     // SAFETY: as above.
-    role_name(unsafe { pg_sys::GetOuterUserId() })
+    let (outer, login) = unsafe { (pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()) };
+    (outer != login).then(|| role_name(outer))
 }
 
 fn role_name(role: pg_sys::Oid) -> String {

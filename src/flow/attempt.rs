@@ -1,9 +1,9 @@
 //! One attempt to prove the second factor, by a TOTP or a backup code.
 
-use super::call::{Call, detail};
+use super::call::{Call, field};
 use super::trial::{Trial, locked};
 use crate::error::Error;
-use crate::guard;
+use crate::guard::{self, Subject};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
@@ -14,8 +14,9 @@ use crate::pure::otp::{Otp, Parameters, Window};
 use crate::pure::secret::Secret;
 use crate::pure::verdict::{Method, Reason, Verdict};
 use crate::store::backup_code::StoredCode;
-use crate::store::factor::{Enrolment, Factor};
+use crate::store::factor::{Enrolment, Factor, Spent};
 use crate::{clock, server, settings, store};
+use serde_json::Map;
 use zeroize::Zeroizing;
 
 /// Checks a code and spends it. `None` is a text that cannot be a code: refused, but not counted,
@@ -23,25 +24,31 @@ use zeroize::Zeroizing;
 pub fn attempt(account: &Account, code: Option<&Code>, event: Event) -> Result<Verdict, Error> {
     server::require_writable()?;
     let now = clock::now()?;
+    let subject = Subject::of(account);
+    let memory = subject.standing();
     // An attacker who meets a lock costs neither a read nor a write.
-    if let Some(until) = guard::standing(account).locked(now) {
+    if let Some(until) = memory.locked(now) {
         return Ok(locked(until, now));
     }
-    let call = Call::begin()?;
+    let call = Call::at(now)?;
     if !guard::is_on() {
         store::account::lock(account)?;
     }
     let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
-    let Some(enrolment) = enrolment else {
+    let Some(Enrolment { standing, factors }) = enrolment else {
         return not_enrolled(&call, account, code, event);
     };
-    if let Some(until) = enrolment.standing.locked(now) {
+    if let Some(until) = standing.locked(now) {
         return Ok(locked(until, now));
     }
+    let begin = || Trial::begin(&call, account, &subject, event, standing);
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
-        Some(Code::Totp(code)) => by_totp(&call, account, code, event, enrolment),
-        Some(Code::Backup(code)) => by_backup(&call, account, code, event, enrolment.standing),
+        Some(Code::Totp(_)) if is_suspended(&standing, &memory) => {
+            Ok(Verdict::refused(Reason::Suspended, None))
+        }
+        Some(Code::Totp(code)) => by_totp(&call, account, code, factors, begin),
+        Some(Code::Backup(code)) => by_backup(&call, account, code, begin),
     }
 }
 
@@ -68,14 +75,14 @@ fn not_enrolled(
             code.hash(&[0; SALT_BYTES]);
         }
     }
-    store::account::fail(account, &Standing::default())?;
-    call.record(account, event, Outcome::NotEnrolled, Default::default())?;
+    let audit = call.entry(account, event, Outcome::NotEnrolled, Map::new());
+    store::account::fail(account, &Standing::default(), audit)?;
     Ok(Verdict::refused(Reason::NotEnrolled, None))
 }
 
-/// Whether the account's TOTP is suspended, by the table or by failures that were rolled back.
-pub fn is_suspended(account: &Account, committed: &Standing) -> bool {
-    let failures = committed.failures.max(guard::standing(account).failures);
+/// Whether TOTP is suspended, by the table or by failures that were rolled back.
+pub fn is_suspended(committed: &Standing, memory: &Standing) -> bool {
+    let failures = committed.failures.max(memory.failures);
     committed.suspended || failures >= settings::lock_policy().suspend_after
 }
 
@@ -123,19 +130,16 @@ pub fn readable<T>(opened: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Error> 
     }
 }
 
-fn by_totp(
+fn by_totp<'a>(
     call: &Call,
     account: &Account,
     code: &TotpCode,
-    event: Event,
-    enrolment: Enrolment,
+    factors: Vec<Factor>,
+    begin: impl FnOnce() -> Result<Trial<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
-    if is_suspended(account, &enrolment.standing) {
-        return Ok(Verdict::refused(Reason::Suspended, None));
-    }
     let open = |factor| Opened::open(&call.keyring, account, factor);
-    let opened = readable(enrolment.factors.into_iter().map(open).collect())?;
-    let trial = match Trial::begin(call, account, event, enrolment.standing) {
+    let opened = readable(factors.into_iter().map(open).collect())?;
+    let trial = match begin() {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict),
     };
@@ -144,9 +148,8 @@ fn by_totp(
     for candidate in &opened {
         let (window, now) = candidate.window(call);
         if let Some(step) = candidate.otp.find(code, window.steps(now)) {
-            let fresh = step > candidate.factor.last_step;
-            matched =
-                if fresh { Some((candidate, step)) } else { matched.or(Some((candidate, step))) };
+            let is_fresh = step > candidate.factor.last_step;
+            matched = matched.filter(|_| !is_fresh).or(Some((candidate, step)));
         }
     }
     let Some((Opened { factor, secret, .. }, step)) = matched else {
@@ -156,11 +159,13 @@ fn by_totp(
         return trial.miss(outcome);
     }
     trial.lock_account()?;
-    let drift = drift_after(factor, step, call);
-    if !store::factor::spend(account, factor, step, drift, call.now)? {
-        return trial.miss(Outcome::Replayed);
+    let method = Method::Totp { label: factor.label.to_string() };
+    let spent = Spent { step, drift: drift_after(factor, step, call), at: call.now };
+    if store::factor::spend(account, factor, spent, trial.success(&method, Map::new()))? {
+        trial.hit(method)
+    } else {
+        trial.miss(Outcome::Replayed)
     }
-    trial.hit(Method::Totp { label: factor.label.to_string() }, Default::default())
 }
 
 /// The drift of a factor's app after a login with a step.
@@ -170,12 +175,11 @@ fn drift_after(factor: &Factor, step: i64, call: &Call) -> i64 {
     window.follow(offset, settings::resync_window())
 }
 
-fn by_backup(
+fn by_backup<'a>(
     call: &Call,
     account: &Account,
     code: &BackupCode,
-    event: Event,
-    standing: Standing,
+    begin: impl FnOnce() -> Result<Trial<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
     let open = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
         let place = Place { purpose: Purpose::Backup, account, label: &stored.slot.to_string() };
@@ -183,7 +187,7 @@ fn by_backup(
         Ok((stored, hash))
     };
     let opened = readable(store::backup_code::unused(account)?.into_iter().map(open).collect())?;
-    let trial = match Trial::begin(call, account, event, standing) {
+    let trial = match begin() {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict),
     };
@@ -204,5 +208,8 @@ fn by_backup(
         return trial.miss(Outcome::Replayed);
     }
     let left = store::backup_code::count(account)?;
-    trial.hit(Method::Backup, detail("backup_codes_left", left))
+    if let Some(entry) = trial.success(&Method::Backup, field("backup_codes_left", left)) {
+        store::audit_event::append(&entry)?;
+    }
+    trial.hit(Method::Backup)
 }

@@ -1,11 +1,12 @@
 //! What one call works with from its begin to its end.
 
 use crate::error::Error;
-use crate::pure::audit::{Event, Outcome, Record};
+use crate::pure::audit::{self, Entry, Event, Outcome};
 use crate::pure::keyring::Keyring;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use crate::settings::{self, Audit};
+use crate::store::audit_event::Signed;
 use crate::{clock, keys, server, store};
 use serde_json::{Map, Value};
 use std::rc::Rc;
@@ -22,7 +23,12 @@ impl Call {
     /// Begins a call that writes. Fails before anything is counted.
     pub fn begin() -> Result<Self, Error> {
         server::require_writable()?;
-        Ok(Self { now: clock::now()?, keyring: keys::keyring()? })
+        Self::at(clock::now()?)
+    }
+
+    /// Goes on with a call that has read the clock already.
+    pub fn at(now: Moment) -> Result<Self, Error> {
+        Ok(Self { now, keyring: keys::keyring()? })
     }
 
     /// Writes to the audit trail what was tried and how it ended, as far as `totp.audit` wants it.
@@ -31,27 +37,42 @@ impl Call {
         account: &Account,
         event: Event,
         outcome: Outcome,
-        mut detail: Map<String, Value>,
+        fields: Map<String, Value>,
     ) -> Result<(), Error> {
+        match self.entry(account, event, outcome, fields) {
+            Some(entry) => store::audit_event::append(&entry),
+            None => Ok(()),
+        }
+    }
+
+    /// The entry for the audit trail; `None` when `totp.audit` does not want it.
+    pub fn entry<'a>(
+        &self,
+        account: &'a Account,
+        event: Event,
+        outcome: Outcome,
+        mut fields: Map<String, Value>,
+    ) -> Option<Signed<'a>> {
         let wanted = match settings::audit() {
             Audit::All => true,
             Audit::Changes => event != Event::Verify,
             Audit::Off => false,
         };
         if !wanted {
-            return Ok(());
+            return None;
         }
         let actor = server::session_user();
-        let role = server::calling_role();
-        if role != actor {
-            detail.insert("role".to_owned(), role.into());
+        if let Some(role) = server::other_role() {
+            fields.insert("role".to_owned(), role.into());
         }
-        let record = Record { at: self.now, account, event, outcome, actor: &actor, detail };
-        store::audit_event::append(&record, &self.keyring)
+        let detail = audit::detail(fields);
+        let entry = Entry { at: self.now, account, event, outcome, actor, detail };
+        let mac = entry.mac(self.keyring.audit_key());
+        Some(Signed { entry, mac })
     }
 }
 
-/// The detail of an audit event with one entry.
-pub fn detail(name: &str, value: impl Into<Value>) -> Map<String, Value> {
+/// The fields of an audit event's detail, when there is one.
+pub fn field(name: &str, value: impl Into<Value>) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value.into())])
 }

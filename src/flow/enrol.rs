@@ -2,10 +2,10 @@
 
 use super::attempt::{Opened, attempt, is_suspended};
 use super::backup;
-use super::call::{Call, detail};
+use super::call::{Call, field};
 use super::trial::{Trial, locked};
 use crate::error::Error;
-use crate::guard;
+use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::{Code, TotpCode};
 use crate::pure::keyring::{Place, Purpose};
@@ -14,8 +14,9 @@ use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::verdict::{Method, Reason, Verdict};
 use crate::pure::{qr, uri};
-use crate::store::factor::Factor;
+use crate::store::factor::{Factor, Spent};
 use crate::{random, server, settings, store};
+use serde_json::Map;
 use zeroize::Zeroizing;
 
 /// The most factors of an account, pending ones included.
@@ -50,7 +51,7 @@ pub fn create(
 
     if store::account::ensure(account, call.now)? {
         // Memory may know a removed account of this name; nobody can guess at a secret yet.
-        guard::forget(account);
+        Subject::of(account).forget();
     }
     store::account::lock(account)?;
     if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
@@ -61,7 +62,7 @@ pub fn create(
     let factor =
         Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
     store::factor::put_pending(account, &factor)?;
-    call.record(account, Event::Create, Outcome::Ok, detail("label", &*factor.label))?;
+    call.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(call.now.plus_secs(-settings::pending_ttl()))?;
     Ok(Created { secret: secret.to_base32(), uri, qr_svg })
 }
@@ -90,17 +91,19 @@ pub fn confirm(
     let standing = store::account::lock(account)?.ok_or(Error::NoPending)?;
     let since = call.now.plus_secs(-settings::pending_ttl());
     let pending = store::factor::pending(account, label, since)?.ok_or(Error::NoPending)?;
-    if let Some(until) = standing.stricter(&guard::standing(account)).locked(call.now) {
+    let subject = Subject::of(account);
+    let memory = subject.standing();
+    if let Some(until) = standing.stricter(&memory).locked(call.now) {
         return Ok(locked(until, call.now).into());
     }
-    if is_suspended(account, &standing) {
+    if is_suspended(&standing, &memory) {
         return Ok(Verdict::refused(Reason::Suspended, None).into());
     }
     let Some(code) = code else {
         return Ok(Verdict::refused(Reason::Invalid, None).into());
     };
     let opened = Opened::open(&call.keyring, account, pending)?;
-    let trial = match Trial::begin(&call, account, Event::Confirm, standing) {
+    let trial = match Trial::begin(&call, account, &subject, Event::Confirm, standing) {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict.into()),
     };
@@ -112,7 +115,8 @@ pub fn confirm(
         return Ok(trial.miss(outcome)?.into());
     }
     let drift = window.follow(step - now, settings::resync_window());
-    if !store::factor::activate(account, &opened.factor, step, drift, call.now)? {
+    let spent = Spent { step, drift, at: call.now };
+    if !store::factor::activate(account, &opened.factor, spent)? {
         return Err(Error::NoPending);
     }
     store::account::changed(account, call.now)?;
@@ -120,8 +124,11 @@ pub fn confirm(
         0 => Some(backup::new_set(&call, account)?),
         _ => None,
     };
-    let verdict = trial.hit(Method::Totp { label: label.to_string() }, Default::default())?;
-    Ok(Confirmation { verdict, backup_codes })
+    let method = Method::Totp { label: label.to_string() };
+    if let Some(entry) = trial.success(&method, Map::new()) {
+        store::audit_event::append(&entry)?;
+    }
+    Ok(Confirmation { verdict: trial.hit(method)?, backup_codes })
 }
 
 /// Switches two-factor authentication off, against a code.

@@ -4,12 +4,14 @@ use super::attempt::{Opened, is_suspended};
 use super::call::Call;
 use super::trial::Trial;
 use crate::error::Error;
-use crate::guard;
+use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::TotpCode;
 use crate::pure::name::{Account, Label};
 use crate::pure::verdict::Method;
+use crate::store::factor::Spent;
 use crate::{server, settings, store};
+use serde_json::Map;
 
 /// Sets the drift of a factor from two consecutive codes. `false` when they are no such pair near
 /// enough to the server's time; that counts as a failure.
@@ -23,8 +25,10 @@ pub fn resync(
     let (Some(standing), Some((first, second))) = (store::account::lock(account)?, codes) else {
         return Ok(false);
     };
-    let locked = standing.stricter(&guard::standing(account)).locked(call.now).is_some();
-    if locked || is_suspended(account, &standing) {
+    let subject = Subject::of(account);
+    let memory = subject.standing();
+    let is_locked = standing.stricter(&memory).locked(call.now).is_some();
+    if is_locked || is_suspended(&standing, &memory) {
         return Ok(false);
     }
     let factors = store::factor::load(account)?.map(|enrolment| enrolment.factors);
@@ -32,7 +36,7 @@ pub fn resync(
         return Ok(false);
     };
     let opened = Opened::open(&call.keyring, account, factor)?;
-    let Ok(trial) = Trial::begin(&call, account, Event::Resync, standing) else {
+    let Ok(trial) = Trial::begin(&call, account, &subject, Event::Resync, standing) else {
         return Ok(false);
     };
     let now = call.now.step(i64::from(opened.factor.parameters.period));
@@ -45,8 +49,13 @@ pub fn resync(
     if let Err(outcome) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
         return Ok(trial.miss(outcome)?.is_ok());
     }
-    if !store::factor::spend(account, &opened.factor, step, step - now, call.now)? {
-        return Ok(trial.miss(Outcome::Replayed)?.is_ok());
-    }
-    Ok(trial.hit(Method::Totp { label: label.to_string() }, Default::default())?.is_ok())
+    let method = Method::Totp { label: label.to_string() };
+    let spent = Spent { step, drift: step - now, at: call.now };
+    let audit = trial.success(&method, Map::new());
+    let verdict = if store::factor::spend(account, &opened.factor, spent, audit)? {
+        trial.hit(method)?
+    } else {
+        trial.miss(Outcome::Replayed)?
+    };
+    Ok(verdict.is_ok())
 }

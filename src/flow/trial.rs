@@ -1,13 +1,14 @@
 //! One reserved attempt, from the reservation to its hit or miss.
 
-use super::call::{Call, detail};
+use super::call::{Call, field};
 use crate::error::Error;
-use crate::guard::{self, Admission};
+use crate::guard::{self, Admission, Subject};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::lock::Standing;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use crate::pure::verdict::{Method, Reason, Verdict};
+use crate::store::audit_event::Signed;
 use crate::store::factor::Factor;
 use crate::{server, settings, store};
 use serde_json::{Map, Value};
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 pub struct Trial<'a> {
     call: &'a Call,
     account: &'a Account,
+    subject: &'a Subject<'a>,
     event: Event,
     /// The account's lock in the table, before the attempt.
     before: Standing,
@@ -29,12 +31,13 @@ impl<'a> Trial<'a> {
     pub fn begin(
         call: &'a Call,
         account: &'a Account,
+        subject: &'a Subject<'a>,
         event: Event,
         before: Standing,
     ) -> Result<Self, Verdict> {
-        match guard::admit(account, &before, &settings::lock_policy(), call.now) {
+        match subject.admit(&before, &settings::lock_policy(), call.now) {
             Admission::Reserved { after, rolled_back } => {
-                Ok(Self { call, account, event, before, after, rolled_back })
+                Ok(Self { call, account, subject, event, before, after, rolled_back })
             }
             Admission::Refused { until } => Err(locked(until, call.now)),
         }
@@ -42,15 +45,15 @@ impl<'a> Trial<'a> {
 
     /// The code was wrong, or was spent: counts the failure.
     pub fn miss(self, outcome: Outcome) -> Result<Verdict, Error> {
-        store::account::fail(self.account, &self.after)?;
-        guard::note_written(self.account, &self.after, self.rolled_back);
-        let detail = match self.rolled_back {
+        let fields = match self.rolled_back {
             0 => Map::new(),
-            count => detail("rolled_back", count),
+            count => field("rolled_back", count),
         };
-        self.call.record(self.account, self.event, outcome, detail)?;
-        let retry_after =
-            self.after.locked(self.call.now).map(|until| until.micros_since(self.call.now));
+        let audit = self.call.entry(self.account, self.event, outcome, fields);
+        store::account::fail(self.account, &self.after, audit)?;
+        self.subject.note_written(&self.after, self.rolled_back);
+        let now = self.call.now;
+        let retry_after = self.after.locked(now).map(|until| until.micros_since(now));
         Ok(Verdict::refused(Reason::Invalid, retry_after))
     }
 
@@ -71,7 +74,7 @@ impl<'a> Trial<'a> {
         // No window reaches the step any more then.
         let reach = settings::resync_window() + settings::window() + 1;
         let expires = Moment::from_micros(0).plus_secs((step + reach).saturating_mul(period));
-        if guard::spend(self.account, secret, step, expires, self.call.now) {
+        if self.subject.spend(secret, step, expires, self.call.now) {
             Ok(())
         } else {
             Err(Outcome::Replayed)
@@ -87,24 +90,24 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
+    /// The audit entry of a success, to be written with the row that it spends.
+    pub fn success(&self, method: &Method, mut fields: Map<String, Value>) -> Option<Signed<'a>> {
+        fields.insert("method".to_owned(), method.word().into());
+        if let Method::Totp { label } = method {
+            fields.insert("label".to_owned(), label.as_str().into());
+        }
+        self.call.entry(self.account, self.event, Outcome::Ok, fields)
+    }
+
     /// The code was right and its row is spent: clears failures.
-    pub fn hit(self, method: Method, mut detail: Map<String, Value>) -> Result<Verdict, Error> {
+    pub fn hit(self, method: Method) -> Result<Verdict, Error> {
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
-        guard::forgive(self.account);
+        self.subject.forgive();
         if settings::force_sync_commit() {
             server::force_sync_commit();
         }
-        let (word, label) = match &method {
-            Method::Totp { label } => ("totp", Some(label.clone())),
-            Method::Backup => ("backup", None),
-        };
-        detail.insert("method".to_owned(), word.into());
-        if let Some(label) = label {
-            detail.insert("label".to_owned(), label.into());
-        }
-        self.call.record(self.account, self.event, Outcome::Ok, detail)?;
         Ok(Verdict::ok(method))
     }
 }

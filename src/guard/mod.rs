@@ -17,7 +17,7 @@ pub use start::moment as started_at;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 pub use table::{Admission, Usage};
-use table::{Key, Spend};
+use table::{Bucket, Key, Spend};
 
 /// The keys of the hash: drawn when the server starts, the same in all its processes.
 static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
@@ -40,25 +40,76 @@ pub fn is_on() -> bool {
     memory::is_on()
 }
 
-/// What memory knows of an account.
-pub fn standing(account: &str) -> Standing {
-    on_account(account, table::standing).unwrap_or_default()
+/// An account as memory knows it.
+pub struct Subject<'a> {
+    account: &'a str,
+    installation: (u32, u32),
+    key: Key,
 }
 
-/// Reserves one attempt before anything is compared, or refuses. `committed` is the level of the
-/// table; the stricter of both counts. The reservation stands as a failure until `forgive`.
-pub fn admit(account: &str, committed: &Standing, policy: &Policy, now: Moment) -> Admission {
-    let key = account_key(account);
-    let reserve = |bucket: &mut table::Bucket, header: &memory::Header| {
-        table::admit(bucket, key, committed, policy, now, &header.evictions)
-    };
-    let Some(admission) = memory::with_bucket(key, reserve) else {
-        return without_memory(committed, policy, now);
-    };
-    if matches!(admission, Admission::Reserved { .. }) {
-        transaction::note_attempt(key);
+impl<'a> Subject<'a> {
+    /// Looks an account up by the hash of its name, its database and this installation.
+    pub fn of(account: &'a str) -> Self {
+        let installation = if is_on() { server::installation() } else { (0, 0) };
+        Self { account, installation, key: hashed((installation, account)) }
     }
-    admission
+
+    /// What is known of it.
+    pub fn standing(&self) -> Standing {
+        self.work(table::standing).unwrap_or_default()
+    }
+
+    /// Reserves one attempt before anything is compared, or refuses. `committed` is the level of
+    /// the table; the stricter of both counts. The reservation stands as a failure until `forgive`.
+    pub fn admit(&self, committed: &Standing, policy: &Policy, now: Moment) -> Admission {
+        let reserve = |bucket: &mut Bucket, header: &memory::Header| {
+            table::admit(bucket, self.key, committed, policy, now, &header.evictions)
+        };
+        let Some(admission) = memory::with_bucket(self.key, reserve) else {
+            return without_memory(committed, policy, now);
+        };
+        if matches!(admission, Admission::Reserved { .. }) {
+            transaction::note_attempt(self.key);
+        }
+        admission
+    }
+
+    /// A right code was accepted: its failures are over, also when the transaction aborts.
+    pub fn forgive(&self) {
+        transaction::forget_attempt(self.key);
+        self.forget();
+    }
+
+    /// Forgets its failures.
+    pub fn forget(&self) {
+        self.work(table::clear);
+    }
+
+    /// A failure was written to the table, with the number of rolled-back attempts before it.
+    pub fn note_written(&self, after: &Standing, rolled_back: u32) {
+        if is_on() {
+            transaction::note_written(self.key, after.failures, rolled_back);
+        }
+    }
+
+    /// Spends a step of one of its secrets. `false` when it was spent before, or when memory is
+    /// full of entries that must not go.
+    pub fn spend(&self, secret: &[u8], step: i64, expires: Moment, now: Moment) -> bool {
+        let key = hashed((self.installation, self.account, secret));
+        let spend = memory::with_bucket(key, |bucket, header| {
+            table::spend(bucket, key, step, expires, now, &header.evictions)
+        });
+        match spend {
+            Some(Spend::Done) => transaction::note_step(key, step, settings::burn_on_rollback()),
+            Some(Spend::Refused) => return false,
+            None => {}
+        }
+        true
+    }
+
+    fn work<T>(&self, work: impl FnOnce(&mut Bucket, Key) -> T) -> Option<T> {
+        memory::with_bucket(self.key, |bucket, _| work(bucket, self.key))
+    }
 }
 
 fn without_memory(committed: &Standing, policy: &Policy, now: Moment) -> Admission {
@@ -66,39 +117,6 @@ fn without_memory(committed: &Standing, policy: &Policy, now: Moment) -> Admissi
         Some(until) => Admission::Refused { until },
         None => Admission::Reserved { after: policy.after_failure(committed, now), rolled_back: 0 },
     }
-}
-
-/// A right code was accepted: the account's failures are over, also when the transaction aborts.
-pub fn forgive(account: &str) {
-    transaction::forget_attempt(account_key(account));
-    forget(account);
-}
-
-/// Forgets an account's failures.
-pub fn forget(account: &str) {
-    on_account(account, table::clear);
-}
-
-/// A failure was written to the table, with the number of rolled-back attempts before it.
-pub fn note_written(account: &str, after: &Standing, rolled_back: u32) {
-    if is_on() {
-        transaction::note_written(account_key(account), after.failures, rolled_back);
-    }
-}
-
-/// Spends a step of a secret. `false` when it was spent before, or when memory is full of entries
-/// that must not go.
-pub fn spend(account: &str, secret: &[u8], step: i64, expires: Moment, now: Moment) -> bool {
-    let key = step_key(account, secret);
-    let spend = memory::with_bucket(key, |bucket, header| {
-        table::spend(bucket, key, step, expires, now, &header.evictions)
-    });
-    match spend {
-        Some(Spend::Done) => transaction::note_step(key, step, settings::burn_on_rollback()),
-        Some(Spend::Refused) => return false,
-        None => {}
-    }
-    true
 }
 
 /// How full memory is, and what happened since the server started.
@@ -110,20 +128,7 @@ pub fn usage() -> Option<Usage> {
 #[cfg(any(test, feature = "pg_test"))]
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
-    on_account("nobody", |_, _| panic!("a bug under a lock")).unwrap_or_default()
-}
-
-fn on_account<T>(account: &str, work: impl FnOnce(&mut table::Bucket, Key) -> T) -> Option<T> {
-    let key = account_key(account);
-    memory::with_bucket(key, |bucket, _| work(bucket, key))
-}
-
-fn account_key(account: &str) -> Key {
-    hashed((server::installation(), account))
-}
-
-fn step_key(account: &str, secret: &[u8]) -> Key {
-    hashed((server::installation(), account, secret))
+    Subject::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
 }
 
 fn hashed(value: impl std::hash::Hash) -> Key {

@@ -65,7 +65,7 @@ impl Outcome {
 }
 
 /// One entry of the audit trail. It never holds a code, a secret or a key.
-pub struct Record<'a> {
+pub struct Entry<'a> {
     /// When.
     pub at: Moment,
     /// Whose account.
@@ -75,21 +75,15 @@ pub struct Record<'a> {
     /// How it ended.
     pub outcome: Outcome,
     /// The login role.
-    pub actor: &'a str,
-    /// What else an auditor should know.
-    pub detail: Map<String, Value>,
+    pub actor: String,
+    /// What else an auditor should know: a JSON object with sorted keys.
+    pub detail: Option<String>,
 }
 
-impl Record<'_> {
-    /// The detail as JSON text with sorted keys; `None` when there is nothing to say.
-    pub fn detail_json(&self) -> Option<String> {
-        (!self.detail.is_empty()).then(|| Value::Object(self.detail.clone()).to_string())
-    }
-
+impl Entry<'_> {
     /// HMAC-SHA256 over all fields, each led by its length so that none can run into the next.
     pub fn mac(&self, key: &Hmac<Sha256>) -> [u8; 32] {
         let at = self.at.micros().to_be_bytes();
-        let detail = self.detail_json().unwrap_or_default();
         let mut mac = key.clone();
         for field in [
             at.as_slice(),
@@ -97,7 +91,7 @@ impl Record<'_> {
             self.event.word().as_bytes(),
             self.outcome.word().as_bytes(),
             self.actor.as_bytes(),
-            detail.as_bytes(),
+            self.detail.as_deref().unwrap_or_default().as_bytes(),
         ] {
             mac.update(&(field.len() as u64).to_be_bytes());
             mac.update(field);
@@ -106,28 +100,33 @@ impl Record<'_> {
     }
 }
 
+/// Writes down what else an auditor should know; `None` when there is nothing.
+pub fn detail(fields: Map<String, Value>) -> Option<String> {
+    (!fields.is_empty()).then(|| Value::Object(fields).to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use hmac::KeyInit;
 
-    fn record(account: &'static str, actor: &'static str) -> Record<'static> {
-        Record {
+    fn entry(account: &'static str, actor: &str) -> Entry<'static> {
+        Entry {
             at: Moment::from_secs(1),
             account,
             event: Event::Verify,
             outcome: Outcome::Ok,
-            actor,
-            detail: Map::new(),
+            actor: actor.to_owned(),
+            detail: None,
         }
     }
 
     #[test]
     fn the_mac_depends_on_where_a_field_ends() {
         let key = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
-        assert_eq!(record("a", "bc").mac(&key), record("a", "bc").mac(&key));
-        assert_ne!(record("a", "bc").mac(&key), record("ab", "c").mac(&key));
+        assert_eq!(entry("a", "bc").mac(&key), entry("a", "bc").mac(&key));
+        assert_ne!(entry("a", "bc").mac(&key), entry("ab", "c").mac(&key));
         let other = Hmac::<Sha256>::new_from_slice(b"other").unwrap();
-        assert_ne!(record("a", "bc").mac(&key), record("a", "bc").mac(&other));
+        assert_ne!(entry("a", "bc").mac(&key), entry("a", "bc").mac(&other));
     }
 }

@@ -41,6 +41,16 @@ pub enum Method {
     Backup,
 }
 
+impl Method {
+    /// The word in SQL.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Totp { .. } => "totp",
+            Self::Backup => "backup",
+        }
+    }
+}
+
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {

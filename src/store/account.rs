@@ -1,5 +1,6 @@
 //! The table `accounts`: locks, and the row that changes of one account take turns on.
 
+use super::audit_event::Signed;
 use super::plan::Plan;
 use crate::clock;
 use crate::error::Error;
@@ -13,6 +14,7 @@ const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
+const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static ENSURE: Plan = const { Plan::new(
@@ -31,6 +33,16 @@ thread_local! {
              suspended = suspended OR $4
          WHERE account = $1",
         &[TEXT, INT, TIME, BOOL],
+    ) };
+    static FAIL_AUDITED: Plan = const { Plan::new(
+        "WITH failed AS (
+             UPDATE totp.accounts
+             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+                 suspended = suspended OR $4
+             WHERE account = $1)
+         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
+         VALUES ($5, $1, $6, $7, $8, $9::jsonb, $10)",
+        &[TEXT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, BYTEA],
     ) };
     static CLEAR: Plan = const { Plan::new(
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
@@ -86,16 +98,21 @@ pub fn lock(account: &Account) -> Result<Option<Standing>, Error> {
     Ok(LOCK.with(|plan| plan.rows(&[(&**account).into()], read))?.pop())
 }
 
-/// Writes a failure. Levels only rise here: a concurrent failure may have written more.
-pub fn fail(account: &Account, after: &Standing) -> Result<(), Error> {
-    FAIL.with(|plan| {
-        plan.execute(&[
-            (&**account).into(),
-            i32::try_from(after.failures).unwrap_or(i32::MAX).into(),
-            after.locked_until.map(clock::timestamp).into(),
-            after.suspended.into(),
-        ])
-    })?;
+/// Writes a failure, and in the same statement its audit entry. Levels only rise here: a concurrent
+/// failure may have written more.
+pub fn fail(account: &Account, after: &Standing, audit: Option<Signed>) -> Result<(), Error> {
+    let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
+    let locked_until = after.locked_until.map(clock::timestamp);
+    let mut arguments =
+        vec![(&**account).into(), failures.into(), locked_until.into(), after.suspended.into()];
+    match &audit {
+        Some(signed) => {
+            arguments.push(clock::timestamp(signed.entry.at).into());
+            arguments.extend(signed.arguments());
+            FAIL_AUDITED.with(|plan| plan.execute(&arguments))?
+        }
+        None => FAIL.with(|plan| plan.execute(&arguments))?,
+    };
     Ok(())
 }
 

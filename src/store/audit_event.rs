@@ -3,8 +3,8 @@
 use super::plan::Plan;
 use crate::clock;
 use crate::error::Error;
-use crate::pure::audit::Record;
-use crate::pure::keyring::Keyring;
+use crate::pure::audit::Entry;
+use pgrx::datum::DatumWithOid;
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
@@ -19,19 +19,33 @@ thread_local! {
     ) };
 }
 
-/// Appends a record, signed.
-pub fn append(record: &Record, keyring: &Keyring) -> Result<(), Error> {
-    let mac = record.mac(keyring.audit_key());
-    APPEND.with(|plan| {
-        plan.execute(&[
-            clock::timestamp(record.at).into(),
-            record.account.into(),
-            record.event.word().into(),
-            record.outcome.word().into(),
-            record.actor.into(),
-            record.detail_json().into(),
-            mac.as_slice().into(),
-        ])
-    })?;
+/// An entry with its signature, ready to be written: by itself, or in one statement with the change
+/// that it tells of.
+pub struct Signed<'a> {
+    /// What it tells.
+    pub entry: Entry<'a>,
+    /// Its HMAC.
+    pub mac: [u8; 32],
+}
+
+impl Signed<'_> {
+    /// The values of event, outcome, actor, detail and signature.
+    pub(super) fn arguments(&self) -> [DatumWithOid<'_>; 5] {
+        [
+            self.entry.event.word().into(),
+            self.entry.outcome.word().into(),
+            self.entry.actor.as_str().into(),
+            self.entry.detail.as_deref().into(),
+            self.mac.as_slice().into(),
+        ]
+    }
+}
+
+/// Appends an entry.
+pub fn append(signed: &Signed) -> Result<(), Error> {
+    let [event, outcome, actor, detail, mac] = signed.arguments();
+    let at = clock::timestamp(signed.entry.at).into();
+    let account = signed.entry.account.into();
+    APPEND.with(|plan| plan.execute(&[at, account, event, outcome, actor, detail, mac]))?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The table `factors`.
 
 use super::account;
+use super::audit_event::Signed;
 use super::plan::{Plan, Row};
 use crate::clock;
 use crate::error::Error;
@@ -9,13 +10,14 @@ use crate::pure::lock::Standing;
 use crate::pure::moment::Moment;
 use crate::pure::name::{Account, Label};
 use crate::pure::otp::Parameters;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
+const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
@@ -56,6 +58,16 @@ thread_local! {
            AND last_step < $4",
         &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
     ) };
+    static SPEND_AUDITED: Plan = const { Plan::new(
+        "WITH spent AS (
+             UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
+             WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
+               AND last_step < $4
+             RETURNING account)
+         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
+         SELECT $6, account, $7, $8, $9, $10::jsonb, $11 FROM spent",
+        &[TEXT, TEXT, TIME, BIGINT, INT, TIME, TEXT, TEXT, TEXT, TEXT, BYTEA],
+    ) };
     static ACTIVATE: Plan = const { Plan::new(
         "UPDATE totp.factors
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
@@ -93,6 +105,17 @@ pub struct Factor {
     pub drift: i64,
     /// When the secret was made: with the label it tells this secret from one that replaced it.
     pub created_at: Moment,
+}
+
+/// A step that a right code belongs to.
+#[derive(Clone, Copy)]
+pub struct Spent {
+    /// The step.
+    pub step: i64,
+    /// The factor's drift from now on.
+    pub drift: i64,
+    /// When it was accepted.
+    pub at: Moment,
 }
 
 /// An account with its active factors.
@@ -154,32 +177,31 @@ pub fn count_others(account: &Account, label: &Label) -> Result<i32, Error> {
     Ok(rows.into_iter().sum())
 }
 
-/// Spends a step of an active factor. `false` when it, or a newer one, was spent before, or when
-/// this secret is no longer the factor's.
+/// Spends a step of an active factor, and in the same statement writes its audit entry. `false` when
+/// it, or a newer one, was spent before, or when this secret is no longer the factor's; then
+/// nothing is written.
 pub fn spend(
     account: &Account,
     factor: &Factor,
-    step: i64,
-    drift: i64,
-    now: Moment,
+    spent: Spent,
+    audit: Option<Signed>,
 ) -> Result<bool, Error> {
-    let written =
-        SPEND.with(|plan| plan.execute(&step_arguments(account, factor, step, drift, now)))?;
+    let mut arguments = step_arguments(account, factor, spent);
+    let written = match &audit {
+        Some(signed) => {
+            arguments.extend(signed.arguments());
+            SPEND_AUDITED.with(|plan| plan.execute(&arguments))?
+        }
+        None => SPEND.with(|plan| plan.execute(&arguments))?,
+    };
     Ok(written > 0)
 }
 
 /// Makes a pending factor active, in the place of an active one of its label, and spends the step
 /// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
-pub fn activate(
-    account: &Account,
-    factor: &Factor,
-    step: i64,
-    drift: i64,
-    now: Moment,
-) -> Result<bool, Error> {
+pub fn activate(account: &Account, factor: &Factor, spent: Spent) -> Result<bool, Error> {
     RETIRE.with(|plan| plan.execute(&[(&**account).into(), (&*factor.label).into()]))?;
-    let written =
-        ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, step, drift, now)))?;
+    let written = ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, spent)))?;
     Ok(written > 0)
 }
 
@@ -198,17 +220,15 @@ pub fn sweep(until: Moment) -> Result<(), Error> {
 fn step_arguments<'a>(
     account: &'a Account,
     factor: &'a Factor,
-    step: i64,
-    drift: i64,
-    now: Moment,
-) -> [pgrx::datum::DatumWithOid<'a>; 6] {
-    [
+    spent: Spent,
+) -> Vec<DatumWithOid<'a>> {
+    vec![
         (&**account).into(),
         (&*factor.label).into(),
         clock::timestamp(factor.created_at).into(),
-        step.into(),
-        i32::try_from(drift).unwrap_or_default().into(),
-        clock::timestamp(now).into(),
+        spent.step.into(),
+        i32::try_from(spent.drift).unwrap_or_default().into(),
+        clock::timestamp(spent.at).into(),
     ]
 }
 
