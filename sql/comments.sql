@@ -6,6 +6,8 @@ COMMENT ON FUNCTION totp.totp_confirm(text, text, text) IS
 'Confirms the pending factor of a label with its first code, which is spent by it. Returns whether it is active now, new backup codes when the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 nothing pending, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
 COMMENT ON FUNCTION totp.totp_disable(text, text) IS
 'Switches two-factor authentication off for an account, against a TOTP or backup code: removes its factors and backup codes. False when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.totp_remove(text, text, text) IS
+'Removes one of several authenticator apps, against a TOTP code of any of them or a backup code. False when the code is refused, and for the last active one, which only totp_disable removes; a code is not spent then. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_enabled(text) IS
 'Whether an account has an active factor. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_status(text) IS
@@ -22,6 +24,22 @@ COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
 'Puts a new set of totp.backup_codes backup codes in the place of the old, against a TOTP or backup code, and returns it; it cannot be read again. NULL when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_remaining(text) IS
 'How many unused backup codes an account has. Errors: 22023.';
+COMMENT ON FUNCTION totp.totp_reset(text, text) IS
+'For administrators: removes all factors, backup codes and the lock of an account, which must enrol anew. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.totp_unlock(text, text) IS
+'For administrators: lifts the lock and suspension of an account and forgets its failures. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.backup_reissue(text, text) IS
+'For administrators: puts a new set of backup codes in the place of the old and returns it; it cannot be read again. reason: 3 to 500 characters for the audit trail. Errors: 42704 the account has no active factor, 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.totp_forget(text, text) IS
+'For administrators: erases an account with its factors and codes; only its audit trail stays (see totp.audit_accounts). False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.totp_prune() IS
+'For administrators: removes pending factors older than totp.pending_ttl and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
+COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
+'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 an active factor with this label exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
+COMMENT ON FUNCTION totp.totp_export(text, text, text) IS
+'For administrators: the otpauth URI of an active factor, with its secret. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.totp_rename(text, text, text) IS
+'For administrators: gives an account another name and seals its secrets anew for it. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.key_generate() IS
 'Makes an encryption key. When there is no keyring yet, writes it to totp.key_file with mode 0600 and says so; else returns a new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.';
 COMMENT ON FUNCTION totp.totp_code(text, timestamptz, text, integer, integer) IS
@@ -36,13 +54,3 @@ COMMENT ON FUNCTION totp.qr_text(text) IS
 'A QR code in Unicode half blocks, for a terminal with light text on a dark ground. Errors: 22023 more than 2331 bytes.';
 COMMENT ON FUNCTION totp.guard_usage() IS
 'The row of the view guard_status; none without shared_preload_libraries.';
-
-CREATE VIEW totp.guard_status AS SELECT slots, used, locked, evictions, rolled_back FROM totp.guard_usage();
-ALTER VIEW totp.guard_status OWNER TO totp_owner;
-COMMENT ON VIEW totp.guard_status IS
-'Shared memory that keeps failures and spent codes through a ROLLBACK, for all databases of the server; empty when totp is not in shared_preload_libraries';
-COMMENT ON COLUMN totp.guard_status.slots IS 'Entries there is room for: totp.guard_slots';
-COMMENT ON COLUMN totp.guard_status.used IS 'Entries that still matter';
-COMMENT ON COLUMN totp.guard_status.locked IS 'Accounts that are locked now';
-COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries that made room for others since the server started';
-COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction was rolled back since the server started';

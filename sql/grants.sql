@@ -32,6 +32,7 @@ GRANT EXECUTE ON FUNCTION
     totp.totp_create(text, text, text, text, text, integer, integer),
     totp.totp_confirm(text, text, text),
     totp.totp_disable(text, text),
+    totp.totp_remove(text, text, text),
     totp.totp_enabled(text),
     totp.totp_status(text),
     totp.totp_verify(text, text),
@@ -49,5 +50,19 @@ GRANT EXECUTE ON FUNCTION
     totp.backup_remaining(text),
     totp.guard_usage()
 TO totp_admin, totp_auditor;
-GRANT SELECT ON totp.guard_status TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.audit_log
+TO totp_admin, totp_auditor;
 GRANT EXECUTE ON FUNCTION totp.guard_usage() TO totp_owner;
+
+-- Administrators: act, each time with a reason that is audited.
+GRANT EXECUTE ON FUNCTION
+    totp.totp_reset(text, text),
+    totp.totp_unlock(text, text),
+    totp.backup_reissue(text, text),
+    totp.totp_import(text, text, text, text),
+    totp.totp_export(text, text, text),
+    totp.totp_rename(text, text, text),
+    totp.totp_forget(text, text),
+    totp.totp_prune(),
+    totp.forget_account()
+TO totp_admin;

@@ -1,7 +1,7 @@
 //! Everything that can go wrong, and the only place that knows SQLSTATE, message, DETAIL and HINT.
 //! No text here holds a secret, a code, a token, a key or the input that was refused.
 
-use crate::pure::invalid::Invalid;
+use crate::pure::invalid::{Invalid, UriFlaw};
 use crate::pure::keyring::{Malformed, Unreadable};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
@@ -14,6 +14,14 @@ pub enum Error {
     Invalid(Invalid),
     /// The account has no pending enrolment with this label.
     NoPending,
+    /// The account has no factor with this label.
+    NoFactor,
+    /// There is no such account, or nobody enrolled for it.
+    NoAccount,
+    /// The account has an active factor with this label.
+    FactorExists,
+    /// There is an account with the new name.
+    AccountExists,
     /// The account has as many factors as it may have.
     TooManyFactors,
     /// The transaction or the server is read-only.
@@ -115,6 +123,30 @@ impl From<Error> for ErrorReport {
                 "Nothing was created for it, it is confirmed already, or it has expired.",
                 "Call totp_create first, and totp_confirm within totp.pending_ttl.",
             ),
+            Error::NoFactor => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "no factor with this label",
+                "The account has none, or it does not exist.",
+                "See the view totp.factor_status for the labels of an account.",
+            ),
+            Error::NoAccount => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "no such account",
+                "Nobody has enrolled for it.",
+                "See the view totp.account_status for accounts.",
+            ),
+            Error::FactorExists => report(
+                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+                "an active factor with this label exists",
+                "An import does not replace what works.",
+                "Remove it first, or use another label.",
+            ),
+            Error::AccountExists => report(
+                PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
+                "an account with the new name exists",
+                "Two accounts cannot become one.",
+                "Forget one of them first, or use another name.",
+            ),
             Error::TooManyFactors => report(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 "too many factors for this account",
@@ -191,13 +223,18 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
     let (message, detail, hint) = match invalid {
         Invalid::Missing { argument } => (
             format!("{argument} must not be null or empty"),
-            "It names the row to work on, or is needed to compute the result.".to_owned(),
+            "The function cannot do without it.".to_owned(),
             "Pass a non-empty text.",
         ),
         Invalid::TooLong { argument, limit } => (
             format!("{argument} is too long"),
             format!("It may have {limit} characters at most."),
             "Pass a shorter text.",
+        ),
+        Invalid::TooShort { argument, least } => (
+            format!("{argument} is too short"),
+            format!("It must have {least} characters at least."),
+            "Say why, for those who read the audit trail.",
         ),
         Invalid::Colon => (
             "issuer must not contain a colon".to_owned(),
@@ -243,6 +280,20 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             "data is too long for a QR code".to_owned(),
             "The largest code holds 2331 bytes.".to_owned(),
             "Use a shorter issuer or account name.",
+        ),
+        Invalid::Uri(flaw) => (
+            "uri is not of a TOTP secret".to_owned(),
+            match flaw {
+                UriFlaw::Hotp => "It is of type hotp: its codes depend on a counter.",
+                UriFlaw::Steam => "It is of type steam: its codes are letters.",
+                UriFlaw::Type => "It does not begin with otpauth://totp/.",
+                UriFlaw::NoSecret => "It has no parameter secret.",
+                UriFlaw::Duplicate => "A parameter is there twice.",
+                UriFlaw::Number => "A parameter that must be a number is not.",
+                UriFlaw::Escape => "It has a percent sign without two hex digits, or is not UTF-8.",
+            }
+            .to_owned(),
+            "Pass an otpauth://totp/ URI, or the secret in base32.",
         ),
     };
     report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, detail, hint)

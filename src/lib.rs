@@ -31,11 +31,20 @@ extension_sql_file!(
     "../sql/comments.sql",
     name = "comments",
     requires = [
+        api::admin::backup_reissue,
+        api::admin::totp_export,
+        api::admin::totp_forget,
+        api::admin::totp_import,
+        api::admin::totp_prune,
+        api::admin::totp_rename,
+        api::admin::totp_reset,
+        api::admin::totp_unlock,
         api::backup::backup_remaining,
         api::backup::backup_rotate,
         api::enrol::totp_confirm,
         api::enrol::totp_create,
         api::enrol::totp_disable,
+        api::enrol::totp_remove,
         api::key::key_generate,
         api::otp::totp_check,
         api::otp::totp_code,
@@ -51,6 +60,7 @@ extension_sql_file!(
         api::verify::totp_verify,
     ]
 );
+extension_sql_file!("../sql/views.sql", name = "views", requires = ["comments"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Called by the server when it loads the library.

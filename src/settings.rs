@@ -1,5 +1,6 @@
 //! The settings of the prefix `totp`. Only superusers, and roles granted SET on one, change them.
 
+use crate::pure::audit;
 use crate::pure::lock::Policy;
 use crate::server;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
@@ -20,6 +21,17 @@ pub enum Audit {
     Off,
 }
 
+/// How accounts are named in the audit trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum AuditAccounts {
+    /// By their names.
+    #[name = c"name"]
+    Name,
+    /// By the SHA-256 of their names.
+    #[name = c"hash"]
+    Hash,
+}
+
 type Text = GucSetting<Option<CString>>;
 
 static ISSUER: Text = Text::new(Some(c""));
@@ -36,6 +48,8 @@ static COLD_START: GucSetting<bool> = GucSetting::<bool>::new(true);
 static FORCE_SYNC_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
 static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2000);
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
+static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
+    GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
 static CLOCK: Text = Text::new(Some(c""));
 static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
 static KEY_COMMAND: Text = Text::new(Some(c""));
@@ -147,6 +161,15 @@ pub fn init() {
         c"What is written to the audit trail.",
         c"\"all\": every attempt and change. \"changes\": no logins. \"off\": nothing.",
         &AUDIT,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+    GucRegistry::define_enum_guc(
+        c"totp.audit_accounts",
+        c"How accounts are named in the audit trail.",
+        c"\"name\": by their names. \"hash\": by sha256: and the hex digits of the SHA-256 of the name, \
+          so that nothing personal stays when an account is erased.",
+        &AUDIT_ACCOUNTS,
         GucContext::Suset,
         GucFlags::empty(),
     );
@@ -284,6 +307,14 @@ pub fn lock_timeout() -> i32 {
 /// What to audit.
 pub fn audit() -> Audit {
     AUDIT.get()
+}
+
+/// An account's name as the audit trail may hold it.
+pub fn audited_name(account: &str) -> String {
+    match AUDIT_ACCOUNTS.get() {
+        AuditAccounts::Name => account.to_owned(),
+        AuditAccounts::Hash => audit::hashed_name(account),
+    }
 }
 
 /// The fixed time for tests, when one is set.

@@ -73,6 +73,19 @@ fn totp_disable(account: Option<Text>, code: Option<Text>) -> Result<bool, Error
     Ok(argument::writing(|| enrol::disable(&account, code.as_ref()))?.is_ok())
 }
 
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn totp_remove(
+    account: Option<Text>,
+    label: Option<Text>,
+    code: Option<Text>,
+) -> Result<bool, ErrorReport> {
+    let account = argument::account(account).map_err(Error::from)?;
+    let label = argument::label(label).map_err(Error::from)?;
+    let code = argument::code(code, Accepts::Either);
+    Ok(argument::writing(|| enrol::remove(&account, &label, code.as_ref()))?)
+}
+
 /// NULL stands for the default in each of them.
 pub(super) fn parameters(
     algorithm: Option<Text>,

@@ -3,6 +3,7 @@
 //! Functions that touch tables are SECURITY DEFINER with a pinned search_path and belong to
 //! `totp_owner`. None that decides is STRICT: a NULL code is a refused code, never a NULL answer.
 
+mod admin;
 mod argument;
 mod backup;
 mod enrol;

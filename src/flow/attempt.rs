@@ -19,6 +19,9 @@ use crate::{clock, server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
+/// So many backup codes are few: somebody should tell the account's owner.
+const FEW_CODES: i32 = 3;
+
 /// Checks a code and spends it. `None` is a text that cannot be a code: refused, but not counted,
 /// since it is no guess.
 pub fn attempt(account: &Account, code: Option<&Code>, event: Event) -> Result<Verdict, Error> {
@@ -63,7 +66,7 @@ fn not_enrolled(
         None => return Ok(Verdict::refused(Reason::NotEnrolled, None)),
         Some(Code::Totp(code)) => {
             if let (Ok(secret), Ok(parameters)) = (
-                Secret::from_bytes(call.keyring.open_decoy().to_vec()),
+                Secret::from_bytes(call.keyring.open_decoy().value.to_vec()),
                 Parameters::new("SHA1", 6, 30),
             ) {
                 let window = Window { width: settings::window(), drift: 0 };
@@ -100,8 +103,8 @@ impl Opened {
     /// Opens a factor's secret.
     pub fn open(keyring: &Keyring, account: &Account, factor: Factor) -> Result<Self, Unreadable> {
         let place = Place { purpose: Purpose::Totp, account, label: &factor.label };
-        let bytes = keyring.open(place, &factor.sealed.key_id, &factor.sealed.token)?;
-        let secret = Secret::from_bytes(bytes.to_vec()).map_err(|_| Unreadable::Damaged)?;
+        let content = keyring.open(place, &factor.sealed)?;
+        let secret = Secret::from_bytes(content.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
         let otp = Otp::new(&secret, &factor.parameters);
         Ok(Self { factor, secret, otp })
     }
@@ -183,7 +186,7 @@ fn by_backup<'a>(
 ) -> Result<Verdict, Error> {
     let open = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
         let place = Place { purpose: Purpose::Backup, account, label: &stored.slot.to_string() };
-        let hash = call.keyring.open(place, &stored.sealed.key_id, &stored.sealed.token)?;
+        let hash = call.keyring.open(place, &stored.sealed)?.value;
         Ok((stored, hash))
     };
     let opened = readable(store::backup_code::unused(account)?.into_iter().map(open).collect())?;
@@ -210,6 +213,10 @@ fn by_backup<'a>(
     let left = store::backup_code::count(account)?;
     if let Some(entry) = trial.success(&Method::Backup, field("backup_codes_left", left)) {
         store::audit_event::append(&entry)?;
+    }
+    if left <= FEW_CODES {
+        let fields = field("backup_codes_left", left);
+        call.record(account, Event::BackupLow, Outcome::Ok, fields)?;
     }
     trial.hit(Method::Backup)
 }

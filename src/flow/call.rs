@@ -46,13 +46,13 @@ impl Call {
     }
 
     /// The entry for the audit trail; `None` when `totp.audit` does not want it.
-    pub fn entry<'a>(
+    pub fn entry(
         &self,
-        account: &'a Account,
+        account: &Account,
         event: Event,
         outcome: Outcome,
         mut fields: Map<String, Value>,
-    ) -> Option<Signed<'a>> {
+    ) -> Option<Signed> {
         let wanted = match settings::audit() {
             Audit::All => true,
             Audit::Changes => event != Event::Verify,
@@ -65,6 +65,7 @@ impl Call {
         if let Some(role) = server::other_role() {
             fields.insert("role".to_owned(), role.into());
         }
+        let account = settings::audited_name(account);
         let detail = audit::detail(fields);
         let entry = Entry { at: self.now, account, event, outcome, actor, detail };
         let mac = entry.mac(self.keyring.audit_key());

@@ -8,19 +8,19 @@ use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::{Code, TotpCode};
-use crate::pure::keyring::{Place, Purpose};
+use crate::pure::keyring::{Content, Place, Purpose};
 use crate::pure::name::{Account, AccountName, Issuer, Label};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::verdict::{Method, Reason, Verdict};
 use crate::pure::{qr, uri};
-use crate::store::factor::{Factor, Spent};
+use crate::store::factor::{Factor, Spent, Stated};
 use crate::{random, server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
 /// The most factors of an account, pending ones included.
-const FACTORS_LIMIT: i32 = 20;
+pub const FACTORS_LIMIT: i32 = 20;
 
 /// What a person needs to set up an app.
 pub struct Created {
@@ -58,7 +58,12 @@ pub fn create(
         return Err(Error::TooManyFactors);
     }
     let place = Place { purpose: Purpose::Totp, account, label: &label };
-    let sealed = call.keyring.seal(place, secret.expose());
+    let content = Content {
+        issuer: Some(issuer.to_string()),
+        account_name: Some(account_name.to_string()),
+        ..Content::of(secret.expose())
+    };
+    let sealed = call.keyring.seal(place, &content);
     let factor =
         Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
     store::factor::put_pending(account, &factor)?;
@@ -143,4 +148,29 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
         store::account::changed(account, call.now)?;
     }
     Ok(verdict)
+}
+
+/// Removes one of several apps, against a code of any of them or a backup code. The last active one
+/// stays: that is `disable`.
+pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
+    let call = Call::begin()?;
+    store::account::lock(account)?.ok_or(Error::NoFactor)?;
+    let factors = store::factor::all(account)?;
+    let is_this = |stated: &&Stated| stated.factor.label == *label;
+    if !factors.iter().any(|stated| is_this(&stated)) {
+        return Err(Error::NoFactor);
+    }
+    let mut active = factors.iter().filter(|stated| stated.is_active()).peekable();
+    if active.peek().is_some() && active.all(|stated| is_this(&stated)) {
+        let fields = field("label", &**label);
+        call.record(account, Event::Remove, Outcome::LastFactor, fields)?;
+        return Ok(false);
+    }
+    let is_proved = attempt(account, code, Event::Remove)?.is_ok();
+    if is_proved {
+        store::factor::delete(account, label)?;
+        store::account::changed(account, call.now)?;
+        call.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
+    }
+    Ok(is_proved)
 }

@@ -2,10 +2,12 @@
 //! stands here.
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod attempt;
 pub mod backup;
 pub mod call;
 pub mod enrol;
 pub mod resync;
 pub mod status;
+pub mod transfer;
 mod trial;

@@ -91,7 +91,7 @@ impl<'a> Trial<'a> {
     }
 
     /// The audit entry of a success, to be written with the row that it spends.
-    pub fn success(&self, method: &Method, mut fields: Map<String, Value>) -> Option<Signed<'a>> {
+    pub fn success(&self, method: &Method, mut fields: Map<String, Value>) -> Option<Signed> {
         fields.insert("method".to_owned(), method.word().into());
         if let Method::Totp { label } = method {
             fields.insert("label".to_owned(), label.as_str().into());

@@ -3,7 +3,7 @@
 use super::moment::Moment;
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 /// What was tried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,8 +18,26 @@ pub enum Event {
     Resync,
     /// Two-factor authentication was switched off.
     Disable,
-    /// New backup codes replaced the old.
+    /// New backup codes replaced the old, against a code.
     Rotate,
+    /// One of several apps was removed, against a code.
+    Remove,
+    /// Three backup codes or fewer are left.
+    BackupLow,
+    /// An administrator removed all factors.
+    Reset,
+    /// An administrator lifted a lock.
+    Unlock,
+    /// An administrator issued new backup codes.
+    Reissue,
+    /// An administrator brought a secret in.
+    Import,
+    /// An administrator read a secret.
+    Export,
+    /// An administrator renamed an account.
+    Rename,
+    /// An account was erased.
+    Forget,
 }
 
 impl Event {
@@ -32,6 +50,15 @@ impl Event {
             Self::Resync => "resync",
             Self::Disable => "disable",
             Self::Rotate => "rotate",
+            Self::Remove => "remove",
+            Self::BackupLow => "backup_low",
+            Self::Reset => "reset",
+            Self::Unlock => "unlock",
+            Self::Reissue => "reissue",
+            Self::Import => "import",
+            Self::Export => "export",
+            Self::Rename => "rename",
+            Self::Forget => "forget",
         }
     }
 }
@@ -49,6 +76,8 @@ pub enum Outcome {
     ColdStart,
     /// No account or no active factor.
     NotEnrolled,
+    /// The last app of an account, which can only be disabled.
+    LastFactor,
 }
 
 impl Outcome {
@@ -60,16 +89,17 @@ impl Outcome {
             Self::Replayed => "replayed",
             Self::ColdStart => "cold_start",
             Self::NotEnrolled => "not_enrolled",
+            Self::LastFactor => "last_factor",
         }
     }
 }
 
 /// One entry of the audit trail. It never holds a code, a secret or a key.
-pub struct Entry<'a> {
+pub struct Entry {
     /// When.
     pub at: Moment,
-    /// Whose account.
-    pub account: &'a str,
+    /// Whose account: its name, or a hash of it.
+    pub account: String,
     /// What was tried.
     pub event: Event,
     /// How it ended.
@@ -80,7 +110,7 @@ pub struct Entry<'a> {
     pub detail: Option<String>,
 }
 
-impl Entry<'_> {
+impl Entry {
     /// HMAC-SHA256 over all fields, each led by its length so that none can run into the next.
     pub fn mac(&self, key: &Hmac<Sha256>) -> [u8; 32] {
         let at = self.at.micros().to_be_bytes();
@@ -100,6 +130,12 @@ impl Entry<'_> {
     }
 }
 
+/// What stands for an account's name where the name itself must not: its SHA-256 in hex.
+pub fn hashed_name(account: &str) -> String {
+    let hex = |byte: &u8| format!("{byte:02x}");
+    format!("sha256:{}", Sha256::digest(account).iter().map(hex).collect::<String>())
+}
+
 /// Writes down what else an auditor should know; `None` when there is nothing.
 pub fn detail(fields: Map<String, Value>) -> Option<String> {
     (!fields.is_empty()).then(|| Value::Object(fields).to_string())
@@ -110,15 +146,24 @@ mod tests {
     use super::*;
     use hmac::KeyInit;
 
-    fn entry(account: &'static str, actor: &str) -> Entry<'static> {
+    fn entry(account: &str, actor: &str) -> Entry {
         Entry {
             at: Moment::from_secs(1),
-            account,
+            account: account.to_owned(),
             event: Event::Verify,
             outcome: Outcome::Ok,
             actor: actor.to_owned(),
             detail: None,
         }
+    }
+
+    #[test]
+    fn a_hashed_name_is_its_sha_256() {
+        // printf alice | sha256sum
+        assert_eq!(
+            hashed_name("alice"),
+            "sha256:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"
+        );
     }
 
     #[test]

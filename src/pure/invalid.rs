@@ -15,6 +15,13 @@ pub enum Invalid {
         /// The most characters it may have.
         limit: usize,
     },
+    /// A text has fewer characters than needed.
+    TooShort {
+        /// The argument's name in SQL.
+        argument: &'static str,
+        /// The fewest characters it may have.
+        least: usize,
+    },
     /// The issuer holds a colon, which separates issuer and account in an `otpauth` label.
     Colon,
     /// The algorithm is none of SHA1, SHA256 and SHA512.
@@ -33,4 +40,25 @@ pub enum Invalid {
     DriftSteps(i32),
     /// The data does not fit into a QR code.
     QrCapacity,
+    /// The text is no URI of a TOTP secret.
+    Uri(UriFlaw),
+}
+
+/// What can be wrong with an `otpauth` URI.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UriFlaw {
+    /// It is for counter-based codes.
+    Hotp,
+    /// It is for Steam's codes, which are letters.
+    Steam,
+    /// It is of no type that is known.
+    Type,
+    /// It has no secret.
+    NoSecret,
+    /// A parameter is there twice.
+    Duplicate,
+    /// Digits or period is no number.
+    Number,
+    /// A percent sign is not followed by two hex digits, or the text is not UTF-8 then.
+    Escape,
 }

@@ -47,6 +47,24 @@ pub struct Place<'a> {
     pub label: &'a str,
 }
 
+/// What is sealed: a value, and for a TOTP secret how its app shows it.
+#[derive(Default)]
+pub struct Content {
+    /// The secret or the hash.
+    pub value: Zeroizing<Vec<u8>>,
+    /// The issuer in the app.
+    pub issuer: Option<String>,
+    /// The account in the app.
+    pub account_name: Option<String>,
+}
+
+impl Content {
+    /// A value with nothing beside it.
+    pub fn of(value: &[u8]) -> Self {
+        Self { value: Zeroizing::new(value.to_vec()), ..Self::default() }
+    }
+}
+
 /// A Fernet token and the id of its key.
 #[derive(Debug, Clone)]
 pub struct Sealed {
@@ -112,7 +130,7 @@ impl Keyring {
         }
         let mut keys = keys.into_iter();
         let primary = keys.next().ok_or(Malformed::Empty)?;
-        let decoy = primary.seal(DECOY, &[0; 20]);
+        let decoy = primary.seal(DECOY, &Content::of(&[0; 20]));
         Ok(Self { primary, others: keys.collect(), decoy })
     }
 
@@ -131,29 +149,24 @@ impl Keyring {
         id
     }
 
-    /// Seals a value for one place with the primary key.
-    pub fn seal(&self, place: Place, value: &[u8]) -> Sealed {
-        self.primary.seal(place, value)
+    /// Seals a content for one place with the primary key.
+    pub fn seal(&self, place: Place, content: &Content) -> Sealed {
+        self.primary.seal(place, content)
     }
 
-    /// Opens a value at its place.
-    pub fn open(
-        &self,
-        place: Place,
-        key_id: &str,
-        token: &str,
-    ) -> Result<Zeroizing<Vec<u8>>, Unreadable> {
+    /// Opens a token at its place.
+    pub fn open(&self, place: Place, sealed: &Sealed) -> Result<Content, Unreadable> {
         let key = std::iter::once(&self.primary)
             .chain(&self.others)
-            .find(|key| key.id == key_id)
-            .ok_or_else(|| Unreadable::UnknownKey(key_id.to_owned()))?;
-        let payload = key.fernet.decrypt(token).map_err(|_| Unreadable::Damaged)?;
+            .find(|key| key.id == sealed.key_id)
+            .ok_or_else(|| Unreadable::UnknownKey(sealed.key_id.clone()))?;
+        let payload = key.fernet.decrypt(&sealed.token).map_err(|_| Unreadable::Damaged)?;
         unpack(place, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
     }
 
     /// Opens nothing, in the time that `open` takes.
-    pub fn open_decoy(&self) -> Zeroizing<Vec<u8>> {
-        self.open(DECOY, &self.decoy.key_id, &self.decoy.token).unwrap_or_default()
+    pub fn open_decoy(&self) -> Content {
+        self.open(DECOY, &self.decoy).unwrap_or_default()
     }
 
     /// The key that signs the audit trail.
@@ -170,8 +183,8 @@ impl Key {
         Some(Self { id: Keyring::id_of(text), fernet, audit: signing_key(text, AUDIT_LABEL)? })
     }
 
-    fn seal(&self, place: Place, value: &[u8]) -> Sealed {
-        let payload = pack(place, value);
+    fn seal(&self, place: Place, content: &Content) -> Sealed {
+        let payload = pack(place, content);
         Sealed { token: self.fernet.encrypt(payload.as_bytes()), key_id: self.id.clone() }
     }
 }
@@ -186,33 +199,38 @@ fn signing_key(key: &str, label: &[u8]) -> Option<Hmac<Sha256>> {
     signing
 }
 
-fn pack(place: Place, value: &[u8]) -> Zeroizing<String> {
-    let secret = Zeroizing::new(base32::encode(ALPHABET, value));
+fn pack(place: Place, content: &Content) -> Zeroizing<String> {
     let Place { purpose, account, label } = place;
-    // Put together by hand around the secret, so that no copy of it stays behind in a `Value`.
-    Zeroizing::new(format!(
-        "{{\"purpose\":{},\"account\":{},\"label\":{},\"secret\":\"{}\"}}",
-        json!(purpose.word()),
-        json!(account),
-        json!(label),
-        secret.as_str(),
-    ))
+    let secret = Zeroizing::new(base32::encode(ALPHABET, &content.value));
+    let mut fields = json!({ "purpose": purpose.word(), "account": account, "label": label });
+    for (name, value) in [("issuer", &content.issuer), ("account_name", &content.account_name)] {
+        if let (Some(fields), Some(value)) = (fields.as_object_mut(), value) {
+            fields.insert(name.to_owned(), value.as_str().into());
+        }
+    }
+    // The secret is put in by hand, so that no copy of it stays behind in a `Value`.
+    let fields = fields.to_string();
+    let open = fields.strip_suffix('}').unwrap_or(&fields);
+    Zeroizing::new(format!("{open},\"secret\":\"{}\"}}", secret.as_str()))
 }
 
-fn unpack(place: Place, payload: Zeroizing<Vec<u8>>) -> Option<Zeroizing<Vec<u8>>> {
+fn unpack(place: Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
     let mut fields: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
-    let secret = match fields.remove("secret") {
-        Some(Value::String(secret)) => Zeroizing::new(secret),
-        _ => return None,
+    let mut take = |name: &str| match fields.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
     };
-    let is = |name: &str, expected: &str| match fields.get(name) {
-        Some(Value::String(found)) => found.as_bytes().ct_eq(expected.as_bytes()).into(),
-        _ => false,
-    };
-    let here = is("purpose", place.purpose.word())
-        & is("account", place.account)
-        & is("label", place.label);
-    here.then(|| base32::decode(ALPHABET, &secret)).flatten().map(Zeroizing::new)
+    let secret = Zeroizing::new(take("secret")?);
+    let (purpose, account, label) = (take("purpose")?, take("account")?, take("label")?);
+    let same = |found: String, expected: &str| found.as_bytes().ct_eq(expected.as_bytes());
+    let here = same(purpose, place.purpose.word())
+        & same(account, place.account)
+        & same(label, place.label);
+    if !bool::from(here) {
+        return None;
+    }
+    let value = Zeroizing::new(base32::decode(ALPHABET, &secret)?);
+    Some(Content { value, issuer: take("issuer"), account_name: take("account_name") })
 }
 
 #[cfg(test)]
@@ -252,8 +270,8 @@ mod tests {
     #[test]
     fn a_value_opens_only_at_its_place() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(HERE, b"12345678901234567890");
-        let open = |place| ring.open(place, &sealed.key_id, &sealed.token);
+        let sealed = ring.seal(HERE, &Content::of(b"12345678901234567890"));
+        let open = |place| ring.open(place, &sealed).map(|content| content.value);
         assert_eq!(open(HERE).unwrap().as_slice(), b"12345678901234567890");
         for elsewhere in [
             Place { account: "bob", ..HERE },
@@ -265,27 +283,38 @@ mod tests {
     }
 
     #[test]
+    fn issuer_and_account_name_travel_along() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let content = Content {
+            issuer: Some("Acme \"}".into()),
+            account_name: Some("alice".into()),
+            ..Content::of(b"0123456789")
+        };
+        let opened = ring.open(HERE, &ring.seal(HERE, &content)).unwrap();
+        assert_eq!(opened.issuer, content.issuer);
+        assert_eq!(opened.account_name, content.account_name);
+        assert_eq!(opened.value, content.value);
+    }
+
+    #[test]
     fn quotes_in_names_do_not_reach_the_payload() {
         let ring = Keyring::parse(FIRST).unwrap();
         let odd =
             Place { account: "a\",\"secret\":\"AAAA\\\n\u{1}", label: "\u{202e}🔑", ..HERE };
-        let sealed = ring.seal(odd, b"0123456789");
-        assert_eq!(
-            ring.open(odd, &sealed.key_id, &sealed.token).unwrap().as_slice(),
-            b"0123456789"
-        );
+        let sealed = ring.seal(odd, &Content::of(b"0123456789"));
+        assert_eq!(ring.open(odd, &sealed).unwrap().value.as_slice(), b"0123456789");
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(HERE, b"12345678901234567890");
+        let sealed = ring.seal(HERE, &Content::of(b"12345678901234567890"));
         for place in 0..sealed.token.len() {
             for bit in 0..7 {
                 let mut token = sealed.token.clone().into_bytes();
                 *token.get_mut(place).unwrap() ^= 1 << bit;
                 let token = String::from_utf8(token).unwrap();
-                let opened = ring.open(HERE, &sealed.key_id, &token);
+                let opened = ring.open(HERE, &Sealed { token, ..sealed.clone() });
                 assert_eq!(opened.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
             }
         }
@@ -293,22 +322,22 @@ mod tests {
 
     #[test]
     fn an_old_key_opens_and_a_removed_one_is_named() {
-        let sealed = Keyring::parse(FIRST).unwrap().seal(HERE, b"0123456789");
+        let sealed = Keyring::parse(FIRST).unwrap().seal(HERE, &Content::of(b"0123456789"));
         let rotated = Keyring::parse(&format!("{SECOND}\n{FIRST}")).unwrap();
-        assert!(rotated.open(HERE, &sealed.key_id, &sealed.token).is_ok());
-        assert_eq!(rotated.seal(HERE, b"0123456789").key_id, Keyring::id_of(SECOND));
+        assert!(rotated.open(HERE, &sealed).is_ok());
+        assert_eq!(rotated.seal(HERE, &Content::of(b"0123456789")).key_id, Keyring::id_of(SECOND));
         let removed = Keyring::parse(SECOND).unwrap();
         assert_eq!(
-            removed.open(HERE, &sealed.key_id, &sealed.token).err(),
+            removed.open(HERE, &sealed).err(),
             Some(Unreadable::UnknownKey(Keyring::id_of(FIRST)))
         );
-        let foreign = removed.open(HERE, &Keyring::id_of(SECOND), &sealed.token);
+        let foreign = removed.open(HERE, &Sealed { key_id: Keyring::id_of(SECOND), ..sealed });
         assert_eq!(foreign.err(), Some(Unreadable::Damaged));
     }
 
     #[test]
     fn the_decoy_opens() {
-        assert_eq!(Keyring::parse(FIRST).unwrap().open_decoy().len(), 20);
+        assert_eq!(Keyring::parse(FIRST).unwrap().open_decoy().value.len(), 20);
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub struct Issuer(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountName(String);
 
+/// Why an administrator does something, for the audit trail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Justification(String);
+
 impl Account {
     /// The most characters of an account: room for every e-mail address.
     pub const LIMIT: usize = 255;
@@ -63,6 +67,22 @@ impl AccountName {
     }
 }
 
+impl Justification {
+    /// The fewest characters that can mean something.
+    pub const LEAST: usize = 3;
+    /// The most characters of a justification.
+    pub const LIMIT: usize = 500;
+
+    /// Checks a text of 3 to 500 characters, blanks around it not counted.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        let text = checked(text, "reason", Self::LIMIT)?;
+        if text.trim().chars().count() < Self::LEAST {
+            return Err(Invalid::TooShort { argument: "reason", least: Self::LEAST });
+        }
+        Ok(Self(text))
+    }
+}
+
 fn checked(text: String, argument: &'static str, limit: usize) -> Result<String, Invalid> {
     if text.is_empty() {
         return Err(Invalid::Missing { argument });
@@ -85,7 +105,7 @@ macro_rules! reads_as_str {
     )*};
 }
 
-reads_as_str!(Account, Label, Issuer, AccountName);
+reads_as_str!(Account, Label, Issuer, AccountName, Justification);
 
 #[cfg(test)]
 mod tests {
@@ -99,6 +119,15 @@ mod tests {
             Err(Invalid::TooLong { argument: "account", limit: 255 })
         );
         assert_eq!(Label::new(String::new()), Err(Invalid::Missing { argument: "label" }));
+    }
+
+    #[test]
+    fn a_justification_says_something() {
+        for text in ["ab", "  ab  ", "   "] {
+            let short = Err(Invalid::TooShort { argument: "reason", least: 3 });
+            assert_eq!(Justification::new(text.into()), short, "{text:?}");
+        }
+        assert!(Justification::new("new phone".into()).is_ok());
     }
 
     #[test]

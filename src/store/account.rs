@@ -41,8 +41,8 @@ thread_local! {
                  suspended = suspended OR $4
              WHERE account = $1)
          INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
-         VALUES ($5, $1, $6, $7, $8, $9::jsonb, $10)",
-        &[TEXT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, BYTEA],
+         VALUES ($5, $6, $7, $8, $9, $10::jsonb, $11)",
+        &[TEXT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
     ) };
     static CLEAR: Plan = const { Plan::new(
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
@@ -52,6 +52,14 @@ thread_local! {
     static CHANGED: Plan = const { Plan::new(
         "UPDATE totp.accounts SET changed_at = $2 WHERE account = $1",
         &[TEXT, TIME],
+    ) };
+    static RENAME: Plan = const { Plan::new(
+        "UPDATE totp.accounts SET account = $2 WHERE account = $1",
+        &[TEXT, TEXT],
+    ) };
+    static DELETE: Plan = const { Plan::new(
+        "DELETE FROM totp.accounts WHERE account = $1",
+        &[TEXT],
     ) };
     static STATUS: Plan = const { Plan::new(
         "SELECT a.failures, a.locked_until, a.suspended,
@@ -126,6 +134,17 @@ pub fn clear(account: &Account) -> Result<(), Error> {
 pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
     CHANGED.with(|plan| plan.execute(&[(&**account).into(), clock::timestamp(now).into()]))?;
     Ok(())
+}
+
+/// Renames an account; its factors and codes follow, but must be sealed anew.
+pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
+    RENAME.with(|plan| plan.execute(&[(&**account).into(), (&**new).into()]))?;
+    Ok(())
+}
+
+/// Removes an account with its factors and codes, and says whether there was one.
+pub fn delete(account: &Account) -> Result<bool, Error> {
+    Ok(DELETE.with(|plan| plan.execute(&[(&**account).into()]))? > 0)
 }
 
 /// The status of an account, all empty when there is none. Pending factors made before

@@ -21,17 +21,18 @@ thread_local! {
 
 /// An entry with its signature, ready to be written: by itself, or in one statement with the change
 /// that it tells of.
-pub struct Signed<'a> {
+pub struct Signed {
     /// What it tells.
-    pub entry: Entry<'a>,
+    pub entry: Entry,
     /// Its HMAC.
     pub mac: [u8; 32],
 }
 
-impl Signed<'_> {
-    /// The values of event, outcome, actor, detail and signature.
-    pub(super) fn arguments(&self) -> [DatumWithOid<'_>; 5] {
+impl Signed {
+    /// The values of account, event, outcome, actor, detail and signature.
+    pub(super) fn arguments(&self) -> [DatumWithOid<'_>; 6] {
         [
+            self.entry.account.as_str().into(),
             self.entry.event.word().into(),
             self.entry.outcome.word().into(),
             self.entry.actor.as_str().into(),
@@ -43,9 +44,8 @@ impl Signed<'_> {
 
 /// Appends an entry.
 pub fn append(signed: &Signed) -> Result<(), Error> {
-    let [event, outcome, actor, detail, mac] = signed.arguments();
-    let at = clock::timestamp(signed.entry.at).into();
-    let account = signed.entry.account.into();
-    APPEND.with(|plan| plan.execute(&[at, account, event, outcome, actor, detail, mac]))?;
+    let mut arguments = vec![clock::timestamp(signed.entry.at).into()];
+    arguments.extend(signed.arguments());
+    APPEND.with(|plan| plan.execute(&arguments))?;
     Ok(())
 }

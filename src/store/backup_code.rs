@@ -20,6 +20,14 @@ thread_local! {
          WHERE account = $1 AND used_at IS NULL ORDER BY slot",
         &[TEXT],
     ) };
+    static ALL: Plan = const { Plan::new(
+        "SELECT slot, salt, sealed, key_id FROM totp.backup_codes WHERE account = $1 ORDER BY slot",
+        &[TEXT],
+    ) };
+    static RESEAL: Plan = const { Plan::new(
+        "UPDATE totp.backup_codes SET sealed = $3, key_id = $4 WHERE account = $1 AND slot = $2",
+        &[TEXT, INT, TEXT, TEXT],
+    ) };
     static COUNT: Plan = const { Plan::new(
         "SELECT count(*)::integer FROM totp.backup_codes WHERE account = $1 AND used_at IS NULL",
         &[TEXT],
@@ -40,7 +48,7 @@ thread_local! {
     ) };
 }
 
-/// An unused row of the table.
+/// A row of the table.
 pub struct StoredCode {
     /// Its place in the set.
     pub slot: i32,
@@ -52,14 +60,28 @@ pub struct StoredCode {
 
 /// Reads the unused codes of an account.
 pub fn unused(account: &Account) -> Result<Vec<StoredCode>, Error> {
-    let read = |row: &Row| {
-        Ok(StoredCode {
-            slot: row.get(1)?,
-            salt: row.get(2)?,
-            sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
-        })
-    };
-    UNUSED.with(|plan| plan.rows(&[(&**account).into()], read))
+    UNUSED.with(|plan| plan.rows(&[(&**account).into()], stored_code))
+}
+
+/// Reads all codes of an account, used ones too.
+pub fn all(account: &Account) -> Result<Vec<StoredCode>, Error> {
+    ALL.with(|plan| plan.rows(&[(&**account).into()], stored_code))
+}
+
+fn stored_code(row: &Row) -> Result<StoredCode, Error> {
+    Ok(StoredCode {
+        slot: row.get(1)?,
+        salt: row.get(2)?,
+        sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+    })
+}
+
+/// Writes a code's hash as it was sealed anew.
+pub fn reseal(account: &Account, slot: i32, sealed: &Sealed) -> Result<(), Error> {
+    let (token, key_id) = (sealed.token.as_str(), sealed.key_id.as_str());
+    let arguments = [(&**account).into(), slot.into(), token.into(), key_id.into()];
+    RESEAL.with(|plan| plan.execute(&arguments))?;
+    Ok(())
 }
 
 /// How many codes an account has left.

@@ -38,6 +38,31 @@ thread_local! {
         "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')",
         &[TEXT],
     ) };
+    static LABELLED: Plan = const { Plan::new(
+        "SELECT label, algorithm, digits, period, sealed, key_id, last_step, drift, created_at, state
+         FROM totp.factors WHERE account = $1 ORDER BY label, state",
+        &[TEXT],
+    ) };
+    static PUT_ACTIVE: Plan = const { Plan::new(
+        "INSERT INTO totp.factors
+             (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
+              confirmed_at)
+         VALUES ($1, $2, 'active', $3, $4, $5, $6, $7, $8, $8)",
+        &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
+    ) };
+    static RESEAL: Plan = const { Plan::new(
+        "UPDATE totp.factors SET sealed = $4, key_id = $5
+         WHERE account = $1 AND label = $2 AND state = $3",
+        &[TEXT, TEXT, TEXT, TEXT, TEXT],
+    ) };
+    static DELETE: Plan = const { Plan::new(
+        "DELETE FROM totp.factors WHERE account = $1 AND label = $2",
+        &[TEXT, TEXT],
+    ) };
+    static PRUNE: Plan = const { Plan::new(
+        "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1",
+        &[TIME],
+    ) };
     static PUT_PENDING: Plan = const { Plan::new(
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
@@ -63,10 +88,10 @@ thread_local! {
              UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
              WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
                AND last_step < $4
-             RETURNING account)
+             RETURNING 1)
          INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
-         SELECT $6, account, $7, $8, $9, $10::jsonb, $11 FROM spent",
-        &[TEXT, TEXT, TIME, BIGINT, INT, TIME, TEXT, TEXT, TEXT, TEXT, BYTEA],
+         SELECT $6, $7, $8, $9, $10, $11::jsonb, $12 FROM spent",
+        &[TEXT, TEXT, TIME, BIGINT, INT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
     ) };
     static ACTIVATE: Plan = const { Plan::new(
         "UPDATE totp.factors
@@ -153,21 +178,62 @@ pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
     Ok(rows.contains(&true))
 }
 
+/// A factor and whether it is active.
+pub struct Stated {
+    /// The factor.
+    pub factor: Factor,
+    /// `pending` or `active`.
+    pub state: String,
+}
+
+impl Stated {
+    /// Whether a code has confirmed it.
+    pub fn is_active(&self) -> bool {
+        self.state == "active"
+    }
+}
+
+/// Reads all factors of an account, pending ones too.
+pub fn all(account: &Account) -> Result<Vec<Stated>, Error> {
+    let read = |row: &Row| Ok(Stated { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
+    LABELLED.with(|plan| plan.rows(&[(&**account).into()], read))
+}
+
 /// Writes a pending factor over an older one of the same label.
 pub fn put_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
-    PUT_PENDING.with(|plan| {
+    PUT_PENDING.with(|plan| plan.execute(&row_arguments(account, factor)))?;
+    Ok(())
+}
+
+/// Writes an active factor; there is none of the same label.
+pub fn put_active(account: &Account, factor: &Factor) -> Result<(), Error> {
+    PUT_ACTIVE.with(|plan| plan.execute(&row_arguments(account, factor)))?;
+    Ok(())
+}
+
+/// Writes a factor's secret as it was sealed anew.
+pub fn reseal(account: &Account, stated: &Stated, sealed: &Sealed) -> Result<(), Error> {
+    RESEAL.with(|plan| {
         plan.execute(&[
             (&**account).into(),
-            (&*factor.label).into(),
-            factor.parameters.algorithm.name().into(),
-            i32::from(factor.parameters.digits).into(),
-            factor.parameters.period.cast_signed().into(),
-            factor.sealed.token.as_str().into(),
-            factor.sealed.key_id.as_str().into(),
-            clock::timestamp(factor.created_at).into(),
+            (&*stated.factor.label).into(),
+            stated.state.as_str().into(),
+            sealed.token.as_str().into(),
+            sealed.key_id.as_str().into(),
         ])
     })?;
     Ok(())
+}
+
+/// Removes the factors of a label, pending and active.
+pub fn delete(account: &Account, label: &Label) -> Result<(), Error> {
+    DELETE.with(|plan| plan.execute(&[(&**account).into(), (&**label).into()]))?;
+    Ok(())
+}
+
+/// Removes all pending factors, of any account, made up to `until`, and counts them.
+pub fn prune(until: Moment) -> Result<usize, Error> {
+    PRUNE.with(|plan| plan.execute(&[clock::timestamp(until).into()]))
 }
 
 /// The labels that an account has beside this one.
@@ -229,6 +295,19 @@ fn step_arguments<'a>(
         spent.step.into(),
         i32::try_from(spent.drift).unwrap_or_default().into(),
         clock::timestamp(spent.at).into(),
+    ]
+}
+
+fn row_arguments<'a>(account: &'a Account, factor: &'a Factor) -> Vec<DatumWithOid<'a>> {
+    vec![
+        (&**account).into(),
+        (&*factor.label).into(),
+        factor.parameters.algorithm.name().into(),
+        i32::from(factor.parameters.digits).into(),
+        factor.parameters.period.cast_signed().into(),
+        factor.sealed.token.as_str().into(),
+        factor.sealed.key_id.as_str().into(),
+        clock::timestamp(factor.created_at).into(),
     ]
 }
 

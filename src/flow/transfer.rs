@@ -1,0 +1,126 @@
+//! Secrets that come from other systems or go to them, and accounts that change their name.
+
+use super::call::{Call, field};
+use super::enrol::FACTORS_LIMIT;
+use crate::error::Error;
+use crate::guard::Subject;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::keyring::{Content, Keyring, Place, Purpose, Sealed, Unreadable};
+use crate::pure::name::{Account, AccountName, Issuer, Justification, Label};
+use crate::pure::secret::Secret;
+use crate::pure::uri::{self, Imported};
+use crate::store::factor::Factor;
+use crate::{server, settings, store};
+use zeroize::Zeroizing;
+
+/// Secrets below 128 bits are weak (RFC 4226, 4, R6).
+const WEAK_BELOW_BYTES: usize = 16;
+
+/// Makes an active factor from a secret of another system. Says whether the secret is weak.
+pub fn import(
+    account: &Account,
+    label: Label,
+    imported: Imported,
+    why: Option<&Justification>,
+) -> Result<bool, Error> {
+    let call = Call::begin()?;
+    if store::account::ensure(account, call.now)? {
+        Subject::of(account).forget();
+    }
+    store::account::lock(account)?;
+    let factors = store::factor::all(account)?;
+    if factors.iter().any(|stated| stated.is_active() && stated.factor.label == label) {
+        return Err(Error::FactorExists);
+    }
+    if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
+        return Err(Error::TooManyFactors);
+    }
+    let Imported { secret, parameters, issuer, account_name } = imported;
+    let content = Content {
+        issuer: issuer.map(|issuer| issuer.to_string()),
+        account_name: account_name.map(|name| name.to_string()),
+        ..Content::of(secret.expose())
+    };
+    let place = Place { purpose: Purpose::Totp, account, label: &label };
+    let sealed = call.keyring.seal(place, &content);
+    store::factor::delete(account, &label)?;
+    let factor =
+        Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
+    store::factor::put_active(account, &factor)?;
+    store::account::changed(account, call.now)?;
+
+    let is_weak = secret.expose().len() < WEAK_BELOW_BYTES;
+    let mut fields = field("label", &*factor.label);
+    fields.insert("weak".to_owned(), is_weak.into());
+    if let Some(why) = why {
+        fields.insert("reason".to_owned(), (**why).into());
+    }
+    call.record(account, Event::Import, Outcome::Ok, fields)?;
+    Ok(is_weak)
+}
+
+/// Gives out the URI of an active factor, as its app got it.
+pub fn export(
+    account: &Account,
+    label: &Label,
+    why: &Justification,
+) -> Result<Zeroizing<String>, Error> {
+    let call = Call::begin()?;
+    let factors = store::factor::all(account)?;
+    let stated = factors
+        .into_iter()
+        .find(|stated| stated.is_active() && stated.factor.label == *label)
+        .ok_or(Error::NoFactor)?;
+    let place = Place { purpose: Purpose::Totp, account, label };
+    let content = call.keyring.open(place, &stated.factor.sealed)?;
+    let secret = Secret::from_bytes(content.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
+    let issuer = content.issuer.or_else(settings::issuer).unwrap_or_else(server::database_name);
+    let account_name = content.account_name.unwrap_or_else(|| account.to_string());
+    let uri = uri::build(
+        &secret,
+        &AccountName::new(account_name)?,
+        &Issuer::new(issuer)?,
+        &stated.factor.parameters,
+    );
+    let mut fields = field("label", &**label);
+    fields.insert("reason".to_owned(), (**why).into());
+    call.record(account, Event::Export, Outcome::Ok, fields)?;
+    Ok(uri)
+}
+
+/// Renames an account and seals anew what is bound to its name.
+pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(), Error> {
+    let call = Call::begin()?;
+    store::account::lock(account)?.ok_or(Error::NoAccount)?;
+    if store::account::lock(new)?.is_some() {
+        return Err(Error::AccountExists);
+    }
+    let factors = store::factor::all(account)?;
+    let codes = store::backup_code::all(account)?;
+    store::account::rename(account, new)?;
+    let keyring = &call.keyring;
+    for stated in &factors {
+        let from = Place { purpose: Purpose::Totp, account, label: &stated.factor.label };
+        let sealed = moved(keyring, from, new, &stated.factor.sealed)?;
+        store::factor::reseal(new, stated, &sealed)?;
+    }
+    for code in &codes {
+        let from = Place { purpose: Purpose::Backup, account, label: &code.slot.to_string() };
+        let sealed = moved(keyring, from, new, &code.sealed)?;
+        store::backup_code::reseal(new, code.slot, &sealed)?;
+    }
+    Subject::of(account).forget();
+    let mut fields = field("new_account", settings::audited_name(new));
+    fields.insert("reason".to_owned(), (**why).into());
+    call.record(account, Event::Rename, Outcome::Ok, fields)
+}
+
+fn moved(
+    keyring: &Keyring,
+    from: Place,
+    new: &Account,
+    sealed: &Sealed,
+) -> Result<Sealed, Unreadable> {
+    let content = keyring.open(from, sealed)?;
+    Ok(keyring.seal(Place { account: new, ..from }, &content))
+}
