@@ -17,7 +17,7 @@ mod keys;
 mod pure;
 mod random;
 mod server;
-#[cfg(any(test, feature = "pg_test"))]
+#[cfg(feature = "pg_test")]
 mod server_tests;
 mod settings;
 mod store;
@@ -72,7 +72,7 @@ pub extern "C-unwind" fn _PG_init() {
 }
 
 /// What `cargo pgrx test` asks of an extension.
-#[cfg(test)]
+#[cfg(all(test, feature = "pg_test"))]
 pub mod pg_test {
     /// Nothing to prepare.
     pub fn setup(_options: Vec<&str>) {}

@@ -125,7 +125,7 @@ pub fn usage() -> Option<Usage> {
 }
 
 /// Panics while a lock is held, as a bug would.
-#[cfg(any(test, feature = "pg_test"))]
+#[cfg(feature = "pg_test")]
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
     Subject::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
