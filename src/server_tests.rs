@@ -1,5 +1,5 @@
 //! What only a running server shows: these tests run inside of one.
-#![allow(clippy::panic, clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use pgrx::prelude::*;
 

@@ -12,7 +12,6 @@ use pgrx::prelude::*;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity, clippy::too_many_arguments)]
 fn totp_create(
     account: Option<Text>,
     label: default!(Option<Text>, "'default'"),
@@ -41,7 +40,6 @@ fn totp_create(
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn totp_confirm(
     account: Option<Text>,
     code: Option<Text>,

@@ -18,7 +18,6 @@ fn totp_enabled(account: Option<Text>) -> Result<bool, ErrorReport> {
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn totp_status(
     account: Option<Text>,
 ) -> Result<
@@ -53,7 +52,6 @@ fn totp_status(
 
 #[pg_extern(volatile, parallel_restricted)]
 #[search_path(pg_catalog, pg_temp)]
-#[allow(clippy::type_complexity)]
 fn guard_usage() -> TableIterator<
     'static,
     (
@@ -70,5 +68,5 @@ fn guard_usage() -> TableIterator<
                 .map(u64::cast_signed);
         (slots, used, locked, evictions, rolled_back)
     });
-    TableIterator::new(row.into_iter())
+    TableIterator::new(row)
 }
