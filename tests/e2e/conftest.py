@@ -1,0 +1,111 @@
+"""What the suite shares: one cluster with the extension, its clients, and names for accounts.
+
+PG_CONFIG names the PostgreSQL to test. TEST_SEED repeats a run of the random tests.
+"""
+
+import os
+import random
+import secrets
+
+import pytest
+from psycopg import sql
+
+from client import Client, Traveller
+from cluster import Cluster
+from key_file import KeyFile
+
+DATABASE = "e2e"
+# Statements with their parameters, up to where tests pass megabytes.
+LOG_EVERYTHING = {"log_statement": "all", "log_parameter_max_length": "4096"}
+# Nobody's role, an application's, and one that may also move its clock and its limits.
+ROLES = """
+CREATE ROLE stranger LOGIN;
+CREATE ROLE app LOGIN IN ROLE totp_app;
+CREATE ROLE traveller LOGIN IN ROLE totp_app;
+CREATE ROLE administrator LOGIN IN ROLE totp_admin;
+CREATE ROLE auditor LOGIN IN ROLE totp_auditor;
+CREATE ROLE self_service LOGIN IN ROLE totp_user;
+GRANT SET ON PARAMETER totp.clock, totp."window" TO traveller;
+"""
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """The cluster that most tests share, logging every statement with its parameters."""
+    with Cluster(settings=LOG_EVERYTHING) as cluster:
+        cluster.new_database(DATABASE)
+        install(cluster, DATABASE)
+        for statement in ROLES.strip().split("\n"):
+            cluster.execute(statement)
+        yield cluster
+        assert_never_crashed(cluster)
+
+
+def install(cluster, dbname):
+    """Makes the extension in a database, and the key file when there is none."""
+    cluster.execute("CREATE EXTENSION totp", "SELECT totp.key_generate()", dbname=dbname)
+
+
+def assert_never_crashed(cluster):
+    """No test may have brought a server process down, or panicked in one."""
+    signs = ("was terminated by signal", "PANIC:  ", "panicked at")
+    crashes = [line for line in cluster.log.splitlines() if any(sign in line for sign in signs)]
+    assert not crashes
+
+
+def session_client(role, kind=Client):
+    """A fixture: a client that logs in as a role, for the whole session."""
+
+    @pytest.fixture(scope="session")
+    def client(cluster):
+        with cluster.connect(role, DATABASE) as connection:
+            yield kind(connection)
+
+    return client
+
+
+dba = session_client("postgres")
+app = session_client("app")
+stranger = session_client("stranger")
+
+
+@pytest.fixture
+def traveller(cluster):
+    """A client of the application whose clock stands at the start of 2030."""
+    with cluster.connect("traveller", DATABASE) as connection:
+        yield Traveller(connection)
+
+
+@pytest.fixture
+def account():
+    """The name of an account that nobody has used."""
+    return new_account()
+
+
+def new_account():
+    return f"user-{secrets.token_hex(8)}"
+
+
+@pytest.fixture
+def key_file(cluster):
+    """The key file of the shared cluster; as it was, afterwards."""
+    file = KeyFile(cluster)
+    yield file
+    file.restore()
+
+
+@pytest.fixture
+def other_database(cluster):
+    """An empty database, gone afterwards."""
+    name = f"other_{secrets.token_hex(4)}"
+    cluster.new_database(name)
+    yield name
+    cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def dice():
+    """Random numbers that TEST_SEED repeats."""
+    seed = int(os.environ.get("TEST_SEED", secrets.randbits(32)))
+    print(f"TEST_SEED={seed}")
+    return random.Random(seed)

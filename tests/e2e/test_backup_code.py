@@ -1,0 +1,182 @@
+"""Backup codes: their form, one use each, and what the server keeps of them."""
+
+import base64
+import hashlib
+import json
+import re
+
+import pytest
+
+SHOWN = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}")
+BACKUP_ROWS = "SELECT * FROM totp.backup_codes WHERE account = %s ORDER BY slot"
+
+
+def look_alikes(code):
+    """Ways in which people write down and type a code."""
+    return {
+        "lower case": code.lower(),
+        "without dashes": code.replace("-", ""),
+        "blanks for dashes": code.replace("-", " "),
+        "dashes elsewhere": "-".join(code.replace("-", "")),
+        "O for zero": code.replace("0", "O"),
+        "o for zero": code.replace("0", "o").lower(),
+        "I for one": code.replace("1", "I"),
+        "l for one": code.replace("1", "l"),
+        "L for one": code.replace("1", "L"),
+        "blanks around": f"  {code}\n",
+    }
+
+
+def test_ten_different_codes_of_sixteen_crockford_characters(app, account):
+    codes = app.enrol(account).backup_codes
+    assert len(set(codes)) == 10
+    assert all(SHOWN.fullmatch(code) for code in codes), codes
+
+
+def test_no_code_is_given_out_twice(app, account):
+    codes = [code for n in range(10) for code in app.enrol(f"{account}-{n}").backup_codes]
+    assert len(set(codes)) == 100
+
+
+def test_a_code_is_accepted_once_and_the_others_stay_good(app, account):
+    codes = app.enrol(account).backup_codes
+    assert app.backup_verify(account, codes[4]) is True
+    assert app.backup_verify(account, codes[4]) is False
+    assert app.backup_remaining(account) == 9
+    for left, code in zip(range(8, -1, -1), [*codes[:4], *codes[5:]], strict=True):
+        assert app.backup_verify(account, code) is True
+        assert app.backup_remaining(account) == app.status(account).backup_codes_left == left
+
+
+def test_a_spent_code_counts_as_a_failure(app, account):
+    code = app.enrol(account).backup_codes[0]
+    assert app.backup_verify(account, code)
+    assert not app.backup_verify(account, code)
+    assert app.status(account).failures == 1
+
+
+@pytest.mark.parametrize("form", look_alikes("0").keys())
+def test_a_code_is_read_in_every_form_that_people_give_it(app, account, form):
+    codes = app.enrol(account).backup_codes
+    # Every code of a set, so that look-alike characters do occur.
+    for code in codes:
+        assert app.backup_verify(account, look_alikes(code)[form]) is True, code
+        assert app.backup_verify(account, code) is False
+
+
+def test_a_spent_code_stays_spent_in_every_form(traveller, account):
+    code = traveller.enrol(account).backup_codes[0]
+    assert traveller.backup_verify(account, code)
+    for form in look_alikes(code).values():
+        assert traveller.backup_verify(account, form) is False
+        traveller.wait(3600)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        None,
+        "",
+        " ",
+        "----",
+        "0000-0000-0000-000",
+        "0000-0000-0000-00000",
+        "U000-0000-0000-0000",
+        "é000-0000-0000-0000",
+        "０000-0000-0000-0000",
+        "0000_0000_0000_0000",
+        "0" * 100_000,
+        "123456",
+    ],
+    ids=lambda code: repr(code)[:24],
+)
+def test_what_cannot_be_a_code_is_refused_and_not_counted(app, account, code):
+    app.enrol(account)
+    assert app.backup_verify(account, code) is False
+    assert app.status(account).failures == 0
+    assert app.backup_remaining(account) == 10
+
+
+def test_a_code_of_another_account_is_refused(app, account):
+    one, other = app.enrol(account), app.enrol(f"{account}-other")
+    assert app.backup_verify(account, other.backup_codes[0]) is False
+    assert app.backup_verify(other.account, other.backup_codes[0]) is True
+    assert app.backup_verify(account, one.backup_codes[0]) is True
+
+
+def test_each_verify_function_takes_its_own_kind_only(app, account):
+    person = app.enrol(account)
+    code = person.phone.take(app.now)
+    assert app.verify(account, person.backup_codes[0]) is False
+    assert app.backup_verify(account, code) is False
+    assert app.backup_verify(account, person.backup_codes[0]) is True
+    assert app.verify(account, code) is True
+
+
+def test_rotation_brings_a_new_set_and_kills_the_old_one(traveller, account):
+    person = traveller.enrol(account)
+    assert traveller.backup_verify(account, person.backup_codes[0])
+    traveller.wait(60)
+    codes = traveller.backup_rotate(account, person.phone.code(traveller.now))
+    assert len(set(codes)) == 10 and not set(codes) & set(person.backup_codes)
+    assert all(SHOWN.fullmatch(code) for code in codes)
+    assert traveller.backup_remaining(account) == 10
+    for code in person.backup_codes:
+        assert traveller.backup_verify(account, code) is False
+        traveller.wait(3600)
+    assert traveller.backup_verify(account, codes[0]) is True
+
+
+def test_a_backup_code_can_rotate_the_set(app, account):
+    person = app.enrol(account)
+    codes = app.backup_rotate(account, person.backup_codes[0])
+    assert len(codes) == 10
+    assert app.backup_remaining(account) == 10
+    assert app.backup_verify(account, person.backup_codes[1]) is False
+    assert app.backup_verify(account, codes[1]) is True
+
+
+def test_a_wrong_code_rotates_nothing(app, account):
+    person = app.enrol(account)
+    assert app.backup_rotate(account, person.phone.wrong(app.now)) is None
+    assert app.backup_rotate(account, "not a code") is None
+    assert app.backup_rotate(account, None) is None
+    assert app.status(account).failures == 1
+    assert app.backup_verify(account, person.backup_codes[0]) is True
+
+
+def test_codes_of_a_pending_factor_rotate_nothing(app, account):
+    app.create(account)
+    assert app.backup_rotate(account, "123456") is None
+    assert app.backup_remaining(account) == 0
+
+
+def test_the_setting_totp_backup_codes_is_the_size_of_a_set(dba, account):
+    with dba.connection.transaction():
+        dba.execute("SET LOCAL totp.backup_codes = 3")
+        assert len(dba.enrol(account).backup_codes) == 3
+    assert dba.backup_remaining(account) == 3
+
+
+def test_the_server_keeps_a_sealed_pbkdf2_hash_of_each_code(app, dba, account, key_file):
+    codes = app.enrol(account).backup_codes
+    rows = dba.rows(BACKUP_ROWS, account)
+    assert len(rows) == 10 and len({bytes(row.salt) for row in rows}) == 1
+    kept = []
+    for row in rows:
+        payload = json.loads(key_file.primary.decrypt(row.sealed))
+        assert payload.keys() == {"purpose", "account", "label", "secret"}
+        assert (payload["account"], payload["label"]) == (account, str(row.slot))
+        hash_text = payload["secret"]
+        kept.append(base64.b32decode(hash_text + "=" * (-len(hash_text) % 8)))
+    salt = bytes(rows[0].salt)
+    typed = [code.replace("-", "").encode() for code in codes]
+    assert kept == [hashlib.pbkdf2_hmac("sha256", code, salt, 1000) for code in typed]
+
+
+def test_two_accounts_have_different_salts(app, dba, account):
+    salts = set()
+    for name in (account, f"{account}-other"):
+        app.enrol(name)
+        salts |= {bytes(row.salt) for row in dba.rows(BACKUP_ROWS, name)}
+    assert len(salts) == 2

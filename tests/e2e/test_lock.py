@@ -1,0 +1,223 @@
+"""Failures lock an account, for longer each time, and at last suspend its TOTP."""
+
+import itertools
+
+import pytest
+
+from authenticator import Authenticator
+
+LOCKS = [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+LATER = 7200
+
+
+def seconds(interval):
+    return None if interval is None else interval.total_seconds()
+
+
+def test_four_failures_do_not_lock(traveller, account):
+    person = traveller.enrol(account)
+    for failures in range(1, 5):
+        verdict = traveller.fail(person, 1)
+        assert (verdict.reason, verdict.retry_after) == ("invalid", None)
+        assert traveller.status(account).failures == failures
+    traveller.wait(60)
+    assert traveller.verify(account, person.phone.code(traveller.now))
+
+
+def test_the_fifth_failure_locks_for_thirty_seconds(traveller, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 4)
+    fifth = traveller.fail(person, 1)
+    assert (fifth.reason, seconds(fifth.retry_after)) == ("invalid", 30)
+    assert traveller.status(account).locked_until.timestamp() == traveller.now + 30
+    traveller.wait(12)
+    verdict = traveller.attempt(account, person.phone.wrong(traveller.now))
+    assert (verdict.verified, verdict.reason, seconds(verdict.retry_after)) == (False, "locked", 18)
+    assert traveller.status(account).failures == 5
+
+
+def test_a_right_code_during_the_lock_is_refused_and_not_spent(traveller, account):
+    person = traveller.enrol(account)
+    traveller.wait(300)
+    traveller.fail(person, 5)
+    code = person.phone.code(traveller.now)
+    assert traveller.verify(account, code) is False
+    assert traveller.attempt(account, code).reason == "locked"
+    traveller.wait(29.999)
+    assert traveller.verify(account, code) is False
+    traveller.wait(0.001)
+    assert traveller.verify(account, code) is True
+
+
+def test_a_backup_code_during_the_lock_is_refused_and_not_spent(traveller, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 5)
+    assert traveller.backup_verify(account, person.backup_codes[0]) is False
+    assert traveller.attempt(account, person.backup_codes[0]).reason == "locked"
+    assert traveller.backup_remaining(account) == 10
+    traveller.wait(30)
+    assert traveller.backup_verify(account, person.backup_codes[0]) is True
+
+
+def test_a_lock_holds_for_every_function_that_takes_a_code(traveller, account):
+    person = traveller.enrol(account)
+    pending = Authenticator(traveller.create(account, label="second").uri)
+    traveller.wait(300)
+    traveller.fail(person, 5)
+    code = person.phone.code(traveller.now)
+    assert traveller.disable(account, code) is False
+    assert traveller.backup_rotate(account, code) is None
+    refusal = traveller.confirm(account, pending.code(traveller.now), label="second")
+    assert (refusal.confirmed, refusal.reason) == (False, "locked")
+    assert traveller.is_enabled(account)
+
+
+def test_each_further_failure_doubles_the_lock_up_to_an_hour(traveller, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 4)
+    for lock in LOCKS:
+        verdict = traveller.fail(person, 1)
+        assert seconds(verdict.retry_after) == lock
+        traveller.wait(lock - 0.001)
+        assert traveller.attempt(account, "000000").reason == "locked"
+        traveller.wait(0.001)
+
+
+def test_attempts_during_a_lock_do_not_prolong_it(traveller, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 5)
+    until = traveller.status(account).locked_until
+    for _ in range(20):
+        assert traveller.attempt(account, person.phone.wrong(traveller.now)).reason == "locked"
+    status = traveller.status(account)
+    assert (status.failures, status.locked_until) == (5, until)
+
+
+def test_an_attempt_during_a_lock_writes_nothing(traveller, dba, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 5)
+    rows = "SELECT xmin::text, * FROM totp.accounts WHERE account = %s"
+    events = "SELECT count(*) FROM totp.audit_events WHERE account = %s"
+    before = dba.row(rows, account), dba.value(events, account)
+    for _ in range(3):
+        traveller.attempt(account, person.phone.wrong(traveller.now))
+        traveller.attempt(account, person.phone.code(traveller.now))
+    assert (dba.row(rows, account), dba.value(events, account)) == before
+
+
+def test_a_success_clears_failures_and_lock(traveller, account):
+    person = traveller.enrol(account)
+    for _ in range(3):
+        traveller.wait(300)
+        traveller.fail(person, 4)
+        assert traveller.verify(account, person.phone.code(traveller.now))
+        status = traveller.status(account)
+        assert (status.failures, status.locked_until, status.suspended) == (0, None, False)
+    traveller.fail(person, 6 - 1)
+    traveller.wait(30)
+    assert traveller.verify(account, person.phone.code(traveller.now))
+    assert seconds(traveller.fail(person, 5).retry_after) == 30
+
+
+def test_a_backup_code_clears_failures_too(traveller, account):
+    person = traveller.enrol(account)
+    traveller.fail(person, 4)
+    assert traveller.backup_verify(account, person.backup_codes[0])
+    assert traveller.status(account).failures == 0
+
+
+def test_failures_of_all_kinds_share_one_count(traveller, account):
+    person = traveller.enrol(account)
+    pending = Authenticator(traveller.create(account, label="second").uri)
+    wrong = person.phone.wrong(traveller.now)
+    assert traveller.verify(account, wrong) is False
+    assert traveller.backup_verify(account, "ZZZZ-ZZZZ-ZZZZ-ZZZZ") is False
+    assert traveller.disable(account, wrong) is False
+    assert traveller.backup_rotate(account, wrong) is None
+    assert traveller.status(account).failures == 4
+    refusal = traveller.confirm(account, pending.wrong(traveller.now), label="second")
+    assert refusal.reason == "invalid"
+    assert traveller.attempt(account, wrong).reason == "locked"
+
+
+def test_a_locked_account_locks_nobody_else(traveller, account):
+    person, other = traveller.enrol(account), traveller.enrol(f"{account}-other")
+    traveller.fail(person, 5)
+    traveller.wait(29)
+    assert traveller.attempt(account, person.phone.code(traveller.now)).reason == "locked"
+    assert traveller.verify(other.account, other.phone.code(traveller.now, 1))
+
+
+def test_a_miss_on_one_device_is_no_miss_on_the_other(traveller, account):
+    traveller.enrol(account)
+    tablet = traveller.enrol(account, label="tablet").phone
+    for _ in range(8):
+        traveller.wait(60)
+        assert traveller.verify(account, tablet.code(traveller.now))
+    assert traveller.status(account).failures == 0
+
+
+def suspend(traveller, person):
+    """Fails a hundred times, as soon as the locks allow, and waits for the last lock to end."""
+    for _ in range(100):
+        verdict = traveller.fail(person, 1)
+        assert verdict.reason == "invalid"
+        assert not traveller.status(person.account).suspended or _ == 99
+        traveller.wait(seconds(verdict.retry_after) or 0)
+
+
+@pytest.fixture
+def suspended(traveller, account):
+    person = traveller.enrol(account)
+    suspend(traveller, person)
+    return person
+
+
+def test_a_hundred_failures_suspend_totp(traveller, suspended):
+    account = suspended.account
+    status = traveller.status(account)
+    assert (status.failures, status.suspended, status.enabled) == (100, True, True)
+    traveller.wait(LATER)
+    code = suspended.phone.code(traveller.now)
+    verdict = traveller.attempt(account, code)
+    assert (verdict.verified, verdict.reason) == (False, "suspended")
+    assert traveller.verify(account, code) is False
+    assert traveller.disable(account, code) is False
+    assert traveller.status(account).suspended
+
+
+def test_a_backup_code_lifts_the_suspension(traveller, suspended):
+    account = suspended.account
+    traveller.wait(LATER)
+    code = suspended.phone.code(traveller.now)
+    assert traveller.verify(account, code) is False
+    verdict = traveller.attempt(account, suspended.backup_codes[0])
+    assert (verdict.verified, verdict.method) == (True, "backup")
+    status = traveller.status(account)
+    assert (status.failures, status.locked_until, status.suspended) == (0, None, False)
+    assert traveller.verify(account, code) is True
+
+
+def test_a_new_enrolment_does_not_lift_the_suspension(traveller, suspended):
+    account = suspended.account
+    traveller.wait(LATER)
+    phone = Authenticator(traveller.create(account).uri)
+    refusal = traveller.confirm(account, phone.code(traveller.now))
+    assert (refusal.confirmed, refusal.reason) == (False, "suspended")
+    assert traveller.status(account).suspended
+
+
+def test_the_settings_of_the_lock_policy_are_followed(dba, account):
+    person = dba.enrol(account)
+    settings = {"max_failures": "2", "lockout": "10s", "max_lockout": "15s", "suspend_after": "4"}
+    with dba.connection.transaction():
+        for name, value in settings.items():
+            dba.execute(f"SET LOCAL totp.{name} = '{value}'")
+        clock = itertools.count(2_000_000_000, 1000)
+        verdicts = []
+        for _ in range(4):
+            now = next(clock)
+            dba.execute("SELECT set_config('totp.clock', to_timestamp(%s)::text, true)", now)
+            verdicts.append(dba.attempt(account, person.phone.wrong(now)))
+        assert [seconds(verdict.retry_after) for verdict in verdicts] == [None, 10, 15, 15]
+        assert dba.status(account).suspended
