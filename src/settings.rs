@@ -67,7 +67,8 @@ pub fn init() {
     integer(
         c"totp.window",
         c"Steps before and after the current one whose codes are accepted.",
-        c"RFC 6238, 5.2 recommends one at most. 0 accepts the current step only.",
+        c"RFC 6238, 5.2 recommends one at most. 0 accepts the current step only. In SQL the name needs \
+          quotes: SET totp.\"window\" = 0.",
         &WINDOW,
         (0, 10),
         GucFlags::empty(),

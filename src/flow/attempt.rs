@@ -158,8 +158,8 @@ fn by_totp<'a>(
     let Some((Opened { factor, secret, .. }, step)) = matched else {
         return trial.miss(Outcome::Invalid);
     };
-    if let Err(outcome) = trial.spend_in_memory(factor, secret.expose(), step) {
-        return trial.miss(outcome);
+    if let Err(refusal) = trial.spend_in_memory(factor, secret.expose(), step) {
+        return trial.refuse(refusal);
     }
     trial.lock_account()?;
     let method = Method::Totp { label: factor.label.to_string() };

@@ -116,8 +116,8 @@ pub fn confirm(
     let Some(step) = opened.otp.find(code, window.steps(now)) else {
         return Ok(trial.miss(Outcome::Invalid)?.into());
     };
-    if let Err(outcome) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
-        return Ok(trial.miss(outcome)?.into());
+    if let Err(refusal) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
+        return Ok(trial.refuse(refusal)?.into());
     }
     let drift = window.follow(step - now, settings::resync_window());
     let spent = Spent { step, drift, at: call.now };

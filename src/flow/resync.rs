@@ -46,8 +46,8 @@ pub fn resync(
     let Some(step) = opened.otp.find_pair(first, second, steps) else {
         return Ok(trial.miss(Outcome::Invalid)?.is_ok());
     };
-    if let Err(outcome) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
-        return Ok(trial.miss(outcome)?.is_ok());
+    if let Err(refusal) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
+        return Ok(trial.refuse(refusal)?.is_ok());
     }
     let method = Method::Totp { label: label.to_string() };
     let spent = Spent { step, drift: step - now, at: call.now };

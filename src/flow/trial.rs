@@ -13,6 +13,14 @@ use crate::store::factor::Factor;
 use crate::{server, settings, store};
 use serde_json::{Map, Value};
 
+/// Why a right code cannot be spent.
+pub enum Refusal {
+    /// For a reason that committed rows show.
+    Known(Outcome),
+    /// Memory knows that it was spent: by a transaction under way, or by one that was rolled back.
+    InMemory,
+}
+
 /// An attempt that may be made: it already counts as a failure in memory.
 pub struct Trial<'a> {
     call: &'a Call,
@@ -52,24 +60,41 @@ impl<'a> Trial<'a> {
         let audit = self.call.entry(self.account, self.event, outcome, fields);
         store::account::fail(self.account, &self.after, audit)?;
         self.subject.note_written(&self.after, self.rolled_back);
-        let now = self.call.now;
-        let retry_after = self.after.locked(now).map(|until| until.micros_since(now));
-        Ok(Verdict::refused(Reason::Invalid, retry_after))
+        Ok(self.missed())
     }
 
-    /// Whether a step may be spent, and spends it in memory: why not, otherwise.
+    /// The code cannot be spent: counts the failure. Where only memory knows of it, the transaction
+    /// that spends the code may be under way; the account's row is left to that one, for which a
+    /// write here would be a serialization failure.
+    pub fn refuse(self, refusal: Refusal) -> Result<Verdict, Error> {
+        match refusal {
+            Refusal::Known(outcome) => self.miss(outcome),
+            Refusal::InMemory => {
+                self.call.record(self.account, self.event, Outcome::Replayed, Map::new())?;
+                Ok(self.missed())
+            }
+        }
+    }
+
+    fn missed(&self) -> Verdict {
+        let now = self.call.now;
+        let retry_after = self.after.locked(now).map(|until| until.micros_since(now));
+        Verdict::refused(Reason::Invalid, retry_after)
+    }
+
+    /// Spends a step in memory, or says why it cannot be spent.
     pub fn spend_in_memory(
         &self,
         factor: &Factor,
         secret: &[u8],
         step: i64,
-    ) -> Result<(), Outcome> {
+    ) -> Result<(), Refusal> {
         if step <= factor.last_step {
-            return Err(Outcome::Replayed);
+            return Err(Refusal::Known(Outcome::Replayed));
         }
         let period = i64::from(factor.parameters.period);
         if is_cold(factor.created_at, step, period, self.call.now) {
-            return Err(Outcome::ColdStart);
+            return Err(Refusal::Known(Outcome::ColdStart));
         }
         // No window reaches the step any more then.
         let reach = settings::resync_window() + settings::window() + 1;
@@ -77,7 +102,7 @@ impl<'a> Trial<'a> {
         if self.subject.spend(secret, step, expires, self.call.now) {
             Ok(())
         } else {
-            Err(Outcome::Replayed)
+            Err(Refusal::InMemory)
         }
     }
 
