@@ -17,7 +17,7 @@ class KeyFile:
     def __init__(self, cluster):
         self.owner = cluster.owner
         self.path = cluster.data_dir / "totp.keys"
-        self._original = self.path.read_text()
+        self._original = self.path.read_text() if self.path.exists() else None
 
     @property
     def text(self):
@@ -41,12 +41,12 @@ class KeyFile:
     def mode(self, mode):
         self.path.chmod(mode)
 
-    def write(self, *lines):
+    def write(self, *lines, owner=None):
         """Puts a new file with these lines in the place of the old one."""
         draft = self.path.with_suffix(".new")
         draft.write_text("".join(f"{line}\n" for line in lines))
         draft.chmod(0o600)
-        os.chown(draft, self.owner, -1)
+        os.chown(draft, self.owner if owner is None else owner, -1)
         draft.replace(self.path)
 
     def remove(self):
@@ -56,4 +56,6 @@ class KeyFile:
         """Undoes whatever was done to it."""
         if self.path.is_dir():
             self.path.rmdir()
-        self.write(*self._original.splitlines())
+        self.path.unlink(missing_ok=True)
+        if self._original is not None:
+            self.write(*self._original.splitlines())

@@ -1,0 +1,313 @@
+"""Where keys come from, and what happens without them: F0000, and never a wrong code."""
+
+import os
+import shlex
+import shutil
+
+import pytest
+from cryptography.fernet import Fernet
+
+from authenticator import Authenticator
+from conftest import DATABASE
+from key_file import key_id
+from refusal import NO_KEY, NOT_ALLOWED, refused
+
+SPECIFICATION_KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
+
+
+def new_key():
+    return Fernet.generate_key().decode()
+
+
+def assert_no_key(client, person, without=()):
+    """Whatever needs a key says F0000, with a right code and a wrong one, and counts nothing."""
+    phone = person.phone
+    for code in (phone.code(client.now, 1), phone.wrong(client.now), person.backup_codes[0]):
+        for function in (client.attempt, client.disable, client.backup_rotate):
+            with refused(NO_KEY, without=[code, *without]):
+                function(person.account, code)
+    with refused(NO_KEY, without=without):
+        client.verify(person.account, phone.code(client.now, 1))
+    with refused(NO_KEY, without=without):
+        client.backup_verify(person.account, person.backup_codes[0])
+    status = client.status(person.account)
+    assert (status.enabled, status.failures, status.backup_codes_left) == (True, 0, 10)
+
+
+def assert_no_new_secret(client, account, without=()):
+    with refused(NO_KEY, without=without):
+        client.create(account)
+    assert not client.status(account).pending
+
+
+def assert_key_is_back(client, person):
+    """After all that nothing is spent and nothing is counted."""
+    assert client.verify(person.account, person.phone.take(client.now)) is True
+    assert client.backup_verify(person.account, person.backup_codes[0]) is True
+
+
+def remove(file):
+    file.remove()
+
+
+def widen_to_group(file):
+    file.mode = 0o640
+
+
+def widen_to_world(file):
+    file.mode = 0o604
+
+
+def let_group_write(file):
+    file.mode = 0o620
+
+
+def turn_into_directory(file):
+    file.remove()
+    file.path.mkdir(mode=0o700)
+
+
+def belong_to_nobody(file):
+    file.write(*file.keys, owner=65534)
+
+
+def point_nowhere(file):
+    file.remove()
+    file.path.symlink_to("/nonexistent/totp.keys")
+
+
+TROUBLES = [
+    remove,
+    widen_to_group,
+    widen_to_world,
+    let_group_write,
+    turn_into_directory,
+    belong_to_nobody,
+    point_nowhere,
+]
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+def test_without_a_usable_key_file_nothing_looks_like_a_wrong_code(app, account, key_file, trouble):
+    person = app.enrol(account)
+    keys = key_file.keys
+    trouble(key_file)
+    assert_no_key(app, person, without=keys)
+    assert_no_new_secret(app, f"{account}-new", without=keys)
+    key_file.restore()
+    assert_key_is_back(app, person)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES, ids=lambda trouble: trouble.__name__)
+def test_a_new_session_says_the_same(cluster, app, account, key_file, trouble):
+    person = app.enrol(account)
+    trouble(key_file)
+    with cluster.connect("app", DATABASE) as connection:
+        assert_no_key(type(app)(connection), person)
+
+
+def test_a_pending_factor_waits_for_the_key(app, account, key_file):
+    phone = Authenticator(app.create(account).uri)
+    key_file.remove()
+    with refused(NO_KEY):
+        app.confirm(account, phone.code(app.now))
+    assert app.status(account).failures == 0
+    key_file.restore()
+    assert app.confirm(account, phone.take(app.now)).confirmed
+
+
+LINES = {
+    "words": "correct horse battery staple",
+    "a key cut short": SPECIFICATION_KEY[:-2],
+    "a key too long": SPECIFICATION_KEY + "AAAA",
+    "31 bytes": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA==",
+    "33 bytes": "A" * 44,
+    "other base64": "cw/0x689RpI+jtRR7oE8h/eQsKImvJapLeSbXpwF4e4=",
+    "no padding": SPECIFICATION_KEY[:-1],
+    "two keys on a line": f"{SPECIFICATION_KEY} {SPECIFICATION_KEY}",
+    "a comment behind the key": f"{SPECIFICATION_KEY} # old",
+    "not ASCII": "ä" * 22,
+    "NUL": "\0" * 44,
+    "a byte order mark": "\ufeff" + SPECIFICATION_KEY,
+}
+
+
+@pytest.mark.parametrize("line", LINES.values(), ids=LINES.keys())
+@pytest.mark.parametrize("place", ["only", "first", "last"])
+def test_a_bad_line_makes_the_key_file_unusable(app, account, key_file, line, place):
+    person = app.enrol(account)
+    keys = key_file.keys
+    key_file.write(*{"only": [line], "first": [line, *keys], "last": [*keys, line]}[place])
+    assert_no_key(app, person, without=[*keys, line])
+    assert_no_new_secret(app, f"{account}-new", without=[*keys, line])
+    key_file.restore()
+    assert_key_is_back(app, person)
+
+
+@pytest.mark.parametrize("lines", [[], [""], ["# nothing here", "", "  "]], ids=repr)
+def test_a_key_file_without_a_key_is_unusable(app, account, key_file, lines):
+    person = app.enrol(account)
+    key_file.write(*lines)
+    assert_no_key(app, person)
+
+
+def test_a_key_file_of_many_megabytes_is_unusable(app, account, key_file):
+    person = app.enrol(account)
+    key_file.write(*["# " + "x" * 1000] * 10_000, *key_file.keys)
+    assert_no_key(app, person)
+
+
+def test_a_key_file_may_have_comments_blanks_and_dos_line_ends(app, account, key_file):
+    person = app.enrol(account)
+    (key,) = key_file.keys
+    key_file.write("# made in 2030\r", "", f"\t {key} \r", "   ", "#", f"# {new_key()}")
+    assert_key_is_back(app, person)
+
+
+def test_a_missing_key_that_rows_need_is_named_by_its_id(app, account, key_file):
+    person = app.enrol(account)
+    old = key_file.keys[0]
+    key_file.write(new_key())
+    with refused(NO_KEY, without=[old]) as caught:
+        app.verify(account, person.phone.wrong(app.now))
+    assert key_id(old) in caught.value.diag.message_primary
+    assert_no_key(app, person)
+    key_file.restore()
+    assert_key_is_back(app, person)
+
+
+def test_new_rows_take_the_first_key_and_old_rows_keep_theirs(app, dba, account, key_file):
+    person = app.enrol(account)
+    (old,), new = key_file.keys, new_key()
+    key_file.write(new, old)
+    assert_key_is_back(app, person)
+    other = app.enrol(f"{account}-new")
+    query = "SELECT key_id FROM totp.factors WHERE account = %s"
+    assert dba.value(query, account) == key_id(old)
+    assert dba.value(query, other.account) == key_id(new)
+    token = dba.value("SELECT sealed FROM totp.factors WHERE account = %s", other.account)
+    assert Fernet(new).decrypt(token)
+    # The order of the keys decides what is sealed, not what opens.
+    key_file.write(old, new)
+    assert app.verify(other.account, other.phone.take(app.now))
+
+
+def test_a_running_session_takes_up_a_replaced_key_file(app, dba, account, key_file):
+    query = "SELECT key_id FROM totp.factors WHERE account = %s"
+    for n in range(5):
+        key = new_key()
+        key_file.write(key)
+        app.create(f"{account}-{n}")
+        assert dba.value(query, f"{account}-{n}") == key_id(key)
+
+
+def test_a_running_session_takes_up_a_file_that_is_written_in_place(app, dba, account, key_file):
+    query = "SELECT key_id FROM totp.factors WHERE account = %s"
+    for n in range(5):
+        key = new_key()
+        key_file.path.write_text(f"{key}\n")
+        app.create(f"{account}-{n}")
+        assert dba.value(query, f"{account}-{n}") == key_id(key)
+
+
+def test_key_generate_makes_the_key_file_for_the_server_s_user_only(dba, key_file):
+    key_file.remove()
+    answer = dba.value("SELECT totp.key_generate()")
+    (key,) = key_file.keys
+    assert key_file.mode == 0o600
+    assert key_file.path.stat().st_uid == key_file.owner
+    Fernet(key)
+    assert key not in answer
+
+
+def test_key_generate_prints_a_new_key_when_there_is_a_file(dba, account, key_file):
+    before = key_file.text
+    keys = {dba.value("SELECT totp.key_generate()") for _ in range(3)}
+    assert len(keys) == 3
+    assert key_file.text == before
+    # What is printed can be put in front of the others.
+    person = dba.enrol(account)
+    for key in keys:
+        Fernet(key)
+        key_file.write(key, *key_file.keys)
+    assert_key_is_back(dba, person)
+
+
+@pytest.mark.parametrize("role", ["app", "stranger", "administrator", "auditor", "self_service"])
+def test_key_generate_is_for_superusers(cluster, key_file, role):
+    key_file.remove()
+    with cluster.connect(role, DATABASE) as connection:
+        with pytest.raises(Exception) as caught:
+            connection.execute("SELECT totp.key_generate()")
+        assert caught.value.sqlstate == NOT_ALLOWED
+    assert not key_file.path.exists()
+
+
+@pytest.fixture
+def key_command(cluster):
+    """A function that sets totp.key_command; it is not set afterwards."""
+    yield lambda command: cluster.configure(totp__key_command=command)
+    cluster.configure(totp__key_command=None)
+
+
+def connected(cluster, app):
+    return type(app)(cluster.connect("app", DATABASE))
+
+
+def test_the_key_command_goes_before_the_key_file(
+    cluster, app, dba, account, key_file, key_command
+):
+    one, two = new_key(), new_key()
+    person = app.enrol(account)
+    key_command(f"printf '%s\\n' '# from the vault' {one} {two} {key_file.keys[0]}")
+    client = connected(cluster, app)
+    assert_key_is_back(client, person)
+    client.create(f"{account}-new")
+    query = "SELECT key_id FROM totp.factors WHERE account = %s"
+    assert dba.value(query, f"{account}-new") == key_id(one)
+
+
+def test_a_running_session_takes_up_a_new_key_command(app, dba, account, key_command):
+    query = "SELECT key_id FROM totp.factors WHERE account = %s"
+    for n in range(3):
+        key = new_key()
+        key_command(f"echo {key}")
+        app.create(f"{account}-{n}")
+        assert dba.value(query, f"{account}-{n}") == key_id(key)
+
+
+COMMANDS = {
+    "fails": "exit 3",
+    "prints a key and fails": f"echo {SPECIFICATION_KEY}; exit 1",
+    "is not there": "/nonexistent/vault",
+    "is no shell": "if (",
+    "prints nothing": "true",
+    "prints no key": "echo " + shlex.quote("no key today"),
+    "prints garbage": "head -c 1000 /dev/urandom",
+    "prints without end": "yes",
+    "kills itself": "kill -9 $$",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS.keys())
+def test_a_key_command_that_fails_is_an_error(app, account, key_file, key_command, command):
+    person = app.enrol(account)
+    key_command(command)
+    assert_no_key(app, person, without=["no key today", SPECIFICATION_KEY])
+    key_command(None)
+    assert_key_is_back(app, person)
+
+
+@pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])
+def test_a_key_file_elsewhere_is_used(cluster, app, dba, account, key_file, is_absolute):
+    directory = cluster.data_dir / "elsewhere"
+    directory.mkdir()
+    os.chown(directory, cluster.owner, -1)
+    elsewhere = key_file.path.rename(directory / "other.keys")
+    path = elsewhere if is_absolute else elsewhere.relative_to(cluster.data_dir)
+    cluster.configure(totp__key_file=str(path))
+    app.create(account)
+    cluster.configure(totp__key_file=None)
+    (key,) = [line for line in elsewhere.read_text().split() if len(line) == 44]
+    assert dba.value("SELECT key_id FROM totp.factors WHERE account = %s", account) == key_id(key)
+    shutil.rmtree(directory)

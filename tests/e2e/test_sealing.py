@@ -1,0 +1,223 @@
+"""Stored secrets are Fernet tokens, bound to their row. Python's cryptography is the peer."""
+
+import base64
+import json
+
+import pyotp
+import pytest
+from cryptography.fernet import Fernet
+
+from cluster import ROOT
+from key_file import key_id
+from refusal import DAMAGED, refused
+
+FERNET_VECTORS = ROOT / "tests" / "vectors" / "fernet"
+SEALED = "SELECT sealed FROM totp.factors WHERE account = %s AND label = %s"
+SEAL = "UPDATE totp.factors SET sealed = %s, key_id = %s WHERE account = %s"
+
+
+def payload_of(token, key_file):
+    return json.loads(key_file.primary.decrypt(token))
+
+
+def binding(account, secret, label="default"):
+    return {"purpose": "totp", "account": account, "label": label, "secret": secret}
+
+
+def assert_damaged(client, person):
+    """Every function that needs the secret says XX001, whatever the code, and counts nothing."""
+    for code in (person.phone.code(client.now, 1), person.phone.wrong(client.now)):
+        for function in (client.verify, client.attempt, client.disable, client.backup_rotate):
+            with refused(DAMAGED, without=[code, person.account]):
+                function(person.account, code)
+    status = client.status(person.account)
+    assert (status.enabled, status.failures, status.backup_codes_left) == (True, 0, 10)
+
+
+@pytest.mark.parametrize("label", ["default", 'Peter\'s "old" phone ☎'])
+def test_cryptography_opens_a_stored_secret_and_finds_what_it_is_bound_to(
+    app, dba, account, key_file, label
+):
+    account += '"\\ö\n'
+    secret = app.create(account, label=label).secret
+    token = dba.value(SEALED, account, label)
+    assert binding(account, secret, label).items() <= payload_of(token, key_file).items()
+
+
+def test_a_row_names_the_key_that_sealed_it(app, dba, account, key_file):
+    app.enrol(account)
+    query = "SELECT DISTINCT key_id FROM totp.{} WHERE account = %s"
+    for table in ("factors", "backup_codes"):
+        assert dba.value(query.format(table), account) == key_id(key_file.keys[0])
+
+
+def test_two_tokens_of_one_secret_would_differ(app, dba, account, key_file):
+    app.create(account)
+    token = dba.value(SEALED, account, "default")
+    raw = base64.urlsafe_b64decode(token)
+    assert raw[0] == 0x80
+    payload = key_file.primary.decrypt(token)
+    assert key_file.primary.encrypt(payload) != token.encode()
+
+
+@pytest.mark.parametrize("style", [{}, {"indent": 4}, {"ensure_ascii": False, "sort_keys": True}])
+def test_the_server_opens_what_cryptography_sealed(app, dba, account, key_file, style):
+    account += "-ü"
+    app.enrol(account)
+    secret = pyotp.random_base32()
+    payload = json.dumps(binding(account, secret), **style)
+    token = key_file.primary.encrypt(payload.encode()).decode()
+    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    assert app.verify(account, pyotp.TOTP(secret).at(int(app.now), counter_offset=1))
+
+
+def test_a_token_in_the_row_of_another_account_does_not_open(app, dba, account):
+    thief, victim = app.enrol(account), app.enrol(f"{account}-victim")
+    dba.execute(
+        "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.factors WHERE account = %s)"
+        " WHERE account = %s",
+        thief.account,
+        victim.account,
+    )
+    code = thief.phone.take(app.now)
+    with refused(DAMAGED):
+        app.verify(victim.account, code)
+    assert_damaged(app, victim)
+    assert app.verify(thief.account, code)
+
+
+def test_a_token_under_another_label_does_not_open(app, dba, account):
+    person = app.enrol(account)
+    dba.execute("UPDATE totp.factors SET label = 'other' WHERE account = %s", account)
+    assert_damaged(app, person)
+
+
+def test_a_backup_code_s_token_does_not_open_as_a_factor(app, dba, account):
+    person = app.enrol(account)
+    dba.execute(
+        "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.backup_codes AS code"
+        " WHERE code.account = factors.account AND slot = 1) WHERE account = %s",
+        account,
+    )
+    assert_damaged(app, person)
+
+
+def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, account):
+    thief, victim = app.enrol(account), app.enrol(f"{account}-victim")
+    dba.execute(
+        "UPDATE totp.backup_codes AS theirs SET salt = mine.salt, sealed = mine.sealed"
+        " FROM totp.backup_codes AS mine WHERE mine.slot = theirs.slot"
+        " AND mine.account = %s AND theirs.account = %s",
+        thief.account,
+        victim.account,
+    )
+    for function in (app.backup_verify, app.attempt, app.disable):
+        with refused(DAMAGED):
+            function(victim.account, thief.backup_codes[0])
+    assert app.status(victim.account).failures == 0
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"purpose": "backup"},
+        {"purpose": None},
+        {"account": "somebody else"},
+        {"label": "Default"},
+        {"secret": None},
+        {"secret": ""},
+        {"secret": "not base32!"},
+        {"secret": "GEZDGNBV"},
+        {"secret": ["GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"]},
+    ],
+    ids=str,
+)
+def test_a_payload_that_is_not_the_row_s_own_does_not_open(app, dba, account, key_file, changes):
+    person = app.enrol(account)
+    payload = {**binding(account, person.phone.totp.secret), **changes}
+    token = key_file.primary.encrypt(json.dumps(payload).encode()).decode()
+    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    assert_damaged(app, person)
+
+
+@pytest.mark.parametrize("payload", [b"", b"hello", b"[]", b"\xff\xfe", b'{"purpose":'], ids=repr)
+def test_a_payload_that_is_no_object_does_not_open(app, dba, account, key_file, payload):
+    person = app.enrol(account)
+    token = key_file.primary.encrypt(payload).decode()
+    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    assert_damaged(app, person)
+
+
+# Where in the bytes of a Fernet token its parts begin; the HMAC takes the last 32.
+PARTS = {"version": 0, "timestamp": 1, "IV": 9, "ciphertext": 25, "last block": -48, "HMAC": -32}
+
+
+@pytest.mark.parametrize("place", PARTS.values(), ids=PARTS.keys())
+def test_a_token_with_one_bit_flipped_does_not_open(app, dba, account, key_file, place):
+    person = app.enrol(account)
+    token = bytearray(base64.urlsafe_b64decode(dba.value(SEALED, account, "default")))
+    token[place] ^= 1
+    damaged = base64.urlsafe_b64encode(token).decode()
+    dba.execute(SEAL, damaged, key_id(key_file.keys[0]), account)
+    assert_damaged(app, person)
+
+
+FORMS = {
+    "empty": lambda token: "",
+    "cut off": lambda token: token[:-4],
+    "half of it": lambda token: token[: len(token) // 2],
+    "trailing data": lambda token: token + "AAAA",
+    "trailing text": lambda token: token + "trailingdata",
+    "a character that is no base64": lambda token: token[:20] + "!" + token[20:],
+    "a star in front": lambda token: "*" + token,
+    "not ASCII": lambda token: "ä" + token,
+    "a megabyte": lambda token: "A" * 1_000_000,
+}
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
+def test_a_token_of_another_form_does_not_open(app, dba, account, key_file, form):
+    person = app.enrol(account)
+    token = form(dba.value(SEALED, account, "default"))
+    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    assert_damaged(app, person)
+
+
+@pytest.mark.parametrize("path", sorted(FERNET_VECTORS.glob("fail_*.json")), ids=lambda p: p.stem)
+def test_no_invalid_vector_of_the_specification_opens(app, dba, account, key_file, path):
+    vector = json.loads(path.read_text())
+    key_file.write(*key_file.keys, vector["secret"])
+    person = app.enrol(account)
+    dba.execute(SEAL, vector["token"], key_id(vector["secret"]), account)
+    assert_damaged(app, person)
+
+
+@pytest.mark.parametrize("name", ["generate", "verify"])
+def test_a_valid_vector_of_the_specification_is_bound_to_no_row(app, dba, account, key_file, name):
+    (vector,) = json.loads((FERNET_VECTORS / f"{name}.json").read_text())
+    assert Fernet(vector["secret"]).decrypt(vector["token"]) == vector["src"].encode()
+    key_file.write(*key_file.keys, vector["secret"])
+    person = app.enrol(account)
+    dba.execute(SEAL, vector["token"], key_id(vector["secret"]), account)
+    assert_damaged(app, person)
+
+
+def test_a_secret_sealed_with_the_specification_s_key_opens(app, dba, account, key_file):
+    (vector,) = json.loads((FERNET_VECTORS / "generate.json").read_text())
+    key_file.write(*key_file.keys, vector["secret"])
+    person = app.enrol(account)
+    payload = json.dumps(binding(account, person.phone.totp.secret)).encode()
+    # The IV and the time of the vector; cryptography has no other way to choose them.
+    token = Fernet(vector["secret"])._encrypt_from_parts(payload, 499162800, bytes(vector["iv"]))
+    dba.execute(SEAL, token.decode(), key_id(vector["secret"]), account)
+    assert app.verify(account, person.phone.take(app.now))
+
+
+def test_a_damaged_factor_does_not_shut_out_a_good_one(app, dba, account):
+    damaged, good = app.enrol(account), app.enrol(account, label="good")
+    dba.execute(
+        "UPDATE totp.factors SET sealed = reverse(sealed) WHERE account = %s AND label = 'default'",
+        account,
+    )
+    assert not app.verify(account, damaged.phone.take(app.now))
+    assert app.verify(account, good.phone.take(app.now))
