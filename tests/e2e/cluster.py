@@ -227,11 +227,12 @@ class Cluster:
 
     # Programs
 
-    def run(self, program, *arguments):
-        """Runs a program of PostgreSQL as the server's user; its output, when it succeeds."""
+    def run(self, program, *arguments, text=""):
+        """Runs a program of PostgreSQL as the server's user, with a text on its standard input;
+        its output, when it succeeds."""
         command = [bindir(self.pg_config) / program, *arguments]
         owner = pwd.getpwuid(self.owner) if os.geteuid() == 0 else None
-        return _run(command, owner, env={**os.environ, **self.variables})
+        return _run(command, owner, input=text, env={**os.environ, **self.variables})
 
     @property
     def variables(self):
@@ -242,14 +243,13 @@ class Cluster:
     def _script(self, command, *arguments):
         script = ROOT / "scripts" / "cluster"
         environment = {**os.environ, **self.environment}
-        return _run([script, command, self.directory, *arguments], env=environment)
+        return _run([script, command, self.directory, *arguments], input="", env=environment)
 
 
 def _run(command, owner=None, **options):
     identity = {"user": owner.pw_uid, "group": owner.pw_gid, "extra_groups": []} if owner else {}
     done = subprocess.run(
         [str(part) for part in command],
-        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
