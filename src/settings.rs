@@ -152,7 +152,8 @@ pub fn init() {
     integer(
         c"totp.lock_timeout",
         c"Longest wait for a row of an account that another transaction holds.",
-        c"Then the call fails with SQLSTATE 55P03. A shorter lock_timeout of the caller wins.",
+        c"Then the call fails with SQLSTATE 55P03. Calls that queue behind one another may wait twice as \
+          long. A shorter lock_timeout of the caller wins.",
         &LOCK_TIMEOUT,
         (1, 3_600_000),
         GucFlags::UNIT_MS,

@@ -9,6 +9,7 @@ use crate::pure::backup_code::{BackupCode, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
 use crate::pure::keyring::{Keyring, Place, Purpose, Unreadable};
 use crate::pure::lock::Standing;
+use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use crate::pure::otp::{Otp, Parameters, Window};
 use crate::pure::secret::Secret;
@@ -53,6 +54,13 @@ pub fn attempt(account: &Account, code: Option<&Code>, event: Event) -> Result<V
         Some(Code::Totp(code)) => by_totp(&call, account, code, factors, begin),
         Some(Code::Backup(code)) => by_backup(&call, account, code, begin),
     }
+}
+
+/// The verdict on a locked account, before its row is taken: it costs neither a write nor a wait.
+pub fn refused_by_lock(account: &Account, now: Moment) -> Result<Option<Verdict>, Error> {
+    let memory = Subject::of(account).standing();
+    let committed = store::account::read(account)?.unwrap_or_default();
+    Ok(memory.stricter(&committed).locked(now).map(|until| locked(until, now)))
 }
 
 /// An account that cannot be verified takes the path, and about the time, of one that can.

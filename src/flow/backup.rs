@@ -1,6 +1,6 @@
 //! Sets of backup codes.
 
-use super::attempt::attempt;
+use super::attempt::{attempt, refused_by_lock};
 use super::call::Call;
 use crate::error::Error;
 use crate::pure::audit::Event;
@@ -8,16 +8,19 @@ use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
 use crate::pure::code::Code;
 use crate::pure::keyring::{Content, Place, Purpose};
 use crate::pure::name::Account;
-use crate::{random, server, settings, store};
+use crate::{random, settings, store};
 
 /// Puts a new set in the place of the old, against a code. `None` when the code is refused.
 pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<String>>, Error> {
-    server::require_writable()?;
+    let call = Call::begin()?;
+    if refused_by_lock(account, call.now)?.is_some() {
+        return Ok(None);
+    }
     store::account::lock(account)?;
     if !attempt(account, code, Event::Rotate)?.is_ok() {
         return Ok(None);
     }
-    new_set(&Call::begin()?, account).map(Some)
+    new_set(&call, account).map(Some)
 }
 
 /// Puts a new set in the place of the old. The caller holds the account's row.

@@ -1,6 +1,6 @@
 //! From a new secret to a confirmed factor, and back to none.
 
-use super::attempt::{Opened, attempt, is_suspended};
+use super::attempt::{Opened, attempt, is_suspended, refused_by_lock};
 use super::backup;
 use super::call::{Call, field};
 use super::trial::{Trial, locked};
@@ -93,6 +93,9 @@ pub fn confirm(
     code: Option<&TotpCode>,
 ) -> Result<Confirmation, Error> {
     let call = Call::begin()?;
+    if let Some(verdict) = refused_by_lock(account, call.now)? {
+        return Ok(verdict.into());
+    }
     let standing = store::account::lock(account)?.ok_or(Error::NoPending)?;
     let since = call.now.plus_secs(-settings::pending_ttl());
     let pending = store::factor::pending(account, label, since)?.ok_or(Error::NoPending)?;
@@ -138,11 +141,13 @@ pub fn confirm(
 
 /// Switches two-factor authentication off, against a code.
 pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    server::require_writable()?;
+    let call = Call::begin()?;
+    if let Some(verdict) = refused_by_lock(account, call.now)? {
+        return Ok(verdict);
+    }
     store::account::lock(account)?;
     let verdict = attempt(account, code, Event::Disable)?;
     if verdict.is_ok() {
-        let call = Call::begin()?;
         store::factor::delete_all(account)?;
         store::backup_code::delete_all(account)?;
         store::account::changed(account, call.now)?;
@@ -154,6 +159,9 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
 /// stays: that is `disable`.
 pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
     let call = Call::begin()?;
+    if refused_by_lock(account, call.now)?.is_some() {
+        return Ok(false);
+    }
     store::account::lock(account)?.ok_or(Error::NoFactor)?;
     let factors = store::factor::all(account)?;
     let is_this = |stated: &&Stated| stated.factor.label == *label;

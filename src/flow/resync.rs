@@ -1,6 +1,6 @@
 //! Following an app's clock that went astray (RFC 6238, 6).
 
-use super::attempt::{Opened, is_suspended};
+use super::attempt::{Opened, is_suspended, refused_by_lock};
 use super::call::Call;
 use super::trial::Trial;
 use crate::error::Error;
@@ -10,7 +10,7 @@ use crate::pure::code::TotpCode;
 use crate::pure::name::{Account, Label};
 use crate::pure::verdict::Method;
 use crate::store::factor::Spent;
-use crate::{server, settings, store};
+use crate::{settings, store};
 use serde_json::Map;
 
 /// Sets the drift of a factor from two consecutive codes. `false` when they are no such pair near
@@ -20,8 +20,10 @@ pub fn resync(
     label: &Label,
     codes: Option<(&TotpCode, &TotpCode)>,
 ) -> Result<bool, Error> {
-    server::require_writable()?;
     let call = Call::begin()?;
+    if refused_by_lock(account, call.now)?.is_some() {
+        return Ok(false);
+    }
     let (Some(standing), Some((first, second))) = (store::account::lock(account)?, codes) else {
         return Ok(false);
     };

@@ -60,7 +60,7 @@ impl<'a> Subject<'a> {
     }
 
     /// Reserves one attempt before anything is compared, or refuses. `committed` is the level of
-    /// the table; the stricter of both counts. The reservation stands as a failure until `forgive`.
+    /// the table; the stricter of both counts. The reservation stands as a failure until `accept`.
     pub fn admit(&self, committed: &Standing, policy: &Policy, now: Moment) -> Admission {
         let reserve = |bucket: &mut Bucket, header: &memory::Header| {
             table::admit(bucket, self.key, committed, policy, now, &header.evictions)
@@ -74,9 +74,10 @@ impl<'a> Subject<'a> {
         admission
     }
 
-    /// A right code was accepted: its failures are over, also when the transaction aborts.
-    pub fn forgive(&self) {
-        transaction::forget_attempt(self.key);
+    /// The attempt was a success: its failures are over, and what it spent stays spent, also when
+    /// the transaction aborts (unless `totp.burn_on_rollback` is off).
+    pub fn accept(&self) {
+        transaction::note_success(self.key, settings::burn_on_rollback());
         self.forget();
     }
 
@@ -100,7 +101,7 @@ impl<'a> Subject<'a> {
             table::spend(bucket, key, step, expires, now, &header.evictions)
         });
         match spend {
-            Some(Spend::Done) => transaction::note_step(key, step, settings::burn_on_rollback()),
+            Some(Spend::Done { older }) => transaction::note_step(key, step, older),
             Some(Spend::Refused) => return false,
             None => {}
         }

@@ -69,8 +69,11 @@ pub enum Admission {
 /// The answer to a request to spend a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spend {
-    /// It was not spent before.
-    Done,
+    /// It was not spent before. An older step may have been.
+    Done {
+        /// That older step.
+        older: Option<i64>,
+    },
     /// It was, or there is no room to remember it.
     Refused,
 }
@@ -178,23 +181,30 @@ pub fn spend(
     now: Moment,
     evictions: &AtomicU64,
 ) -> Spend {
-    if let Some(Slot { entry: Entry::Step { step: spent, .. }, .. }) = find(bucket, key)
-        && *spent >= step
-    {
+    let older = match find(bucket, key) {
+        Some(Slot { entry: Entry::Step { step, .. }, .. }) => Some(*step),
+        _ => None,
+    };
+    if older.is_some_and(|older| older >= step) {
         return Spend::Refused;
     }
     match put(bucket, key, Entry::Step { step, expires }, now, evictions) {
-        Ok(()) => Spend::Done,
+        Ok(()) => Spend::Done { older },
         Err(_) => Spend::Refused,
     }
 }
 
-/// Forgets a step: the table knows it now, or it was given back.
-pub fn release(bucket: &mut Bucket, key: Key, step: i64) {
+/// Forgets a step: the table knows it now, or it was given back. An older one that was spent
+/// before it takes its place.
+pub fn release(bucket: &mut Bucket, key: Key, spent: i64, older: Option<i64>) {
     if let Some(slot) = find(bucket, key)
-        && matches!(slot.entry, Entry::Step { step: spent, .. } if spent == step)
+        && let Entry::Step { step, expires } = slot.entry
+        && step == spent
     {
-        *slot = Slot::FREE;
+        match older {
+            Some(step) => slot.entry = Entry::Step { step, expires },
+            None => *slot = Slot::FREE,
+        }
     }
 }
 
@@ -330,22 +340,32 @@ mod tests {
     #[test]
     fn a_step_is_spent_once_and_older_ones_with_it() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 10, 300), Spend::Done);
+        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
         assert_eq!(table.spend(1, 10, 300), Spend::Refused);
         assert_eq!(table.spend(1, 9, 300), Spend::Refused);
-        assert_eq!(table.spend(1, 11, 300), Spend::Done);
-        assert_eq!(table.spend(2, 10, 300), Spend::Done);
+        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
+        assert_eq!(table.spend(2, 10, 300), Spend::Done { older: None });
     }
 
     #[test]
     fn giving_back_an_older_step_keeps_the_newer_one_spent() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 10, 300), Spend::Done);
-        assert_eq!(table.spend(1, 11, 300), Spend::Done);
-        release(&mut table.bucket, key(1), 10);
+        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
+        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
+        release(&mut table.bucket, key(1), 10, None);
         assert_eq!(table.spend(1, 11, 300), Spend::Refused);
-        release(&mut table.bucket, key(1), 11);
-        assert_eq!(table.spend(1, 11, 300), Spend::Done);
+        release(&mut table.bucket, key(1), 11, None);
+        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
+    }
+
+    #[test]
+    fn giving_back_a_newer_step_leaves_the_older_one_spent() {
+        let mut table = Table::new();
+        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(1, 11, 300), Spend::Done { older: Some(10) });
+        release(&mut table.bucket, key(1), 11, Some(10));
+        assert_eq!(table.spend(1, 10, 300), Spend::Refused);
+        assert_eq!(table.spend(1, 11, 300), Spend::Done { older: Some(10) });
     }
 
     #[test]

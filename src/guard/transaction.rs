@@ -22,8 +22,8 @@ enum Change {
     Attempt(Key),
     /// The table was brought to this many failures, and some rolled-back attempts were told of.
     Written { key: Key, failures: u32, told: u32 },
-    /// A step was spent.
-    Step { key: Key, step: i64, burn: bool },
+    /// A step was spent, perhaps after an older one.
+    Step { key: Key, step: i64, older: Option<i64>, burn: bool },
 }
 
 thread_local! {
@@ -44,13 +44,18 @@ pub fn note_attempt(key: Key) {
     note(Change::Attempt(key));
 }
 
-/// The newest attempt of an account was a success.
-pub fn forget_attempt(key: Key) {
+/// The newest attempt of an account is answered: it was a success. What it spent stays spent after a
+/// rollback if `burn` says so; until now it would have been given back.
+pub fn note_success(key: Key, burn: bool) {
     NOTES.with_borrow_mut(|notes| {
-        let own = |note: &Note| matches!(note.change, Change::Attempt(other) if other == key);
-        if let Some(place) = notes.iter().rposition(own) {
-            notes.remove(place);
+        let is_own = |note: &Note| matches!(note.change, Change::Attempt(other) if other == key);
+        let Some(place) = notes.iter().rposition(is_own) else { return };
+        for note in notes.iter_mut().skip(place) {
+            if let Change::Step { burn: burns, .. } = &mut note.change {
+                *burns = burn;
+            }
         }
+        notes.remove(place);
     });
 }
 
@@ -59,9 +64,9 @@ pub fn note_written(key: Key, failures: u32, told: u32) {
     note(Change::Written { key, failures, told });
 }
 
-/// A step was spent; `burn` says that it stays spent after a rollback.
-pub fn note_step(key: Key, step: i64, burn: bool) {
-    note(Change::Step { key, step, burn });
+/// A step was spent. Should the call fail before it is answered, the step is given back.
+pub fn note_step(key: Key, step: i64, older: Option<i64>) {
+    note(Change::Step { key, step, older, burn: false });
 }
 
 fn note(change: Change) {
@@ -80,7 +85,7 @@ fn committed(change: Change) {
             });
         }
         Change::Step { key, step, .. } => {
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step));
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, None));
         }
     }
 }
@@ -95,8 +100,8 @@ fn rolled_back(change: Change) {
             });
         }
         Change::Written { .. } | Change::Step { burn: true, .. } => {}
-        Change::Step { key, step, burn: false } => {
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step));
+        Change::Step { key, step, older, burn: false } => {
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, older));
         }
     }
 }

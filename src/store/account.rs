@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that changes of one account take turns on.
 
 use super::audit_event::Signed;
-use super::plan::Plan;
+use super::plan::{Plan, Row};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::Standing;
@@ -25,6 +25,10 @@ thread_local! {
     static LOCK: Plan = const { Plan::new(
         "SELECT failures, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE",
+        &[TEXT],
+    ) };
+    static READ: Plan = const { Plan::new(
+        "SELECT failures, locked_until, suspended FROM totp.accounts WHERE account = $1",
         &[TEXT],
     ) };
     static FAIL: Plan = const { Plan::new(
@@ -102,8 +106,16 @@ pub fn ensure(account: &Account, now: Moment) -> Result<bool, Error> {
 /// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
 /// there is no such account.
 pub fn lock(account: &Account) -> Result<Option<Standing>, Error> {
-    let read = |row: &super::plan::Row| standing(row.get(1)?, row.optional(2)?, row.get(3)?);
-    Ok(LOCK.with(|plan| plan.rows(&[(&**account).into()], read))?.pop())
+    Ok(LOCK.with(|plan| plan.rows(&[(&**account).into()], read_standing))?.pop())
+}
+
+/// Reads the account's lock without taking its row.
+pub fn read(account: &Account) -> Result<Option<Standing>, Error> {
+    Ok(READ.with(|plan| plan.rows(&[(&**account).into()], read_standing))?.pop())
+}
+
+fn read_standing(row: &Row) -> Result<Standing, Error> {
+    standing(row.get(1)?, row.optional(2)?, row.get(3)?)
 }
 
 /// Writes a failure, and in the same statement its audit entry. Levels only rise here: a concurrent
@@ -150,7 +162,7 @@ pub fn delete(account: &Account) -> Result<bool, Error> {
 /// The status of an account, all empty when there is none. Pending factors made before
 /// `pending_since` count as absent.
 pub fn status(account: &Account, pending_since: Moment) -> Result<Status, Error> {
-    let read = |row: &super::plan::Row| {
+    let read = |row: &Row| {
         Ok(Status {
             standing: standing(row.get(1)?, row.optional(2)?, row.get(3)?)?,
             factors: row.get(4)?,
