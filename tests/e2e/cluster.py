@@ -100,6 +100,10 @@ class Cluster:
         family = [postmaster, *_children(postmaster)]
         os.kill(postmaster, signal.SIGKILL)
         until(lambda: not any(map(_is_alive, family)), what="end of the killed server")
+        # As long as nobody buries the dead, the next server takes it for a living one.
+        socket_directory = Path(self.address["host"])
+        for lock in self.data_dir / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*.lock"):
+            lock.unlink()
 
     def kill_backend(self, pid):
         """kill -9 of one server process: the others restart and recover."""
