@@ -15,8 +15,6 @@ from cluster import Cluster
 from key_file import KeyFile
 
 DATABASE = "e2e"
-# Statements with their parameters, up to where tests pass megabytes.
-LOG_EVERYTHING = {"log_statement": "all", "log_parameter_max_length": "4096"}
 # Nobody's role, an application's, and one that may also move its clock and its limits.
 ROLES = """
 CREATE ROLE stranger LOGIN;
@@ -31,12 +29,11 @@ GRANT SET ON PARAMETER totp.clock, totp."window" TO traveller;
 
 @pytest.fixture(scope="session")
 def cluster():
-    """The cluster that most tests share, logging every statement with its parameters."""
-    with Cluster(settings=LOG_EVERYTHING) as cluster:
+    """The cluster that most tests share."""
+    with Cluster() as cluster:
         cluster.new_database(DATABASE)
         install(cluster, DATABASE)
-        for statement in ROLES.strip().split("\n"):
-            cluster.execute(statement)
+        cluster.execute(ROLES)
         yield cluster
         assert_never_crashed(cluster)
 

@@ -7,28 +7,15 @@ import pyotp
 import pytest
 
 from authenticator import Authenticator
+from function import OF_ACCOUNTS, OF_SECRETS, call_with_secret
 from refusal import BAD_ARGUMENT, refused
 from text import ACCOUNTS, by_name
 
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
-BACKUP_CODE = "0000-0000-0000-0000"
-# Every function that takes an account, with arguments that are good otherwise.
-FUNCTIONS = {
-    "totp_create": {},
-    "totp_confirm": {"code": "123456"},
-    "totp_verify": {"code": "123456"},
-    "totp_attempt": {"code": "123456"},
-    "totp_disable": {"code": "123456"},
-    "totp_enabled": {},
-    "totp_status": {},
-    "backup_verify": {"code": BACKUP_CODE},
-    "backup_rotate": {"code": "123456"},
-    "backup_remaining": {},
-}
 TEN_MEGABYTES = "x" * 10_000_000
 
 
-@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("function", OF_ACCOUNTS)
 @pytest.mark.parametrize(
     "account",
     [None, "", "a" * 256, "🔑" * 256, TEN_MEGABYTES],
@@ -36,7 +23,7 @@ TEN_MEGABYTES = "x" * 10_000_000
 )
 def test_an_account_that_is_none_is_refused(app, function, account):
     with refused(BAD_ARGUMENT, without=["aaaa", "🔑", "xxxx"]):
-        app.call(function, account=account, **FUNCTIONS[function])
+        app.call(function, account=account, **OF_ACCOUNTS[function])
 
 
 def test_a_compressed_account_of_10_mb_is_refused_before_it_is_unpacked(dba):
@@ -274,46 +261,36 @@ UNREADABLE = {
     "padding alone": "========",
     "10 MB": "A" * 10_000_000,
 }
-PURE = {
-    "totp_code": {},
-    "totp_check": {"code": "123456"},
-    "totp_uri": {"account_name": "alice", "issuer": "Acme"},
-}
-
-
-def call_pure(client, function, secret):
-    arguments = dict(PURE[function])
-    if function != "totp_uri":
-        arguments["at"] = client.value("SELECT to_timestamp(1111111109)")
-    return client.call(function, secret=secret, **arguments)[0]
 
 
 @pytest.mark.parametrize("form", READABLE.values(), ids=READABLE.keys())
-@pytest.mark.parametrize("function", PURE)
+@pytest.mark.parametrize("function", OF_SECRETS)
 def test_base32_is_read_as_people_copy_it(stranger, function, form):
-    assert call_pure(stranger, function, form) == call_pure(stranger, function, SECRET)
+    assert call_with_secret(stranger, function, form) == call_with_secret(
+        stranger, function, SECRET
+    )
 
 
 @pytest.mark.parametrize("text", UNREADABLE.values(), ids=UNREADABLE.keys())
-@pytest.mark.parametrize("function", PURE)
+@pytest.mark.parametrize("function", OF_SECRETS)
 def test_what_is_not_base32_is_refused(stranger, function, text):
     with refused(BAD_ARGUMENT, without=[SECRET[1:], "AAAAAA"]):
-        call_pure(stranger, function, text)
+        call_with_secret(stranger, function, text)
 
 
 @pytest.mark.parametrize("length", [0, 1, 9, 129, 1000])
-@pytest.mark.parametrize("function", PURE)
+@pytest.mark.parametrize("function", OF_SECRETS)
 def test_a_secret_too_short_or_too_long_is_refused(stranger, dice, function, length):
     secret = base64.b32encode(dice.randbytes(length)).decode()
     with refused(BAD_ARGUMENT):
-        call_pure(stranger, function, secret)
+        call_with_secret(stranger, function, secret)
 
 
 @pytest.mark.parametrize("length", [10, 16, 20, 32, 64, 127, 128])
 def test_a_secret_of_any_other_length_is_used_whole(stranger, dice, length):
     raw = dice.randbytes(length - 2) + b"\0\xff"
     secret = base64.b32encode(raw).decode()
-    code = call_pure(stranger, "totp_code", secret)
+    code = call_with_secret(stranger, "totp_code", secret)
     peer = pyotp.HOTP(base64.b32encode(raw.ljust(20, b"\0")).decode())
     # HMAC pads short keys with zeros (RFC 2104), so a padded secret gives the same codes.
     assert code == peer.at(1111111109 // 30)

@@ -4,17 +4,8 @@ import pytest
 
 from client import Client
 from conftest import DATABASE
+from function import WRITERS
 from refusal import READ_ONLY, refused
-
-WRITERS = {
-    "totp_create": {},
-    "totp_confirm": {"code": "123456"},
-    "totp_verify": {"code": "123456"},
-    "totp_attempt": {"code": "123456"},
-    "totp_disable": {"code": "123456"},
-    "backup_verify": {"code": "0000-0000-0000-0000"},
-    "backup_rotate": {"code": "123456"},
-}
 
 
 @pytest.fixture

@@ -1,0 +1,30 @@
+"""The SQL functions, each with arguments that are good in themselves."""
+
+# Of an account, beside the account.
+OF_ACCOUNTS = {
+    "totp_create": {},
+    "totp_confirm": {"code": "123456"},
+    "totp_verify": {"code": "123456"},
+    "totp_attempt": {"code": "123456"},
+    "totp_disable": {"code": "123456"},
+    "totp_enabled": {},
+    "totp_status": {},
+    "backup_verify": {"code": "0000-0000-0000-0000"},
+    "backup_rotate": {"code": "123456"},
+    "backup_remaining": {},
+}
+READERS = {"totp_enabled", "totp_status", "backup_remaining"}
+# Those that may write: every other one.
+WRITERS = {name: rest for name, rest in OF_ACCOUNTS.items() if name not in READERS}
+
+# Of a secret that the caller has, beside the secret.
+OF_SECRETS = {
+    "totp_code": {"at": "2005-03-18 01:58:29+00"},
+    "totp_check": {"at": "2005-03-18 01:58:29+00", "code": "081804"},
+    "totp_uri": {"account_name": "alice", "issuer": "Acme"},
+}
+
+
+def call_with_secret(client, function, secret):
+    """The value of a function of secrets."""
+    return client.call(function, secret=secret, **OF_SECRETS[function])[0]

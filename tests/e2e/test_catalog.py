@@ -1,0 +1,189 @@
+"""What CREATE EXTENSION leaves in the catalogs."""
+
+import pytest
+
+OBJECTS = """
+    SELECT pg_describe_object(classid, objid, 0) AS object FROM pg_depend
+    WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
+    AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'totp') ORDER BY 1
+"""
+OURS = "pronamespace = 'totp'::regnamespace"
+
+
+def test_the_roles_cannot_log_in_and_have_no_power(dba):
+    rows = dba.rows("""
+        SELECT rolname, rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolbypassrls
+            OR rolreplication FROM pg_roles WHERE rolname LIKE 'totp\\_%' ORDER BY 1
+    """)
+    names = ["totp_admin", "totp_app", "totp_auditor", "totp_owner", "totp_user"]
+    assert [tuple(row) for row in rows] == [(name, False) for name in names]
+
+
+def test_tables_belong_to_totp_owner(dba):
+    rows = dba.rows("""
+        SELECT relname, pg_get_userbyid(relowner) AS owner, relpersistence, relacl::text
+        FROM pg_class WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'S')
+    """)
+    assert {"accounts", "factors", "backup_codes", "audit_events"} <= {row.relname for row in rows}
+    assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
+
+
+def test_functions_that_run_with_other_rights_pin_their_path_and_belong_to_totp_owner(dba):
+    rows = dba.rows(f"""
+        SELECT oid::regprocedure::text AS function, pg_get_userbyid(proowner) AS owner, proconfig,
+            provolatile, proparallel FROM pg_proc WHERE {OURS} AND prosecdef
+    """)
+    assert len(rows) >= 10
+    for row in rows:
+        assert row.owner == "totp_owner", row
+        assert row.proconfig == ["search_path=pg_catalog, pg_temp"], row
+        assert row.proparallel != "s", row
+
+
+def test_no_function_that_decides_is_strict_or_leakproof(dba):
+    strict = "(proisstrict AND pronargs > 0 OR proleakproof)"
+    assert dba.rows(f"SELECT proname FROM pg_proc WHERE {OURS} AND {strict}") == []
+
+
+def test_functions_that_write_are_volatile_and_parallel_unsafe(dba):
+    names = ["totp_create", "totp_confirm", "totp_verify", "totp_attempt", "totp_disable"]
+    names += ["backup_verify", "backup_rotate"]
+    query = f"""
+        SELECT proname, provolatile, proparallel FROM pg_proc WHERE {OURS} AND proname = ANY(%s)
+    """
+    rows = dba.rows(query, names)
+    assert {tuple(row) for row in rows} == {(name, "v", "u") for name in names}
+
+
+def test_pure_functions_are_immutable_and_parallel_safe(dba):
+    names = ["totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"]
+    query = f"""
+        SELECT proname, provolatile, proparallel, prosecdef FROM pg_proc
+        WHERE {OURS} AND proname = ANY(%s)
+    """
+    rows = dba.rows(query, names)
+    assert {tuple(row) for row in rows} == {(name, "i", "s", False) for name in names}
+
+
+def test_every_function_table_column_and_type_has_a_comment(dba):
+    rows = dba.rows(f"""
+        SELECT oid::regprocedure::text FROM pg_proc
+        WHERE {OURS} AND obj_description(oid, 'pg_proc') IS NULL
+        UNION ALL
+        SELECT oid::regclass::text FROM pg_class
+        WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'v')
+        AND obj_description(oid, 'pg_class') IS NULL
+        UNION ALL
+        SELECT attrelid::regclass || '.' || attname FROM pg_attribute JOIN pg_class
+        ON pg_class.oid = attrelid WHERE relnamespace = 'totp'::regnamespace
+        AND relkind IN ('r', 'v', 'c') AND attnum > 0 AND NOT attisdropped
+        AND col_description(attrelid, attnum) IS NULL
+    """)
+    assert [row[0] for row in rows] == []
+    assert dba.value(
+        "SELECT obj_description(oid, 'pg_extension') FROM pg_extension WHERE extname = 'totp'"
+    )
+
+
+def test_every_table_and_sequence_is_dumped(dba):
+    missing = dba.rows("""
+        SELECT oid::regclass::text FROM pg_class
+        WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'S')
+        EXCEPT SELECT unnest(extconfig)::regclass::text FROM pg_extension WHERE extname = 'totp'
+    """)
+    assert missing == []
+
+
+def test_every_setting_explains_itself(dba):
+    rows = dba.rows("SELECT * FROM pg_settings WHERE name LIKE 'totp.%'")
+    assert len(rows) > 10
+    for row in rows:
+        assert row.short_desc.endswith(".") and row.extra_desc.endswith("."), row.name
+        assert row.context in ("superuser", "sighup", "postmaster"), row.name
+        if row.name.endswith(("lockout", "ttl", "timeout")):
+            assert row.unit, row.name
+
+
+@pytest.mark.parametrize(
+    ("name", "default"),
+    [
+        ("window", "1"),
+        ("max_failures", "5"),
+        ("lockout", "30s"),
+        ("max_lockout", "1h"),
+        ("suspend_after", "100"),
+        ("pending_ttl", "15min"),
+        ("backup_codes", "10"),
+        ("lock_timeout", "2s"),
+        ("audit", "all"),
+        ("key_file", "totp.keys"),
+        ("key_command", ""),
+        ("clock", ""),
+        ("issuer", ""),
+    ],
+)
+def test_a_setting_has_the_documented_default(dba, name, default):
+    assert dba.value("SELECT current_setting(%s)", f"totp.{name}") == default
+
+
+def test_the_extension_is_not_trusted_and_stays_in_its_schema(dba):
+    row = dba.row("SELECT * FROM pg_available_extension_versions WHERE name = 'totp' AND installed")
+    assert (row.superuser, row.trusted, row.relocatable, row.schema) == (True, False, False, "totp")
+
+
+def test_constraints_hold_what_they_can(dba, account):
+    dba.enrol(account)
+    bad = [
+        ("accounts", "failures = -1"),
+        ("accounts", "account = ''"),
+        ("accounts", "suspended = NULL"),
+        ("factors", "state = 'new'"),
+        ("factors", "algorithm = 'MD5'"),
+        ("factors", "digits = 5"),
+        ("factors", "period = 0"),
+        ("factors", "confirmed_at = NULL"),
+        ("factors", "sealed = NULL"),
+        ("factors", "key_id = 'x'"),
+        ("factors", "account = 'nobody at all'"),
+        ("backup_codes", "salt = ''"),
+        ("backup_codes", "slot = 0"),
+    ]
+    for table, change in bad:
+        with pytest.raises(Exception) as caught:
+            dba.execute(f"UPDATE totp.{table} SET {change} WHERE account = %s", account)
+        assert caught.value.sqlstate[:2] == "23", (table, change)
+
+
+def test_the_extension_can_be_dropped_and_made_again(cluster, other_database):
+    def objects():
+        with cluster.connect(dbname=other_database) as connection:
+            return [row.object for row in connection.execute(OBJECTS).fetchall()]
+
+    cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    first = objects()
+    cluster.execute("DROP EXTENSION totp", dbname=other_database)
+    with cluster.connect(dbname=other_database) as connection:
+        left = connection.execute(
+            "SELECT count(*) FROM pg_class WHERE relnamespace::regnamespace::text = 'totp'"
+        ).fetchone()
+        assert left == (0,)
+    cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    assert objects() == first
+
+
+@pytest.mark.parametrize(
+    "squatter",
+    [
+        "CREATE SCHEMA totp; CREATE TABLE totp.factors (account text)",
+        "CREATE SCHEMA totp; CREATE FUNCTION totp.totp_verify(text, text) RETURNS boolean"
+        " RETURN true",
+        "CREATE SCHEMA totp; CREATE FUNCTION totp.now() RETURNS timestamptz RETURN now()",
+        "CREATE SCHEMA totp; CREATE TYPE totp.verdict AS (verified boolean)",
+        "CREATE SCHEMA totp AUTHORIZATION stranger",
+    ],
+)
+def test_the_extension_refuses_a_schema_that_somebody_prepared(cluster, other_database, squatter):
+    cluster.execute(squatter, dbname=other_database)
+    with pytest.raises(Exception) as caught:
+        cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    assert caught.value.sqlstate in ("42501", "42710", "42P07", "42723")
