@@ -1,7 +1,7 @@
 -- What \df+ totp.* shows.
 
 COMMENT ON FUNCTION totp.totp_create(text, text, text, text, text, integer, integer) IS
-'Makes a new TOTP secret for an account: a pending factor, which totp_confirm makes active. An active factor of the same label works until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be read again. label: 1 to 64 characters. issuer: totp.issuer when NULL, no colon. account_name: what the app shows, the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 bad argument, 54000 more than 20 factors, F0000 no keyring, 25006 read-only.';
+'Makes a new TOTP secret for an account: a pending factor, which totp_confirm makes active. An active factor of the same label works until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be read again. label: 1 to 64 characters. issuer: totp.issuer when NULL, no colon. account_name: what the app shows, the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 bad argument, 54000 more than 20 factors, 55P03 row in use for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only.';
 COMMENT ON FUNCTION totp.totp_confirm(text, text, text) IS
 'Confirms the pending factor of a label with its first code, which is spent by it. Returns whether it is active now, new backup codes when the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 nothing pending, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
 COMMENT ON FUNCTION totp.totp_disable(text, text) IS
@@ -13,13 +13,13 @@ COMMENT ON FUNCTION totp.totp_enabled(text) IS
 COMMENT ON FUNCTION totp.totp_status(text) IS
 'The state of an account in one row: enabled, a pending factor, active factors, unused backup codes, failures in a row, end of the lock, suspension, last accepted code. All false, 0 or NULL for an unknown account. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_verify(text, text) IS
-'Whether the code is a right and unspent TOTP code of an active factor of the account; spends it (RFC 6238, 5.2). False for anything else, also for NULL, and while the account is locked. Blanks in the code are dropped. Errors: 22023 bad account, 55P03 row in use for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only.';
+'Whether the code is a right and unspent TOTP code of an active factor of the account; spends it (RFC 6238, 5.2). False for anything else, also for NULL, and while the account is locked or suspended. Blanks in the code are dropped. Errors: 22023 bad account, 55P03 row in use for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only.';
 COMMENT ON FUNCTION totp.backup_verify(text, text) IS
-'Whether the code is an unspent backup code of the account; spends it and clears failures, locks do not open it. Case, blanks and dashes do not matter. False for anything else, also for NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Whether the code is an unspent backup code of the account; spends it and clears failures and a suspension. Refused while the account is locked. Case, blanks and dashes do not matter. False for anything else, also for NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_attempt(text, text) IS
 'As totp_verify and backup_verify, for either kind of code, with a verdict instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set when the account is locked afterwards. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_resync(text, text, text, text) IS
-'Follows an app''s clock that is up to totp.resync_window steps off, from two consecutive codes, both spent by it (RFC 6238, 6). False, counted as a failure, when they are no such pair. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Follows an app''s clock that is up to totp.resync_window steps off, from two consecutive codes, both spent by it (RFC 6238, 6). False when they are no such pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
 'Puts a new set of totp.backup_codes backup codes in the place of the old, against a TOTP or backup code, and returns it; it cannot be read again. NULL when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_remaining(text) IS

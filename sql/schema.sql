@@ -112,7 +112,7 @@ COMMENT ON COLUMN totp.factors.period IS 'Seconds of a step (RFC 6238, 4.1)';
 COMMENT ON COLUMN totp.factors.sealed IS 'The secret, as a Fernet token whose payload names purpose, account and label';
 COMMENT ON COLUMN totp.factors.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.factors.last_step IS 'Newest spent step; codes of it and of older ones are refused; -1 before the first';
-COMMENT ON COLUMN totp.factors.drift IS 'Steps that the app''s clock was ahead at the last login (RFC 6238, 6)';
+COMMENT ON COLUMN totp.factors.drift IS 'Steps that the app''s clock is taken to be ahead; follows by one a login (RFC 6238, 6)';
 COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was made';
 COMMENT ON COLUMN totp.factors.confirmed_at IS 'When a code confirmed it';
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When a code of it was last accepted';

@@ -21,7 +21,7 @@ COMMENT ON COLUMN totp.factor_status.state IS 'pending until a code confirms it,
 COMMENT ON COLUMN totp.factor_status.algorithm IS 'SHA1, SHA256 or SHA512';
 COMMENT ON COLUMN totp.factor_status.digits IS 'Length of a code';
 COMMENT ON COLUMN totp.factor_status.period IS 'Seconds of a step';
-COMMENT ON COLUMN totp.factor_status.drift IS 'Steps that the app''s clock was ahead at the last login';
+COMMENT ON COLUMN totp.factor_status.drift IS 'Steps that the app''s clock is taken to be ahead';
 COMMENT ON COLUMN totp.factor_status.key_id IS 'The encryption key that sealed the secret';
 COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was made or imported';
 COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When it became active';
@@ -42,7 +42,10 @@ SELECT a.account,
 FROM totp.accounts AS a,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
-           count(*) FILTER (WHERE state = 'pending')::integer AS pending,
+           count(*) FILTER (
+               WHERE state = 'pending'
+                 AND created_at > clock_timestamp() - current_setting('totp.pending_ttl')::interval
+           ) AS pending,
            max(last_used_at) AS last_used_at
     FROM totp.factors WHERE factors.account = a.account
 ) AS f,
@@ -55,7 +58,7 @@ COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and l
 COMMENT ON COLUMN totp.account_status.account IS 'The application''s key of the account: join it with your table of users';
 COMMENT ON COLUMN totp.account_status.enabled IS 'Whether it has an active factor';
 COMMENT ON COLUMN totp.account_status.factors IS 'Active factors';
-COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was made and not confirmed';
+COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was made, not confirmed, and has not expired';
 COMMENT ON COLUMN totp.account_status.backup_codes_left IS 'Unused backup codes';
 COMMENT ON COLUMN totp.account_status.failures IS 'Failed attempts in a row';
 COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock, when there is one now';
@@ -96,4 +99,4 @@ BEGIN
     RETURN OLD;
 END $$;
 COMMENT ON FUNCTION totp.forget_account() IS
-'Trigger for DELETE on the application''s table of users, for each row: erases the account that the column named by the argument holds. Its creator needs the role totp_admin. Errors: 22023 wrong kind of trigger.';
+'Trigger for DELETE on the application''s table of users, for each row: erases the account that the column named by the argument holds. Its creator needs the role totp_admin. Errors: 22023 wrong kind of trigger, 55P03, F0000, 25006.';

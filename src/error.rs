@@ -18,6 +18,8 @@ pub enum Error {
     NoFactor,
     /// There is no such account, or nobody enrolled for it.
     NoAccount,
+    /// The account has no active factor.
+    NotEnrolled,
     /// The account has an active factor with this label.
     FactorExists,
     /// There is an account with the new name.
@@ -134,6 +136,12 @@ impl From<Error> for ErrorReport {
                 "no such account",
                 "Nobody has enrolled for it.",
                 "See the view totp.account_status for accounts.",
+            ),
+            Error::NotEnrolled => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "the account has no active factor",
+                "Backup codes stand in for a factor.",
+                "Let the account enrol first.",
             ),
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
@@ -309,7 +317,7 @@ fn keyring(error: KeyringError) -> ErrorReport {
                 "totp.key_command is empty, there is no file {}, and TOTP_ENCRYPTION_KEY is not set.",
                 file.display()
             ),
-            "As a superuser run SELECT totp.key_generate(), or restore the key file.",
+            "Restore the key file; for a new installation, run SELECT totp.key_generate() as a superuser.",
         ),
         KeyringError::File { file, problem } => {
             let (detail, hint) = match problem {

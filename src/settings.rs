@@ -200,8 +200,9 @@ pub fn init() {
     if server::is_preloading() {
         GucRegistry::define_int_guc(
             c"totp.guard_slots",
-            c"Accounts whose failures and spent codes are kept in shared memory.",
-            c"Each takes 64 bytes. Only accounts with recent failures or rolled-back logins need one.",
+            c"Entries in shared memory that keep failures and spent codes.",
+            c"Each takes 56 bytes and is about the failures of one account or the last code of one secret. \
+              Only recent failures and rolled-back logins need one for longer than a transaction.",
             &GUARD_SLOTS,
             1_024,
             16_777_216,

@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::{Account, Justification};
-use crate::{settings, store};
+use crate::{clock, server, settings, store};
 
 /// Removes all factors and codes of an account, and its lock: it must enrol anew. `false` when there
 /// is no such account.
@@ -40,9 +40,9 @@ pub fn unlock(account: &Account, why: &Justification) -> Result<bool, Error> {
 /// Issues a new set of backup codes; the old one dies.
 pub fn reissue(account: &Account, why: &Justification) -> Result<Vec<String>, Error> {
     let call = Call::begin()?;
-    store::account::lock(account)?.ok_or(Error::NoAccount)?;
+    store::account::lock(account)?;
     if !store::factor::is_enrolled(account)? {
-        return Err(Error::NoAccount);
+        return Err(Error::NotEnrolled);
     }
     let codes = backup::new_set(&call, account)?;
     call.record(account, Event::Reissue, Outcome::Ok, field("reason", &**why))?;
@@ -62,7 +62,7 @@ pub fn forget(account: &Account, why: &Justification) -> Result<bool, Error> {
 
 /// Removes what has expired and counts it.
 pub fn prune() -> Result<i32, Error> {
-    let call = Call::begin()?;
-    let removed = store::factor::prune(call.now.plus_secs(-settings::pending_ttl()))?;
+    server::require_writable()?;
+    let removed = store::factor::prune(clock::now()?.plus_secs(-settings::pending_ttl()))?;
     Ok(i32::try_from(removed).unwrap_or(i32::MAX))
 }

@@ -197,7 +197,7 @@ fn by_backup<'a>(
         let hash = call.keyring.open(place, &stored.sealed)?.value;
         Ok((stored, hash))
     };
-    let opened = readable(store::backup_code::unused(account)?.into_iter().map(open).collect())?;
+    let opened = readable(store::backup_code::load(account)?.into_iter().map(open).collect())?;
     let trial = match begin() {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict),
@@ -215,7 +215,7 @@ fn by_backup<'a>(
         return trial.miss(Outcome::Invalid);
     };
     trial.lock_account()?;
-    if !store::backup_code::spend(account, stored, call.now)? {
+    if stored.is_used || !store::backup_code::spend(account, stored, call.now)? {
         return trial.miss(Outcome::Replayed);
     }
     let left = store::backup_code::count(account)?;

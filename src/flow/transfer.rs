@@ -96,7 +96,7 @@ pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(
         return Err(Error::AccountExists);
     }
     let factors = store::factor::all(account)?;
-    let codes = store::backup_code::all(account)?;
+    let codes = store::backup_code::load(account)?;
     store::account::rename(account, new)?;
     let keyring = &call.keyring;
     for stated in &factors {

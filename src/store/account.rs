@@ -99,19 +99,19 @@ pub struct Status {
 
 /// Makes the account's row and says whether there was none.
 pub fn ensure(account: &Account, now: Moment) -> Result<bool, Error> {
-    let arguments = [(&**account).into(), clock::timestamp(now).into()];
+    let arguments = [account.into(), now.into()];
     Ok(ENSURE.with(|plan| plan.execute(&arguments))? > 0)
 }
 
 /// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
 /// there is no such account.
 pub fn lock(account: &Account) -> Result<Option<Standing>, Error> {
-    Ok(LOCK.with(|plan| plan.rows(&[(&**account).into()], read_standing))?.pop())
+    Ok(LOCK.with(|plan| plan.rows(&[account.into()], read_standing))?.pop())
 }
 
 /// Reads the account's lock without taking its row.
 pub fn read(account: &Account) -> Result<Option<Standing>, Error> {
-    Ok(READ.with(|plan| plan.rows(&[(&**account).into()], read_standing))?.pop())
+    Ok(READ.with(|plan| plan.rows(&[account.into()], read_standing))?.pop())
 }
 
 fn read_standing(row: &Row) -> Result<Standing, Error> {
@@ -124,10 +124,10 @@ pub fn fail(account: &Account, after: &Standing, audit: Option<Signed>) -> Resul
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
     let locked_until = after.locked_until.map(clock::timestamp);
     let mut arguments =
-        vec![(&**account).into(), failures.into(), locked_until.into(), after.suspended.into()];
+        vec![account.into(), failures.into(), locked_until.into(), after.suspended.into()];
     match &audit {
         Some(signed) => {
-            arguments.push(clock::timestamp(signed.entry.at).into());
+            arguments.push(signed.entry.at.into());
             arguments.extend(signed.arguments());
             FAIL_AUDITED.with(|plan| plan.execute(&arguments))?
         }
@@ -138,25 +138,25 @@ pub fn fail(account: &Account, after: &Standing, audit: Option<Signed>) -> Resul
 
 /// Clears failures, lock and suspension.
 pub fn clear(account: &Account) -> Result<(), Error> {
-    CLEAR.with(|plan| plan.execute(&[(&**account).into()]))?;
+    CLEAR.with(|plan| plan.execute(&[account.into()]))?;
     Ok(())
 }
 
 /// Notes that the account's factors changed: what was proved before does not count any more.
 pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
-    CHANGED.with(|plan| plan.execute(&[(&**account).into(), clock::timestamp(now).into()]))?;
+    CHANGED.with(|plan| plan.execute(&[account.into(), now.into()]))?;
     Ok(())
 }
 
 /// Renames an account; its factors and codes follow, but must be sealed anew.
 pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
-    RENAME.with(|plan| plan.execute(&[(&**account).into(), (&**new).into()]))?;
+    RENAME.with(|plan| plan.execute(&[account.into(), new.into()]))?;
     Ok(())
 }
 
 /// Removes an account with its factors and codes, and says whether there was one.
 pub fn delete(account: &Account) -> Result<bool, Error> {
-    Ok(DELETE.with(|plan| plan.execute(&[(&**account).into()]))? > 0)
+    Ok(DELETE.with(|plan| plan.execute(&[account.into()]))? > 0)
 }
 
 /// The status of an account, all empty when there is none. Pending factors made before
@@ -171,7 +171,7 @@ pub fn status(account: &Account, pending_since: Moment) -> Result<Status, Error>
             last_verified_at: row.optional(7)?.as_ref().map(clock::moment),
         })
     };
-    let arguments = [(&**account).into(), clock::timestamp(pending_since).into()];
+    let arguments = [account.into(), pending_since.into()];
     Ok(STATUS.with(|plan| plan.rows(&arguments, read))?.pop().unwrap_or_default())
 }
 

@@ -1,7 +1,6 @@
 //! The table `audit_events`.
 
 use super::plan::Plan;
-use crate::clock;
 use crate::error::Error;
 use crate::pure::audit::Entry;
 use pgrx::datum::DatumWithOid;
@@ -44,7 +43,7 @@ impl Signed {
 
 /// Appends an entry.
 pub fn append(signed: &Signed) -> Result<(), Error> {
-    let mut arguments = vec![clock::timestamp(signed.entry.at).into()];
+    let mut arguments = vec![signed.entry.at.into()];
     arguments.extend(signed.arguments());
     APPEND.with(|plan| plan.execute(&arguments))?;
     Ok(())

@@ -1,7 +1,6 @@
 //! The table `backup_codes`.
 
 use super::plan::{Plan, Row};
-use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Sealed;
 use crate::pure::moment::Moment;
@@ -15,13 +14,9 @@ const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
-    static UNUSED: Plan = const { Plan::new(
-        "SELECT slot, salt, sealed, key_id FROM totp.backup_codes
-         WHERE account = $1 AND used_at IS NULL ORDER BY slot",
-        &[TEXT],
-    ) };
-    static ALL: Plan = const { Plan::new(
-        "SELECT slot, salt, sealed, key_id FROM totp.backup_codes WHERE account = $1 ORDER BY slot",
+    static LOAD: Plan = const { Plan::new(
+        "SELECT slot, salt, sealed, key_id, used_at IS NOT NULL FROM totp.backup_codes
+         WHERE account = $1 ORDER BY slot",
         &[TEXT],
     ) };
     static RESEAL: Plan = const { Plan::new(
@@ -56,16 +51,13 @@ pub struct StoredCode {
     pub salt: Vec<u8>,
     /// Its hash.
     pub sealed: Sealed,
+    /// Whether it was spent.
+    pub is_used: bool,
 }
 
-/// Reads the unused codes of an account.
-pub fn unused(account: &Account) -> Result<Vec<StoredCode>, Error> {
-    UNUSED.with(|plan| plan.rows(&[(&**account).into()], stored_code))
-}
-
-/// Reads all codes of an account, used ones too.
-pub fn all(account: &Account) -> Result<Vec<StoredCode>, Error> {
-    ALL.with(|plan| plan.rows(&[(&**account).into()], stored_code))
+/// Reads the codes of an account, used ones too.
+pub fn load(account: &Account) -> Result<Vec<StoredCode>, Error> {
+    LOAD.with(|plan| plan.rows(&[account.into()], stored_code))
 }
 
 fn stored_code(row: &Row) -> Result<StoredCode, Error> {
@@ -73,32 +65,28 @@ fn stored_code(row: &Row) -> Result<StoredCode, Error> {
         slot: row.get(1)?,
         salt: row.get(2)?,
         sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+        is_used: row.get(5)?,
     })
 }
 
 /// Writes a code's hash as it was sealed anew.
 pub fn reseal(account: &Account, slot: i32, sealed: &Sealed) -> Result<(), Error> {
     let (token, key_id) = (sealed.token.as_str(), sealed.key_id.as_str());
-    let arguments = [(&**account).into(), slot.into(), token.into(), key_id.into()];
+    let arguments = [account.into(), slot.into(), token.into(), key_id.into()];
     RESEAL.with(|plan| plan.execute(&arguments))?;
     Ok(())
 }
 
 /// How many codes an account has left.
 pub fn count(account: &Account) -> Result<i32, Error> {
-    let rows = COUNT.with(|plan| plan.rows(&[(&**account).into()], |row| row.get::<i32>(1)))?;
+    let rows = COUNT.with(|plan| plan.rows(&[account.into()], |row| row.get::<i32>(1)))?;
     Ok(rows.into_iter().sum())
 }
 
 /// Spends a code. `false` when it was spent, or its set replaced, in the meantime.
 pub fn spend(account: &Account, code: &StoredCode, now: Moment) -> Result<bool, Error> {
     let written = SPEND.with(|plan| {
-        plan.execute(&[
-            (&**account).into(),
-            code.slot.into(),
-            code.salt.as_slice().into(),
-            clock::timestamp(now).into(),
-        ])
+        plan.execute(&[account.into(), code.slot.into(), code.salt.as_slice().into(), now.into()])
     })?;
     Ok(written > 0)
 }
@@ -112,14 +100,13 @@ pub fn replace(
     key_id: &str,
 ) -> Result<(), Error> {
     delete_all(account)?;
-    INSERT.with(|plan| {
-        plan.execute(&[(&**account).into(), salt.into(), tokens.into(), key_id.into()])
-    })?;
+    INSERT
+        .with(|plan| plan.execute(&[account.into(), salt.into(), tokens.into(), key_id.into()]))?;
     Ok(())
 }
 
 /// Removes the whole set.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
-    DELETE_ALL.with(|plan| plan.execute(&[(&**account).into()]))?;
+    DELETE_ALL.with(|plan| plan.execute(&[account.into()]))?;
     Ok(())
 }

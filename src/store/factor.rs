@@ -158,7 +158,7 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
         let label: Option<String> = row.optional(4)?;
         Ok((standing, label.map(|label| factor(row, label, 5)).transpose()?))
     };
-    let rows = LOAD.with(|plan| plan.rows(&[(&**account).into()], read))?;
+    let rows = LOAD.with(|plan| plan.rows(&[account.into()], read))?;
     Ok(rows.first().map(|(standing, _)| *standing).map(|standing| Enrolment {
         standing,
         factors: rows.into_iter().filter_map(|(_, factor)| factor).collect(),
@@ -167,14 +167,14 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
 
 /// Reads a pending factor made after `since`.
 pub fn pending(account: &Account, label: &Label, since: Moment) -> Result<Option<Factor>, Error> {
-    let arguments = [(&**account).into(), (&**label).into(), clock::timestamp(since).into()];
+    let arguments = [account.into(), label.into(), since.into()];
     let read = |row: &Row| factor(row, row.get(1)?, 2);
     Ok(PENDING.with(|plan| plan.rows(&arguments, read))?.pop())
 }
 
 /// Whether the account has an active factor.
 pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
-    let rows = ENROLLED.with(|plan| plan.rows(&[(&**account).into()], |row| row.get(1)))?;
+    let rows = ENROLLED.with(|plan| plan.rows(&[account.into()], |row| row.get(1)))?;
     Ok(rows.contains(&true))
 }
 
@@ -196,7 +196,7 @@ impl Stated {
 /// Reads all factors of an account, pending ones too.
 pub fn all(account: &Account) -> Result<Vec<Stated>, Error> {
     let read = |row: &Row| Ok(Stated { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
-    LABELLED.with(|plan| plan.rows(&[(&**account).into()], read))
+    LABELLED.with(|plan| plan.rows(&[account.into()], read))
 }
 
 /// Writes a pending factor over an older one of the same label.
@@ -215,8 +215,8 @@ pub fn put_active(account: &Account, factor: &Factor) -> Result<(), Error> {
 pub fn reseal(account: &Account, stated: &Stated, sealed: &Sealed) -> Result<(), Error> {
     RESEAL.with(|plan| {
         plan.execute(&[
-            (&**account).into(),
-            (&*stated.factor.label).into(),
+            account.into(),
+            (&stated.factor.label).into(),
             stated.state.as_str().into(),
             sealed.token.as_str().into(),
             sealed.key_id.as_str().into(),
@@ -227,18 +227,18 @@ pub fn reseal(account: &Account, stated: &Stated, sealed: &Sealed) -> Result<(),
 
 /// Removes the factors of a label, pending and active.
 pub fn delete(account: &Account, label: &Label) -> Result<(), Error> {
-    DELETE.with(|plan| plan.execute(&[(&**account).into(), (&**label).into()]))?;
+    DELETE.with(|plan| plan.execute(&[account.into(), label.into()]))?;
     Ok(())
 }
 
 /// Removes all pending factors, of any account, made up to `until`, and counts them.
 pub fn prune(until: Moment) -> Result<usize, Error> {
-    PRUNE.with(|plan| plan.execute(&[clock::timestamp(until).into()]))
+    PRUNE.with(|plan| plan.execute(&[until.into()]))
 }
 
 /// The labels that an account has beside this one.
 pub fn count_others(account: &Account, label: &Label) -> Result<i32, Error> {
-    let arguments = [(&**account).into(), (&**label).into()];
+    let arguments = [account.into(), label.into()];
     let rows = COUNT_OTHERS.with(|plan| plan.rows(&arguments, |row| row.get::<i32>(1)))?;
     Ok(rows.into_iter().sum())
 }
@@ -266,20 +266,20 @@ pub fn spend(
 /// Makes a pending factor active, in the place of an active one of its label, and spends the step
 /// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
 pub fn activate(account: &Account, factor: &Factor, spent: Spent) -> Result<bool, Error> {
-    RETIRE.with(|plan| plan.execute(&[(&**account).into(), (&*factor.label).into()]))?;
+    RETIRE.with(|plan| plan.execute(&[account.into(), (&factor.label).into()]))?;
     let written = ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, spent)))?;
     Ok(written > 0)
 }
 
 /// Removes all factors of an account, pending ones too.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
-    DELETE_ALL.with(|plan| plan.execute(&[(&**account).into()]))?;
+    DELETE_ALL.with(|plan| plan.execute(&[account.into()]))?;
     Ok(())
 }
 
 /// Removes some pending factors, of any account, made up to `until`.
 pub fn sweep(until: Moment) -> Result<(), Error> {
-    SWEEP.with(|plan| plan.execute(&[clock::timestamp(until).into()]))?;
+    SWEEP.with(|plan| plan.execute(&[until.into()]))?;
     Ok(())
 }
 
@@ -289,25 +289,25 @@ fn step_arguments<'a>(
     spent: Spent,
 ) -> Vec<DatumWithOid<'a>> {
     vec![
-        (&**account).into(),
-        (&*factor.label).into(),
-        clock::timestamp(factor.created_at).into(),
+        account.into(),
+        (&factor.label).into(),
+        factor.created_at.into(),
         spent.step.into(),
         i32::try_from(spent.drift).unwrap_or_default().into(),
-        clock::timestamp(spent.at).into(),
+        spent.at.into(),
     ]
 }
 
 fn row_arguments<'a>(account: &'a Account, factor: &'a Factor) -> Vec<DatumWithOid<'a>> {
     vec![
-        (&**account).into(),
-        (&*factor.label).into(),
+        account.into(),
+        (&factor.label).into(),
         factor.parameters.algorithm.name().into(),
         i32::from(factor.parameters.digits).into(),
         factor.parameters.period.cast_signed().into(),
         factor.sealed.token.as_str().into(),
         factor.sealed.key_id.as_str().into(),
-        clock::timestamp(factor.created_at).into(),
+        factor.created_at.into(),
     ]
 }
 

@@ -1,6 +1,9 @@
 //! A statement that is prepared at its first use and kept.
 
+use crate::clock;
 use crate::error::Error;
+use crate::pure::moment::Moment;
+use crate::pure::name::{Account, Label};
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::PgOid;
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
@@ -48,6 +51,24 @@ impl Plan {
         // Prepared as one that writes, so that each run sees what was committed before it.
         let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
         Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
+    }
+}
+
+impl<'a> From<&'a Account> for DatumWithOid<'a> {
+    fn from(account: &'a Account) -> Self {
+        (&**account).into()
+    }
+}
+
+impl<'a> From<&'a Label> for DatumWithOid<'a> {
+    fn from(label: &'a Label) -> Self {
+        (&**label).into()
+    }
+}
+
+impl From<Moment> for DatumWithOid<'_> {
+    fn from(at: Moment) -> Self {
+        clock::timestamp(at).into()
     }
 }
 
