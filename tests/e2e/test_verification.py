@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from authenticator import Authenticator
+from conftest import DATABASE
 
 
 def test_a_code_is_accepted_once(app, account):
@@ -87,16 +87,16 @@ def test_a_code_of_another_account_is_refused(app, account):
     assert app.verify(one.account, code)
 
 
-def test_the_age_of_the_transaction_is_no_age_of_the_code(cluster, app, account):
+def test_the_age_of_the_transaction_is_no_age_of_the_code(cluster, traveller, account):
     # A period of one second: time passes quickly. now() stands still in a transaction.
-    phone = Authenticator(app.create(account, period=1).uri)
-    assert app.confirm(account, phone.code(time.time())).confirmed
-    with cluster.connect("app", "e2e", autocommit=False) as connection:
+    traveller.travel(time.time())
+    phone = traveller.enrol(account, period=1).phone
+    with cluster.connect("app", DATABASE, autocommit=False) as connection:
         (begin,) = connection.execute("SELECT extract(epoch FROM now())::float8").fetchone()
-        time.sleep(2.5)
+        time.sleep(3.1)
         verify = "SELECT totp.totp_verify(%s, %s)"
-        assert connection.execute(verify, [account, phone.code(begin)]).fetchone() == (False,)
-        fresh = phone.code(time.time())
+        stale, fresh = phone.code(begin, 1), phone.code(time.time(), 1)
+        assert connection.execute(verify, [account, stale]).fetchone() == (False,)
         assert connection.execute(verify, [account, fresh]).fetchone() == (True,)
 
 
