@@ -231,12 +231,13 @@ class Cluster:
 
     # Programs
 
-    def run(self, program, *arguments, text=""):
-        """Runs a program of PostgreSQL as the server's user, with a text on its standard input;
-        its output, when it succeeds."""
+    def run(self, program, *arguments, text="", **variables):
+        """Runs a program of PostgreSQL as the server's user, with a text on its standard input and
+        further variables in its environment; its output, when it succeeds."""
         command = [bindir(self.pg_config) / program, *arguments]
         owner = pwd.getpwuid(self.owner) if os.geteuid() == 0 else None
-        return _run(command, owner, input=text, env={**os.environ, **self.variables})
+        environment = {**os.environ, **self.variables, **variables}
+        return _run(command, owner, input=text, env=environment)
 
     @property
     def variables(self):

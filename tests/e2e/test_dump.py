@@ -68,11 +68,18 @@ def restore_plain(cluster, source, target, _=None):
 
 
 def restore_parallel(cluster, source, target, dump):
+    # The tables of an extension have their foreign keys before their data, and parallel workers
+    # keep no order.
+    no_triggers = "-c session_replication_role=replica"
     cluster.run("pg_dump", "-Fd", "-j2", "-f", dump, source)
-    cluster.run("pg_restore", "--exit-on-error", "-j2", "-d", target, dump)
+    restore = ["pg_restore", "--exit-on-error", "-j2", "-d", target, dump]
+    cluster.run(*restore, PGOPTIONS=no_triggers)
 
 
-@pytest.fixture(scope="module", params=[restore_custom, restore_plain], ids=lambda f: f.__name__)
+WAYS = [restore_custom, restore_plain, restore_parallel]
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.__name__)
 def target(request, cluster, source):
     """The name of a database that was restored from a dump, in each way."""
     name = f"target_{secrets.token_hex(4)}"
@@ -161,17 +168,6 @@ def test_the_restored_database_can_be_dumped_again(cluster, restored, target, so
         with client.connection:
             person = source.logged_in
             assert client.verify(person.account, person.phone.code(client.now)) is True
-
-
-def test_a_parallel_restore_brings_every_row(cluster, source, other_database):
-    dump = cluster.data_dir / f"dump_of_{other_database}"
-    restore_parallel(cluster, source.dbname, other_database, dump)
-    count = "SELECT count(*) FROM totp.factors JOIN totp.accounts USING (account)"
-    counts = [
-        Client(cluster.connect(dbname=name)).value(count)
-        for name in (source.dbname, other_database)
-    ]
-    assert counts[0] == counts[1] > 0
 
 
 def test_a_dump_shows_no_secret(cluster, source, tmp_path):
