@@ -48,11 +48,13 @@ def test_a_code_is_accepted_once_and_the_others_stay_good(app, account):
         assert app.backup_remaining(account) == app.status(account).backup_codes_left == left
 
 
-def test_a_spent_code_counts_as_a_failure(app, account):
+def test_a_spent_code_counts_as_a_failure_and_is_a_replay_in_the_audit_trail(app, dba, account):
     code = app.enrol(account).backup_codes[0]
     assert app.backup_verify(account, code)
-    assert not app.backup_verify(account, code)
+    assert app.attempt(account, code).reason == "invalid"
     assert app.status(account).failures == 1
+    query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
+    assert dba.value(query, account) == "replayed"
 
 
 @pytest.mark.parametrize("form", look_alikes("0").keys())
