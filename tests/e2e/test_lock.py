@@ -113,7 +113,7 @@ def test_a_success_clears_failures_and_lock(traveller, account):
         assert traveller.verify(account, person.phone.code(traveller.now))
         status = traveller.status(account)
         assert (status.failures, status.locked_until, status.suspended) == (0, None, False)
-    traveller.fail(person, 6 - 1)
+    traveller.fail(person, 5)
     traveller.wait(30)
     assert traveller.verify(account, person.phone.code(traveller.now))
     assert seconds(traveller.fail(person, 5).retry_after) == 30
@@ -157,19 +157,15 @@ def test_a_miss_on_one_device_is_no_miss_on_the_other(traveller, account):
     assert traveller.status(account).failures == 0
 
 
-def suspend(traveller, person):
-    """Fails a hundred times, as soon as the locks allow, and waits for the last lock to end."""
-    for _ in range(100):
-        verdict = traveller.fail(person, 1)
-        assert verdict.reason == "invalid"
-        assert not traveller.status(person.account).suspended or _ == 99
-        traveller.wait(seconds(verdict.retry_after) or 0)
-
-
 @pytest.fixture
 def suspended(traveller, account):
+    """A person after a hundred failures, as fast as the locks allow, and after the last lock."""
     person = traveller.enrol(account)
-    suspend(traveller, person)
+    for failures in range(1, 101):
+        verdict = traveller.fail(person, 1)
+        assert verdict.reason == "invalid"
+        assert traveller.status(account).suspended is (failures == 100)
+        traveller.wait(seconds(verdict.retry_after) or 0)
     return person
 
 
