@@ -1,11 +1,13 @@
 //! Secrets that come from other systems or go to them, and accounts that change their name.
 
+use super::attempt::is_suspended;
 use super::call::{Call, field};
 use super::enrol::FACTORS_LIMIT;
 use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::keyring::{Content, Keyring, Place, Purpose, Sealed, Unreadable};
+use crate::pure::keyring::{Content, Place, Purpose, Unreadable};
+use crate::pure::lock::Standing;
 use crate::pure::name::{Account, AccountName, Issuer, Justification, Label};
 use crate::pure::secret::Secret;
 use crate::pure::uri::{self, Imported};
@@ -88,39 +90,39 @@ pub fn export(
     Ok(uri)
 }
 
-/// Renames an account and seals anew what is bound to its name.
+/// Renames an account and seals anew what is bound to its name. What only memory knows of it, by
+/// the old name, is written down under the new one.
 pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(), Error> {
     let call = Call::begin()?;
-    store::account::lock(account)?.ok_or(Error::NoAccount)?;
+    let committed = store::account::lock(account)?.ok_or(Error::NoAccount)?;
     if store::account::lock(new)?.is_some() {
         return Err(Error::AccountExists);
     }
+    let subject = Subject::of(account);
+    let memory = subject.standing();
     let factors = store::factor::all(account)?;
     let codes = store::backup_code::load(account)?;
     store::account::rename(account, new)?;
+    Subject::of(new).forget();
+    if !memory.is_clean() {
+        let suspended = is_suspended(&committed, &memory);
+        store::account::fail(new, &Standing { suspended, ..memory }, None)?;
+    }
     let keyring = &call.keyring;
     for stated in &factors {
         let from = Place { purpose: Purpose::Totp, account, label: &stated.factor.label };
-        let sealed = moved(keyring, from, new, &stated.factor.sealed)?;
-        store::factor::reseal(new, stated, &sealed)?;
+        let content = keyring.open(from, &stated.factor.sealed)?;
+        let spent = subject.spent_step(&content.value);
+        let sealed = keyring.seal(Place { account: new, ..from }, &content);
+        store::factor::reseal(new, stated, &sealed, spent.unwrap_or(stated.factor.last_step))?;
     }
     for code in &codes {
         let from = Place { purpose: Purpose::Backup, account, label: &code.slot.to_string() };
-        let sealed = moved(keyring, from, new, &code.sealed)?;
+        let content = keyring.open(from, &code.sealed)?;
+        let sealed = keyring.seal(Place { account: new, ..from }, &content);
         store::backup_code::reseal(new, code.slot, &sealed)?;
     }
-    Subject::of(account).forget();
     let mut fields = field("new_account", settings::audited_name(new));
     fields.insert("reason".to_owned(), (**why).into());
     call.record(account, Event::Rename, Outcome::Ok, fields)
-}
-
-fn moved(
-    keyring: &Keyring,
-    from: Place,
-    new: &Account,
-    sealed: &Sealed,
-) -> Result<Sealed, Unreadable> {
-    let content = keyring.open(from, sealed)?;
-    Ok(keyring.seal(Place { account: new, ..from }, &content))
 }

@@ -96,7 +96,7 @@ impl<'a> Subject<'a> {
     /// Spends a step of one of its secrets. `false` when it was spent before, or when memory is
     /// full of entries that must not go.
     pub fn spend(&self, secret: &[u8], step: i64, expires: Moment, now: Moment) -> bool {
-        let key = hashed((self.installation, self.account, secret));
+        let key = self.step_key(secret);
         let spend = memory::with_bucket(key, |bucket, header| {
             table::spend(bucket, key, step, expires, now, &header.evictions)
         });
@@ -106,6 +106,16 @@ impl<'a> Subject<'a> {
             None => {}
         }
         true
+    }
+
+    /// The newest step of one of its secrets that memory knows to be spent.
+    pub fn spent_step(&self, secret: &[u8]) -> Option<i64> {
+        let key = self.step_key(secret);
+        memory::with_bucket(key, |bucket, _| table::spent_step(bucket, key)).flatten()
+    }
+
+    fn step_key(&self, secret: &[u8]) -> Key {
+        hashed((self.installation, self.account, secret))
     }
 
     fn work<T>(&self, work: impl FnOnce(&mut Bucket, Key) -> T) -> Option<T> {

@@ -181,16 +181,21 @@ pub fn spend(
     now: Moment,
     evictions: &AtomicU64,
 ) -> Spend {
-    let older = match find(bucket, key) {
-        Some(Slot { entry: Entry::Step { step, .. }, .. }) => Some(*step),
-        _ => None,
-    };
+    let older = spent_step(bucket, key);
     if older.is_some_and(|older| older >= step) {
         return Spend::Refused;
     }
     match put(bucket, key, Entry::Step { step, expires }, now, evictions) {
         Ok(()) => Spend::Done { older },
         Err(_) => Spend::Refused,
+    }
+}
+
+/// The newest step that is known to be spent.
+pub fn spent_step(bucket: &mut Bucket, key: Key) -> Option<i64> {
+    match find(bucket, key)?.entry {
+        Entry::Step { step, .. } => Some(step),
+        _ => None,
     }
 }
 

@@ -106,9 +106,10 @@ fn rolled_back(change: Change) {
     }
 }
 
+/// Ends all changes, the newest first: each undoes what came after the one before it.
 fn settle(end: impl Fn(Change)) {
     let notes = NOTES.take();
-    notes.iter().for_each(|note| end(note.change));
+    notes.iter().rev().for_each(|note| end(note.change));
 }
 
 /// A prepared transaction cannot give a step back: nobody would know when.
@@ -151,7 +152,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
                 notes.iter_mut().skip(first).for_each(|note| note.subtransaction = parent);
             }
             SUBXACT_EVENT_ABORT_SUB => {
-                notes.drain(first..).for_each(|note| rolled_back(note.change));
+                notes.drain(first..).rev().for_each(|note| rolled_back(note.change));
             }
             _ => {}
         }

@@ -159,9 +159,9 @@ pub fn delete(account: &Account) -> Result<bool, Error> {
     Ok(DELETE.with(|plan| plan.execute(&[account.into()]))? > 0)
 }
 
-/// The status of an account, all empty when there is none. Pending factors made before
+/// The status of an account; `None` when there is no such account. Pending factors made before
 /// `pending_since` count as absent.
-pub fn status(account: &Account, pending_since: Moment) -> Result<Status, Error> {
+pub fn status(account: &Account, pending_since: Moment) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {
             standing: standing(row.get(1)?, row.optional(2)?, row.get(3)?)?,
@@ -172,7 +172,7 @@ pub fn status(account: &Account, pending_since: Moment) -> Result<Status, Error>
         })
     };
     let arguments = [account.into(), pending_since.into()];
-    Ok(STATUS.with(|plan| plan.rows(&arguments, read))?.pop().unwrap_or_default())
+    Ok(STATUS.with(|plan| plan.rows(&arguments, read))?.pop())
 }
 
 /// Puts the three columns of a lock together.

@@ -51,9 +51,9 @@ thread_local! {
         &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
     ) };
     static RESEAL: Plan = const { Plan::new(
-        "UPDATE totp.factors SET sealed = $4, key_id = $5
+        "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
          WHERE account = $1 AND label = $2 AND state = $3",
-        &[TEXT, TEXT, TEXT, TEXT, TEXT],
+        &[TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT],
     ) };
     static DELETE: Plan = const { Plan::new(
         "DELETE FROM totp.factors WHERE account = $1 AND label = $2",
@@ -211,8 +211,13 @@ pub fn put_active(account: &Account, factor: &Factor) -> Result<(), Error> {
     Ok(())
 }
 
-/// Writes a factor's secret as it was sealed anew.
-pub fn reseal(account: &Account, stated: &Stated, sealed: &Sealed) -> Result<(), Error> {
+/// Writes a factor's secret as it was sealed anew, and its newest spent step.
+pub fn reseal(
+    account: &Account,
+    stated: &Stated,
+    sealed: &Sealed,
+    last_step: i64,
+) -> Result<(), Error> {
     RESEAL.with(|plan| {
         plan.execute(&[
             account.into(),
@@ -220,6 +225,7 @@ pub fn reseal(account: &Account, stated: &Stated, sealed: &Sealed) -> Result<(),
             stated.state.as_str().into(),
             sealed.token.as_str().into(),
             sealed.key_id.as_str().into(),
+            last_step.into(),
         ])
     })?;
     Ok(())
