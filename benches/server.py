@@ -1,0 +1,87 @@
+"""A throw-away server of the benchmark, by scripts/cluster."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+CLUSTER = HERE.parent / "scripts" / "cluster"
+SQL = HERE / "sql"
+
+# Nothing runs in the background, and no checkpoint falls into a measurement.
+SETTINGS = {
+    "max_connections": "20",
+    "autovacuum": "off",
+    "checkpoint_timeout": "1d",
+    "max_wal_size": "40GB",
+    "synchronous_commit": "off",
+}
+
+
+def run(command, **options):
+    """Runs a command and gives its output; what fails ends the benchmark."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, text=True, capture_output=True, **options)
+    if done.returncode:
+        sys.exit(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+class Server:
+    """A cluster of its own, with or without totp in shared_preload_libraries."""
+
+    def __init__(self, directory, pg_config, preload, settings):
+        self.directory = directory
+        self.settings = SETTINGS | settings
+        options = [] if preload else ["--no-preload"]
+        for setting in self.settings.items():
+            options += ["-c", "=".join(setting)]
+        run([CLUSTER, "start", directory, "--pg-config", pg_config, *options])
+        self.bin = Path(run([pg_config, "--bindir"]).strip())
+        exported = shlex.split(run([CLUSTER, "env", directory]))[1:]
+        self.environment = dict(item.split("=", 1) for item in exported) | {"LC_ALL": "C"}
+
+    def client(self, tool, *arguments, **options):
+        """Runs a client program."""
+        return run([self.bin / tool, *arguments], env=self.environment, **options)
+
+    def psql(self, database, *arguments, **options):
+        """Runs psql, which stops at the first error."""
+        quiet = ["-XqAt", "-v", "ON_ERROR_STOP=1", "-d", database]
+        return self.client("psql", *quiet, *arguments, **options).strip()
+
+    def sql(self, database, text):
+        """Runs SQL, as a superuser."""
+        return self.psql(database, "-f", "-", input=text)
+
+    def fill(self, database, accounts, secret):
+        """Makes a database with accounts that all have the same secret."""
+        self.sql("postgres", f"CREATE DATABASE {database}")
+        self.sql(database, "CREATE EXTENSION totp; CREATE EXTENSION pgcrypto")
+        self.sql(database, """
+            SELECT totp.key_generate() WHERE pg_stat_file('totp.keys', true) IS NULL""")
+        variables = {"first": 1, "last": accounts, "secret": secret}
+        self.psql(database, *(f"-v{name}={value}" for name, value in variables.items()),
+                  "-f", SQL / "fill.sql")
+
+    def memory_of_backend(self, database, statement):
+        """Bytes that a server process shares with no other, after 1,000 runs of a statement with
+        the accounts 1 to 1000 as $1."""
+        runs = "".join(f"EXECUTE run('{account}');\n" for account in range(1, 1001))
+        text = f"""
+            PREPARE run(text) AS {statement}
+            {runs}
+            SELECT pg_backend_pid() AS pid \\gset
+            \\setenv PID :pid
+            \\! cat /proc/$PID/smaps
+        """
+        # Mappings begin with their addresses and flags; those with "p" are not shared memory.
+        own = re.findall(r"^[0-9a-f]+-[0-9a-f]+ ...(.)(?:.|\n)*?^Private_Dirty: +(\d+) kB",
+                         self.sql(database, text), re.MULTILINE)
+        return sum(int(size) for kind, size in own if kind == "p") * 1024
+
+    def destroy(self):
+        """Stops the server and removes its files."""
+        run([CLUSTER, "destroy", self.directory])

@@ -1,0 +1,1 @@
+SELECT * FROM totp.totp_attempt(:account, :code);

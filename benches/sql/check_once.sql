@@ -1,0 +1,1 @@
+SELECT totp.totp_check(:secret, :code, :at);

@@ -1,0 +1,1 @@
+SELECT failures, locked_until FROM bench.accounts WHERE account = :account;

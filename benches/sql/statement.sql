@@ -1,0 +1,13 @@
+WITH spent AS (
+    UPDATE bench.factors AS f
+    SET last_step = :step, drift = 0, last_used_at = clock_timestamp()
+    FROM bench.accounts AS a
+    WHERE a.account = :account AND f.account = a.account AND f.state = 'active'
+      AND f.last_step < :step AND NOT a.suspended
+      AND (a.locked_until IS NULL OR a.locked_until <= clock_timestamp())
+    RETURNING f.account, f.label, f.last_used_at
+)
+INSERT INTO bench.audit_events (at, account, event, outcome, actor, detail, mac)
+SELECT last_used_at, account, 'verify', 'ok', session_user,
+       jsonb_build_object('method', 'totp', 'label', label), sha256(account::bytea)
+FROM spent;

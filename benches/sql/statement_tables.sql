@@ -1,0 +1,18 @@
+-- The tables that the hand-written statements work on: copies of the extension's, rows and all.
+\set ON_ERROR_STOP on
+SET synchronous_commit = off;
+CREATE SCHEMA bench;
+GRANT USAGE ON SCHEMA bench TO bench;
+
+CREATE TABLE bench.accounts (LIKE totp.accounts INCLUDING ALL) WITH (fillfactor = 80);
+CREATE TABLE bench.factors (
+    LIKE totp.factors INCLUDING ALL,
+    FOREIGN KEY (account) REFERENCES bench.accounts ON UPDATE CASCADE ON DELETE CASCADE
+) WITH (fillfactor = 80);
+CREATE TABLE bench.audit_events (LIKE totp.audit_events INCLUDING ALL);
+INSERT INTO bench.accounts SELECT * FROM totp.accounts;
+INSERT INTO bench.factors SELECT * FROM totp.factors;
+GRANT SELECT, UPDATE, INSERT ON ALL TABLES IN SCHEMA bench TO bench;
+
+VACUUM (FREEZE, ANALYZE) bench.accounts;
+VACUUM (FREEZE, ANALYZE) bench.factors;
