@@ -11,7 +11,8 @@ COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries that made room for oth
 COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction was rolled back since the server started';
 
 CREATE VIEW totp.factor_status AS
-SELECT account, label, state, algorithm, digits, period, drift, key_id, created_at, confirmed_at, last_used_at
+SELECT account, label::text, state::text, algorithm::text, digits::integer, period::integer, drift::integer,
+       key_id::text, created_at, confirmed_at, last_used_at
 FROM totp.factors;
 ALTER VIEW totp.factor_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.factor_status IS 'Authenticator apps of accounts, without their secrets';

@@ -15,7 +15,7 @@ const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
-        "SELECT slot, salt, sealed, key_id, used_at IS NOT NULL FROM totp.backup_codes
+        "SELECT slot, salt, sealed, key_id::text, used_at IS NOT NULL FROM totp.backup_codes
          WHERE account = $1 ORDER BY slot",
         &[TEXT],
     ) };

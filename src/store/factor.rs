@@ -21,15 +21,17 @@ const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
-        "SELECT a.failures, a.locked_until, a.suspended, f.label, f.algorithm, f.digits, f.period,
-                f.sealed, f.key_id, f.last_step, f.drift, f.created_at
+        "SELECT a.failures, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
+                f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
+                f.last_step::bigint, f.drift::integer, f.created_at
          FROM totp.accounts AS a
          LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
          WHERE a.account = $1",
         &[TEXT],
     ) };
     static PENDING: Plan = const { Plan::new(
-        "SELECT label, algorithm, digits, period, sealed, key_id, last_step, drift, created_at
+        "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
+                last_step::bigint, drift::integer, created_at
          FROM totp.factors
          WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3",
         &[TEXT, TEXT, TIME],
@@ -39,7 +41,8 @@ thread_local! {
         &[TEXT],
     ) };
     static LABELLED: Plan = const { Plan::new(
-        "SELECT label, algorithm, digits, period, sealed, key_id, last_step, drift, created_at, state
+        "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
+                last_step::bigint, drift::integer, created_at, state::text
          FROM totp.factors WHERE account = $1 ORDER BY label, state",
         &[TEXT],
     ) };
