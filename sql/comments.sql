@@ -11,7 +11,7 @@ COMMENT ON FUNCTION totp.totp_remove(text, text, text) IS
 COMMENT ON FUNCTION totp.totp_enabled(text) IS
 'Whether an account has an active factor. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_status(text) IS
-'The state of an account in one row: enabled, a pending factor, active factors, unused backup codes, failures in a row, end of the lock, suspension, last accepted code. All false, 0 or NULL for an unknown account. Errors: 22023.';
+'The state of an account in one row: enabled, a pending factor, active factors, unused backup codes, failures in a row, end of the lock, suspension, last accepted code (of a factor or backup code that is still there). All false, 0 or NULL for an unknown account. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_verify(text, text) IS
 'Whether the code is a right and unspent TOTP code of an active factor of the account; spends it (RFC 6238, 5.2). False for anything else, also for NULL, and while the account is locked or suspended. Blanks in the code are dropped. Errors: 22023 bad account, 55P03 row in use for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only.';
 COMMENT ON FUNCTION totp.backup_verify(text, text) IS
@@ -35,7 +35,7 @@ COMMENT ON FUNCTION totp.totp_forget(text, text) IS
 COMMENT ON FUNCTION totp.totp_prune() IS
 'For administrators: removes pending factors older than totp.pending_ttl and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
-'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 an active factor with this label exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
+'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 an active factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_export(text, text, text) IS
 'For administrators: the otpauth URI of an active factor, with its secret. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_rename(text, text, text) IS

@@ -63,6 +63,10 @@ COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Unused backup codes, when v
 
 -- Rules of single columns stand in domains: a CHECK of a table is read anew by each UPDATE, of a
 -- domain only when a value of it changes. For a login that is a fifth of its time.
+CREATE DOMAIN totp.account AS text CHECK (length(VALUE) BETWEEN 1 AND 255);
+COMMENT ON DOMAIN totp.account IS 'The application''s key of an account: 1 to 255 characters';
+CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
+COMMENT ON DOMAIN totp.failures IS 'Failed attempts in a row';
 CREATE DOMAIN totp.label AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
 COMMENT ON DOMAIN totp.label IS 'What tells several apps of one account apart: 1 to 64 characters';
 CREATE DOMAIN totp.factor_state AS text CHECK (VALUE IN ('pending', 'active'));
@@ -84,8 +88,8 @@ COMMENT ON DOMAIN totp.mac IS 'An HMAC-SHA256';
 
 -- Counters are updated in place: no index on them, and room on each page (HOT updates).
 CREATE TABLE totp.accounts (
-    account text PRIMARY KEY CHECK (length(account) BETWEEN 1 AND 255),
-    failures integer NOT NULL DEFAULT 0 CHECK (failures >= 0),
+    account totp.account PRIMARY KEY,
+    failures totp.failures NOT NULL DEFAULT 0,
     locked_until timestamptz,
     suspended boolean NOT NULL DEFAULT false,
     changed_at timestamptz NOT NULL,
@@ -103,7 +107,7 @@ COMMENT ON COLUMN totp.accounts.changed_at IS 'Last change of the account''s fac
 COMMENT ON COLUMN totp.accounts.created_at IS 'First enrolment';
 
 CREATE TABLE totp.factors (
-    account text NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     label totp.label NOT NULL,
     state totp.factor_state NOT NULL,
     algorithm totp.algorithm NOT NULL,
@@ -139,7 +143,7 @@ COMMENT ON COLUMN totp.factors.confirmed_at IS 'When a code confirmed it';
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When a code of it was last accepted';
 
 CREATE TABLE totp.backup_codes (
-    account text NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     slot integer NOT NULL CHECK (slot BETWEEN 1 AND 50),
     salt bytea NOT NULL CHECK (length(salt) = 16),
     sealed text NOT NULL,

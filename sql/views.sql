@@ -11,7 +11,7 @@ COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries that made room for oth
 COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction was rolled back since the server started';
 
 CREATE VIEW totp.factor_status AS
-SELECT account, label::text, state::text, algorithm::text, digits::integer, period::integer, drift::integer,
+SELECT account::text, label::text, state::text, algorithm::text, digits::integer, period::integer, drift::integer,
        key_id::text, created_at, confirmed_at, last_used_at
 FROM totp.factors;
 ALTER VIEW totp.factor_status OWNER TO totp_owner;
@@ -29,12 +29,12 @@ COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When it became active';
 COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When a code of it was last accepted';
 
 CREATE VIEW totp.account_status AS
-SELECT a.account,
+SELECT a.account::text,
        f.active > 0 AS enabled,
        f.active AS factors,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
-       a.failures,
+       a.failures::integer,
        CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
        a.suspended,
        greatest(f.last_used_at, b.last_used_at) AS last_verified_at,

@@ -20,7 +20,7 @@ pub enum Error {
     NoAccount,
     /// The account has no active factor.
     NotEnrolled,
-    /// The account has an active factor with this label.
+    /// The account has an active factor with this label or this secret.
     FactorExists,
     /// There is an account with the new name.
     AccountExists,
@@ -145,9 +145,9 @@ impl From<Error> for ErrorReport {
             ),
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                "an active factor with this label exists",
-                "An import does not replace what works.",
-                "Remove it first, or use another label.",
+                "an active factor with this label or secret exists",
+                "An import does not replace what works, and a secret has one label.",
+                "Remove it first, or use another label for another secret.",
             ),
             Error::AccountExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,

@@ -1,7 +1,7 @@
 //! One attempt to prove the second factor, by a TOTP or a backup code.
 
 use super::call::{Call, field};
-use super::trial::{Trial, locked};
+use super::trial::{Refusal, Trial, locked};
 use crate::error::Error;
 use crate::guard::{self, Subject};
 use crate::pure::audit::{Event, Outcome};
@@ -175,7 +175,7 @@ fn by_totp<'a>(
     if store::factor::spend(account, factor, spent, trial.success(&method, Map::new()))? {
         trial.hit(method)
     } else {
-        trial.miss(Outcome::Replayed)
+        trial.refuse(Refusal::Raced)
     }
 }
 
@@ -214,9 +214,12 @@ fn by_backup<'a>(
     let Some(stored) = matched else {
         return trial.miss(Outcome::Invalid);
     };
-    trial.lock_account()?;
-    if stored.is_used || !store::backup_code::spend(account, stored, call.now)? {
+    if stored.is_used {
         return trial.miss(Outcome::Replayed);
+    }
+    trial.lock_account()?;
+    if !store::backup_code::spend(account, stored, call.now)? {
+        return trial.refuse(Refusal::Raced);
     }
     let left = store::backup_code::count(account)?;
     if let Some(entry) = trial.success(&Method::Backup, field("backup_codes_left", left)) {

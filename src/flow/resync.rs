@@ -2,7 +2,7 @@
 
 use super::attempt::{Opened, is_suspended, refused_by_lock};
 use super::call::Call;
-use super::trial::Trial;
+use super::trial::{Refusal, Trial};
 use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
@@ -57,7 +57,7 @@ pub fn resync(
     let verdict = if store::factor::spend(account, &opened.factor, spent, audit)? {
         trial.hit(method)?
     } else {
-        trial.miss(Outcome::Replayed)?
+        trial.refuse(Refusal::Raced)?
     };
     Ok(verdict.is_ok())
 }

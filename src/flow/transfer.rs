@@ -38,6 +38,14 @@ pub fn import(
         return Err(Error::TooManyFactors);
     }
     let Imported { secret, parameters, issuer, account_name } = imported;
+    for stated in &factors {
+        let place = Place { purpose: Purpose::Totp, account, label: &stated.factor.label };
+        let other = call.keyring.open(place, &stated.factor.sealed)?;
+        // Each of its codes would count once for each label.
+        if stated.is_active() && secret.equals(&other.value) {
+            return Err(Error::FactorExists);
+        }
+    }
     let content = Content {
         issuer: issuer.map(|issuer| issuer.to_string()),
         account_name: account_name.map(|name| name.to_string()),

@@ -17,8 +17,8 @@ use serde_json::{Map, Value};
 pub enum Refusal {
     /// For a reason that committed rows show.
     Known(Outcome),
-    /// Memory knows that it was spent: by a transaction under way, or by one that was rolled back.
-    InMemory,
+    /// Another transaction has spent it or is about to: so says memory, or the row itself.
+    Raced,
 }
 
 /// An attempt that may be made: it already counts as a failure in memory.
@@ -63,16 +63,17 @@ impl<'a> Trial<'a> {
         Ok(self.missed())
     }
 
-    /// The code cannot be spent: counts the failure. Where only memory knows of it, the transaction
-    /// that spends the code may be under way; the account's row is left to that one, for which a
-    /// write here would be a serialization failure.
+    /// The code cannot be spent: counts the failure. After a race the count stays in memory, where
+    /// there is one, and the account's row is left to the transaction that spends the code: a write
+    /// here would be a serialization failure for it, or a deadlock.
     pub fn refuse(self, refusal: Refusal) -> Result<Verdict, Error> {
         match refusal {
             Refusal::Known(outcome) => self.miss(outcome),
-            Refusal::InMemory => {
+            Refusal::Raced if guard::is_on() => {
                 self.call.record(self.account, self.event, Outcome::Replayed, Map::new())?;
                 Ok(self.missed())
             }
+            Refusal::Raced => self.miss(Outcome::Replayed),
         }
     }
 
@@ -102,7 +103,7 @@ impl<'a> Trial<'a> {
         if self.subject.spend(secret, step, expires, self.call.now) {
             Ok(())
         } else {
-            Err(Refusal::InMemory)
+            Err(Refusal::Raced)
         }
     }
 

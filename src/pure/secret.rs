@@ -2,6 +2,7 @@
 
 use super::invalid::Invalid;
 use std::fmt;
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
@@ -39,6 +40,11 @@ impl Secret {
     /// Upper-case base32 without padding, as the `otpauth` format wants it.
     pub fn to_base32(&self) -> Zeroizing<String> {
         Zeroizing::new(base32::encode(ALPHABET, &self.0))
+    }
+
+    /// Compares with other raw bytes, in constant time.
+    pub fn equals(&self, other: &[u8]) -> bool {
+        self.0.as_slice().ct_eq(other).into()
     }
 
     /// The raw bytes. Everything that needs them is found by this name.

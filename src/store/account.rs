@@ -23,12 +23,12 @@ thread_local! {
         &[TEXT, TIME],
     ) };
     static LOCK: Plan = const { Plan::new(
-        "SELECT failures, locked_until, suspended FROM totp.accounts WHERE account = $1
+        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE",
         &[TEXT],
     ) };
     static READ: Plan = const { Plan::new(
-        "SELECT failures, locked_until, suspended FROM totp.accounts WHERE account = $1",
+        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1",
         &[TEXT],
     ) };
     static FAIL: Plan = const { Plan::new(
@@ -66,7 +66,7 @@ thread_local! {
         &[TEXT],
     ) };
     static STATUS: Plan = const { Plan::new(
-        "SELECT a.failures, a.locked_until, a.suspended,
+        "SELECT a.failures::integer, a.locked_until, a.suspended,
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account = a.account AND f.state = 'active')::integer,
                 EXISTS (SELECT FROM totp.factors AS f

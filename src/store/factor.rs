@@ -21,7 +21,7 @@ const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
-        "SELECT a.failures, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
+        "SELECT a.failures::integer, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
                 f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
                 f.last_step::bigint, f.drift::integer, f.created_at
          FROM totp.accounts AS a

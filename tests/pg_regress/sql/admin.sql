@@ -40,6 +40,7 @@ SELECT totp.totp_import('bob', 'otpauth://totp/Acme%20Inc:bob%40example.com?secr
 SELECT totp.totp_import('bob', 'GEZD GNBV GY3T QOJQ', 'old phone', 'migration');
 SELECT totp.totp_import('bob', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ');
 \echo :LAST_ERROR_SQLSTATE
+SELECT totp.totp_import('bob', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', 'same secret');
 SELECT totp.totp_import('carol', 'otpauth://hotp/carol?secret=GEZDGNBVGY3TQOJQ&counter=1');
 \echo :LAST_ERROR_SQLSTATE
 SELECT totp.totp_import('carol', 'otpauth://steam/carol?secret=GEZDGNBVGY3TQOJQ');
