@@ -35,7 +35,7 @@ def new_directory():
     return directory
 
 
-def until(condition, timeout=15.0, what="condition"):
+def until(condition, timeout=15.0, what="condition", pause=0.01):
     """Polls until the condition gives something true, and returns that."""
     deadline = time.monotonic() + timeout
     while True:
@@ -44,7 +44,7 @@ def until(condition, timeout=15.0, what="condition"):
             return result
         if time.monotonic() > deadline:
             raise TimeoutError(f"{what} not met within {timeout} s")
-        time.sleep(0.01)
+        time.sleep(pause)
 
 
 class Cluster:

@@ -42,6 +42,7 @@ def superuser(cluster):
 # Within one statement
 
 
+@pytest.mark.timeout(300)
 def test_a_million_guesses_in_one_statement_are_five(dba, superuser, person):
     # All codes there are, from the one behind the last that is right now round to that.
     right = sorted(int(person.phone.code(START, steps)) for steps in range(-3, 4))

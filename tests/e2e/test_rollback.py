@@ -192,6 +192,7 @@ def guess_until_locked(stage, dice, person):
     assert (verdict.reason, verdict.retry_after.total_seconds()) == ("locked", 30)
 
 
+@pytest.mark.timeout(300)
 def test_200_trials_of_guesses_that_end_at_random_lock_the_account(cluster, traveller, dice):
     people = [traveller.enrol(new_account()) for _ in range(WORKERS)]
     seeds = [dice.randbytes(8) for _ in people]

@@ -49,7 +49,7 @@ class Stage:
         with closing(connection):
             result = way(self, connection, call)
         # What becomes of the transaction is settled when the server process is gone.
-        until(lambda: not self.is_there(pid), what="end of the session")
+        until(lambda: not self.is_there(pid), what="end of the session", pause=0.001)
         return result
 
     def is_there(self, pid):
@@ -58,7 +58,7 @@ class Stage:
     def wait_for_sleep(self, pid):
         """Waits until a server process sleeps: whatever stands before that has happened."""
         query = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
-        until(lambda: self.client.value(query, pid), what="sleep")
+        until(lambda: self.client.value(query, pid), what="sleep", pause=0.001)
 
 
 def send(connection, call, before=0, after=60):
