@@ -250,3 +250,47 @@ def test_a_code_that_is_given_back_revives_no_burnt_one(cluster, person):
         stage.undo(WAYS[0], attempt(person, newer))
         assert not stage.client.verify(person.account, older)
         assert stage.client.verify(person.account, newer)
+
+
+# What administrators do
+
+PARDONS = {
+    "unlock": "SELECT totp.totp_unlock({account}, 'a mistake')",
+    "reset": "SELECT totp.totp_reset({account}, 'a mistake')",
+    "forget": "SELECT totp.totp_forget({account}, 'a mistake')",
+    "rename": "SELECT totp.totp_rename({account}, {account} || '-new', 'a mistake')",
+    "delete the user": "DELETE FROM pg_temp.users WHERE id = {account}",
+}
+
+
+@pytest.mark.parametrize("pardon", PARDONS)
+def test_a_pardon_that_is_rolled_back_is_none(cluster, person, pardon):
+    with Stage(cluster, DATABASE, START + 30) as stage:
+        client = stage.client
+        client.execute("CREATE TEMP TABLE users (id text)")
+        client.execute("INSERT INTO users VALUES (%s)", person.account)
+        client.execute(
+            "CREATE TRIGGER forget AFTER DELETE ON users"
+            " FOR EACH ROW EXECUTE FUNCTION totp.forget_account('id')"
+        )
+        client.execute("BEGIN")
+        client.fail(person, LIMIT)
+        client.execute("ROLLBACK")
+        client.execute("BEGIN")
+        client.execute(sql.SQL(PARDONS[pardon]).format(account=sql.Literal(person.account)))
+        client.execute("ROLLBACK")
+        right = person.phone.code(START, 1)
+        assert client.attempt(person.account, right).reason == "locked"
+        assert client.status(person.account).failures == LIMIT
+
+
+@pytest.mark.parametrize("pardon", ["unlock", "rename"])
+def test_a_spent_code_stays_spent_through_a_pardon(cluster, person, pardon):
+    code = person.phone.code(START, 1)
+    with Stage(cluster, DATABASE, START + 30) as stage:
+        stage.undo(WAYS[0], attempt(person, code))
+        pardoned = sql.SQL(PARDONS[pardon]).format(account=sql.Literal(person.account))
+        stage.watcher.execute(pardoned)
+        account = f"{person.account}-new" if pardon == "rename" else person.account
+        assert not stage.client.verify(account, code)
+        assert stage.client.verify(account, person.phone.code(START, 2))
