@@ -38,6 +38,8 @@ pub enum Error {
     Keyring(KeyringError),
     /// A stored ciphertext cannot be opened.
     Unreadable(Unreadable),
+    /// The database's encoding cannot hold the result.
+    NotUnicode,
     /// `totp.clock` is no time.
     Clock,
     /// The operating system gave no random bytes.
@@ -199,6 +201,12 @@ impl From<Error> for ErrorReport {
                 "It was damaged, or it was copied from another row.",
                 "Restore the row from a backup, or let the account enrol again.",
             ),
+            Error::NotUnicode => report(
+                PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER,
+                "the database's encoding has no block characters",
+                "A QR code in text is drawn with characters that need encoding UTF8.",
+                "Use qr_svg, or a database with encoding UTF8.",
+            ),
             Error::Clock => report(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 "invalid value for parameter \"totp.clock\"",
@@ -228,6 +236,10 @@ impl From<Error> for ErrorReport {
 }
 
 fn invalid_argument(invalid: Invalid) -> ErrorReport {
+    let code = match invalid {
+        Invalid::Foreign { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+        _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+    };
     let (message, detail, hint) = match invalid {
         Invalid::Missing { argument } => (
             format!("{argument} must not be null or empty"),
@@ -243,6 +255,11 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             format!("{argument} is too short"),
             format!("It must have {least} characters at least."),
             "Say why, for those who read the audit trail.",
+        ),
+        Invalid::Foreign { argument } => (
+            format!("{argument} is not UTF-8 text"),
+            "Characters beyond ASCII need a database whose encoding is UTF8.".to_owned(),
+            "Pass ASCII characters only, or use a database with encoding UTF8.",
         ),
         Invalid::Colon => (
             "issuer must not contain a colon".to_owned(),
@@ -304,7 +321,7 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             "Pass an otpauth://totp/ URI, or the secret in base32.",
         ),
     };
-    report(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message, detail, hint)
+    report(code, message, detail, hint)
 }
 
 fn keyring(error: KeyringError) -> ErrorReport {

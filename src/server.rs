@@ -16,6 +16,8 @@ pub enum Text {
     Fits(Zeroizing<String>),
     /// More than that; it was not read.
     TooLong,
+    /// Not UTF-8, in a database of another encoding.
+    Foreign,
 }
 
 impl Text {
@@ -39,9 +41,12 @@ impl FromDatum for Text {
         if size > Self::LIMIT + pg_sys::VARHDRSZ {
             return Some(Self::TooLong);
         }
-        // SAFETY: as above.
-        let text = unsafe { String::from_polymorphic_datum(datum, is_null, type_oid) };
-        text.map(|text| Self::Fits(Zeroizing::new(text)))
+        // SAFETY: as above; a text is stored as its bytes are.
+        let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, is_null, type_oid) };
+        Some(match String::from_utf8(bytes?) {
+            Ok(text) => Self::Fits(Zeroizing::new(text)),
+            Err(_) => Self::Foreign,
+        })
     }
 }
 
@@ -52,6 +57,15 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Text {
         // nullable arguments are unboxed as `Option<Text>`.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooLong)
     }
+}
+
+/// Refuses databases whose encoding lacks most of Unicode.
+pub fn require_unicode() -> Result<(), Error> {
+    // SAFETY: a function without arguments that reads this process's state.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    // SQL_ASCII takes all bytes as they are.
+    let known = [pg_sys::pg_enc::PG_UTF8, pg_sys::pg_enc::PG_SQL_ASCII].map(|known| known as i32);
+    if known.contains(&encoding) { Ok(()) } else { Err(Error::NotUnicode) }
 }
 
 /// Whether the library is being loaded by `shared_preload_libraries`.

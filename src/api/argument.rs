@@ -14,6 +14,7 @@ pub fn required(text: Option<Text>, argument: &'static str) -> Result<String, In
         Some(Text::Fits(text)) if !text.is_empty() => Ok(text.to_string()),
         Some(Text::Fits(_)) | None => Err(Invalid::Missing { argument }),
         Some(Text::TooLong) => Err(Invalid::TooLong { argument, limit: Text::LIMIT }),
+        Some(Text::Foreign) => Err(Invalid::Foreign { argument }),
     }
 }
 
@@ -60,6 +61,7 @@ pub fn secret(text: Option<Text>) -> Result<Secret, Invalid> {
     match text {
         Some(Text::Fits(text)) => Secret::from_base32(&text),
         Some(Text::TooLong) => Err(Invalid::TooLong { argument: "secret", limit: Text::LIMIT }),
+        Some(Text::Foreign) => Err(Invalid::Base32),
         None => Err(Invalid::Missing { argument: "secret" }),
     }
 }

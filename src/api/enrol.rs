@@ -92,7 +92,7 @@ pub(super) fn parameters(
 ) -> Result<Parameters, Error> {
     let algorithm = match algorithm {
         Some(Text::Fits(name)) => name,
-        Some(Text::TooLong) => String::new().into(),
+        Some(Text::TooLong | Text::Foreign) => String::new().into(),
         None => "SHA1".to_owned().into(),
     };
     Ok(Parameters::new(&algorithm, digits.unwrap_or(6), period.unwrap_or(30))?)

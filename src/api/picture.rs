@@ -3,7 +3,7 @@
 use super::argument;
 use crate::error::Error;
 use crate::pure::qr;
-use crate::server::Text;
+use crate::server::{self, Text};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -17,6 +17,7 @@ fn qr_svg(data: Option<Text>) -> Result<String, ErrorReport> {
 #[pg_extern(immutable, parallel_safe)]
 #[search_path(pg_catalog, pg_temp)]
 fn qr_text(data: Option<Text>) -> Result<String, ErrorReport> {
+    server::require_unicode()?;
     let data = argument::required(data, "data").map_err(Error::from)?;
     Ok(qr::text(&data).map_err(Error::from)?)
 }

@@ -22,6 +22,11 @@ pub enum Invalid {
         /// The fewest characters it may have.
         least: usize,
     },
+    /// A text is not UTF-8.
+    Foreign {
+        /// The argument's name in SQL.
+        argument: &'static str,
+    },
     /// The issuer holds a colon, which separates issuer and account in an `otpauth` label.
     Colon,
     /// The algorithm is none of SHA1, SHA256 and SHA512.
