@@ -17,7 +17,7 @@ COMMENT ON FUNCTION totp.totp_verify(text, text) IS
 COMMENT ON FUNCTION totp.backup_verify(text, text) IS
 'Whether the code is an unspent backup code of the account; spends it and clears failures and a suspension. Refused while the account is locked. Case, blanks and dashes do not matter. False for anything else, also for NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_attempt(text, text) IS
-'As totp_verify and backup_verify, for either kind of code, with a verdict instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set when the account is locked afterwards. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'As totp_verify and backup_verify, for either kind of code, with a verdict instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set when the account is locked afterwards. Call it in FROM: (totp_attempt(...)).* calls it once for each column. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_resync(text, text, text, text) IS
 'Follows an app''s clock that is up to totp.resync_window steps off, from two consecutive codes, both spent by it (RFC 6238, 6). False when they are no such pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_rotate(text, text) IS

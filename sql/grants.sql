@@ -16,6 +16,30 @@ END $$;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA totp FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
 REVOKE ALL ON SCHEMA totp FROM PUBLIC;
+
+-- Default privileges of whoever installs may have let others in already.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT object, grantee::pg_catalog.regrole AS grantee FROM (
+            SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::pg_catalog.regclass AS object,
+                   relacl AS acl, relowner AS owner
+            FROM pg_catalog.pg_class
+            WHERE relnamespace = 'totp'::pg_catalog.regnamespace AND relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'FUNCTION ' || oid::pg_catalog.regprocedure, proacl, proowner
+            FROM pg_catalog.pg_proc WHERE pronamespace = 'totp'::pg_catalog.regnamespace
+            UNION ALL
+            SELECT 'SCHEMA totp', nspacl, nspowner FROM pg_catalog.pg_namespace WHERE nspname = 'totp'
+        ) AS objects, LATERAL pg_catalog.aclexplode(acl) AS privilege
+        WHERE grantee <> owner AND grantee <> 0
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantee);
+    END LOOP;
+END $$;
+
 GRANT USAGE ON SCHEMA totp TO PUBLIC;
 
 -- Anybody: computations on secrets that the caller already has.

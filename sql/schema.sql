@@ -32,13 +32,25 @@ BEGIN
     FOREACH name IN ARRAY ARRAY['totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
-        ELSIF name = 'totp_owner'
-              AND EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name AND (rolcanlogin OR rolsuper))
-        THEN
-            RAISE EXCEPTION 'role totp_owner can log in or is a superuser'
+        ELSIF name = 'totp_owner' AND EXISTS (
+            SELECT FROM pg_catalog.pg_roles
+            WHERE rolname = name
+              AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
+        ) THEN
+            RAISE EXCEPTION 'role totp_owner can do more than own objects'
                 USING ERRCODE = 'invalid_role_specification',
                       DETAIL = 'It owns the tables with the secrets, and the functions that open them.',
-                      HINT = 'ALTER ROLE totp_owner NOLOGIN NOSUPERUSER, or drop it.';
+                      HINT = 'Drop it, or ALTER ROLE totp_owner NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
+        ELSIF name = 'totp_owner' AND EXISTS (
+            SELECT FROM pg_catalog.pg_auth_members AS m
+            JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.roleid
+            JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
+            WHERE owner.rolname = name AND NOT member.rolsuper
+        ) THEN
+            RAISE EXCEPTION 'role totp_owner has members'
+                USING ERRCODE = 'invalid_role_specification',
+                      DETAIL = 'Whoever is a member of it can read the tables with the secrets.',
+                      HINT = 'REVOKE totp_owner from its members.';
         END IF;
     END LOOP;
 END $$;

@@ -45,7 +45,7 @@ LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
                WHERE state = 'pending'
-                 AND created_at > clock_timestamp() - current_setting('totp.pending_ttl')::interval
+                 AND created_at > clock_timestamp() - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
     FROM totp.factors WHERE factors.account = a.account
@@ -92,12 +92,14 @@ BEGIN
                   DETAIL = 'The argument names the column that holds the account.',
                   HINT = 'CREATE TRIGGER ... AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account(''id'').';
     END IF;
-    account := pg_catalog.to_jsonb(OLD) OPERATOR(pg_catalog.->>) TG_ARGV[0];
-    IF account IS NULL OR account OPERATOR(pg_catalog.=) '' THEN
+    -- By the output function of the column's type. A cast could be somebody's own function, which
+    -- would run here with the rights of totp_owner.
+    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO account USING OLD;
+    IF account IS NULL OR pg_catalog.length(account) NOT BETWEEN 1 AND 255 THEN
         RETURN OLD;
     END IF;
     PERFORM totp.totp_forget(account, pg_catalog.format('row deleted from %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
     RETURN OLD;
 END $$;
 COMMENT ON FUNCTION totp.forget_account() IS
-'Trigger for DELETE on the application''s table of users, for each row: erases the account that the column named by the argument holds. Its creator needs the role totp_admin. Errors: 22023 wrong kind of trigger, 55P03, F0000, 25006.';
+'Trigger for DELETE on the application''s table of users, for each row: erases the account that the column named by the argument holds. Its creator needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 55P03, F0000, 25006.';

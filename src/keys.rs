@@ -175,8 +175,11 @@ fn run(command: &str) -> Result<Zeroizing<String>, Error> {
         // It may have ended in between; either way it is gone afterwards.
         let _ = child.kill();
         let _ = child.wait();
+        server::check_for_interrupts();
         return Err(failed("It did not end within 10 seconds."));
     };
+    // A cancel reaches the command too, which is no fault of it.
+    server::check_for_interrupts();
     if !status.success() {
         return Err(failed("It exited with an error, which the server log shows."));
     }

@@ -113,6 +113,11 @@ pub fn force_sync_commit() {
     unsafe { pg_sys::ForceSyncCommit() };
 }
 
+/// Ends the call here when its user or an administrator has cancelled it.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
 /// Runs `call`, in which no wait for a row lasts longer than `milliseconds`.
 pub fn with_lock_timeout<T>(
     milliseconds: i32,
@@ -134,6 +139,7 @@ pub fn with_lock_timeout<T>(
     }
     PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
         .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| Err(Error::Busy))
+        .catch_when(PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED, |_| Err(Error::Busy))
         .execute()
 }
 

@@ -19,7 +19,7 @@ pub fn reset(account: &Account, why: &Justification) -> Result<bool, Error> {
     store::backup_code::delete_all(account)?;
     store::account::clear(account)?;
     store::account::changed(account, call.now)?;
-    Subject::of(account).forget();
+    Subject::of(account).pardon();
     call.record(account, Event::Reset, Outcome::Ok, field("reason", &**why))?;
     Ok(true)
 }
@@ -32,7 +32,7 @@ pub fn unlock(account: &Account, why: &Justification) -> Result<bool, Error> {
         return Ok(false);
     }
     store::account::clear(account)?;
-    Subject::of(account).forget();
+    Subject::of(account).pardon();
     call.record(account, Event::Unlock, Outcome::Ok, field("reason", &**why))?;
     Ok(true)
 }
@@ -55,7 +55,7 @@ pub fn forget(account: &Account, why: &Justification) -> Result<bool, Error> {
     if !store::account::delete(account)? {
         return Ok(false);
     }
-    Subject::of(account).forget();
+    Subject::of(account).pardon();
     call.record(account, Event::Forget, Outcome::Ok, field("reason", &**why))?;
     Ok(true)
 }

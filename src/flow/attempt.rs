@@ -124,20 +124,37 @@ impl Opened {
     }
 }
 
-/// Keeps what can be opened. What cannot must not lock out what can, but nothing at all to compare
-/// with is an error.
-pub fn readable<T>(opened: Vec<Result<T, Unreadable>>) -> Result<Vec<T>, Error> {
-    let mut unreadable = None;
-    let mut good = Vec::with_capacity(opened.len());
-    for result in opened {
-        match result {
-            Ok(value) => good.push(value),
-            Err(reason) => unreadable = Some(reason),
+/// What could be opened, and why something could not.
+struct Readable<T> {
+    good: Vec<T>,
+    bad: Option<Unreadable>,
+}
+
+impl<T> Readable<T> {
+    /// What cannot be opened must not lock out what can, but nothing at all to compare with is an
+    /// error.
+    fn of(opened: impl Iterator<Item = Result<T, Unreadable>>) -> Result<Self, Error> {
+        let mut readable = Self { good: Vec::new(), bad: None };
+        for result in opened {
+            match result {
+                Ok(value) => readable.good.push(value),
+                Err(reason) => readable.bad = Some(reason),
+            }
+        }
+        match readable.bad {
+            Some(reason) if readable.good.is_empty() => Err(reason.into()),
+            bad => Ok(Self { bad, ..readable }),
         }
     }
-    match unreadable {
-        Some(reason) if good.is_empty() => Err(reason.into()),
-        _ => Ok(good),
+
+    /// The code matched nothing. It may be right for what could not be opened: that must not look
+    /// like a wrong code. Memory has counted the attempt, which an error does not undo; without
+    /// memory the count comes first.
+    fn miss(self, trial: Trial) -> Result<Verdict, Error> {
+        match self.bad {
+            Some(reason) if guard::is_on() => Err(reason.into()),
+            _ => trial.miss(Outcome::Invalid),
+        }
     }
 }
 
@@ -149,14 +166,14 @@ fn by_totp<'a>(
     begin: impl FnOnce() -> Result<Trial<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
     let open = |factor| Opened::open(&call.keyring, account, factor);
-    let opened = readable(factors.into_iter().map(open).collect())?;
+    let opened = Readable::of(factors.into_iter().map(open))?;
     let trial = match begin() {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict),
     };
     // Every step of every factor is compared, so that time does not tell which one matched.
     let mut matched: Option<(&Opened, i64)> = None;
-    for candidate in &opened {
+    for candidate in &opened.good {
         let (window, now) = candidate.window(call);
         if let Some(step) = candidate.otp.find(code, window.steps(now)) {
             let is_fresh = step > candidate.factor.last_step;
@@ -164,7 +181,7 @@ fn by_totp<'a>(
         }
     }
     let Some((Opened { factor, secret, .. }, step)) = matched else {
-        return trial.miss(Outcome::Invalid);
+        return opened.miss(trial);
     };
     if let Err(refusal) = trial.spend_in_memory(factor, secret.expose(), step) {
         return trial.refuse(refusal);
@@ -197,22 +214,22 @@ fn by_backup<'a>(
         let hash = call.keyring.open(place, &stored.sealed)?.value;
         Ok((stored, hash))
     };
-    let opened = readable(store::backup_code::load(account)?.into_iter().map(open).collect())?;
+    let opened = Readable::of(store::backup_code::load(account)?.into_iter().map(open))?;
     let trial = match begin() {
         Ok(trial) => trial,
         Err(verdict) => return Ok(verdict),
     };
     // The codes of a set share a salt: one derivation serves for all.
-    let salt = opened.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
+    let salt = opened.good.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
     let hash = code.hash(&salt);
     let mut matched = None;
-    for (stored, expected) in &opened {
+    for (stored, expected) in &opened.good {
         if hash.matches(expected) {
             matched = Some(stored);
         }
     }
     let Some(stored) = matched else {
-        return trial.miss(Outcome::Invalid);
+        return opened.miss(trial);
     };
     if stored.is_used {
         return trial.miss(Outcome::Replayed);

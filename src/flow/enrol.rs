@@ -51,10 +51,11 @@ pub fn create(
 
     if store::account::ensure(account, call.now)? {
         // Memory may know a removed account of this name; nobody can guess at a secret yet.
-        Subject::of(account).forget();
+        Subject::of(account).pardon();
     }
     store::account::lock(account)?;
-    if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
+    let expired = call.now.plus_secs(-settings::pending_ttl());
+    if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
     let place = Place { purpose: Purpose::Totp, account, label: &label };
@@ -68,7 +69,7 @@ pub fn create(
         Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
     store::factor::put_pending(account, &factor)?;
     call.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
-    store::factor::sweep(call.now.plus_secs(-settings::pending_ttl()))?;
+    store::factor::sweep(expired)?;
     Ok(Created { secret: secret.to_base32(), uri, qr_svg })
 }
 

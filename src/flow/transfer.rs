@@ -27,14 +27,15 @@ pub fn import(
 ) -> Result<bool, Error> {
     let call = Call::begin()?;
     if store::account::ensure(account, call.now)? {
-        Subject::of(account).forget();
+        Subject::of(account).pardon();
     }
     store::account::lock(account)?;
     let factors = store::factor::all(account)?;
     if factors.iter().any(|stated| stated.is_active() && stated.factor.label == label) {
         return Err(Error::FactorExists);
     }
-    if store::factor::count_others(account, &label)? >= FACTORS_LIMIT {
+    let expired = call.now.plus_secs(-settings::pending_ttl());
+    if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
     let Imported { secret, parameters, issuer, account_name } = imported;
@@ -111,7 +112,7 @@ pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(
     let factors = store::factor::all(account)?;
     let codes = store::backup_code::load(account)?;
     store::account::rename(account, new)?;
-    Subject::of(new).forget();
+    Subject::of(new).pardon();
     if !memory.is_clean() {
         let suspended = is_suspended(&committed, &memory);
         store::account::fail(new, &Standing { suspended, ..memory }, None)?;

@@ -102,7 +102,7 @@ pub fn header() -> Option<&'static Header> {
 pub fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) -> Option<T> {
     let header = header()?;
     let index = usize::try_from(key.0[0]).ok()? % header.buckets;
-    Some(locked(header, index, |bucket| work(bucket, header)))
+    Some(locked(index, |bucket| work(bucket, header)))
 }
 
 /// Counts the slots, bucket by bucket.
@@ -114,21 +114,21 @@ pub fn usage(now: Moment) -> Option<Usage> {
         ..Usage::default()
     };
     for index in 0..header.buckets {
-        locked(header, index, |bucket| {
+        locked(index, |bucket| {
             bucket.iter().for_each(|slot| slot.count_into(&mut usage, now));
         });
     }
     Some(usage)
 }
 
-fn locked<T>(header: &Header, index: usize, work: impl FnOnce(&mut Bucket) -> T) -> T {
+fn locked<T>(index: usize, work: impl FnOnce(&mut Bucket) -> T) -> T {
+    let header = BLOCK.header.load(Ordering::Acquire);
     let locks = BLOCK.locks.load(Ordering::Acquire);
-    // SAFETY: `index` is below the number of buckets, which begin behind the header; there are
-    // STRIPES locks. While the lock is held no other process reads or writes the bucket. Should
-    // `work` panic, the server releases the lock when it aborts the transaction.
+    // SAFETY: `index` is below the number of buckets, which begin behind the header in the same
+    // block; there are STRIPES locks. While the lock is held no other process reads or writes the
+    // bucket. Should `work` panic, the server releases the lock when it aborts the transaction.
     unsafe {
-        let bucket: *mut Bucket =
-            std::ptr::from_ref(header).add(1).cast::<Bucket>().cast_mut().add(index);
+        let bucket: *mut Bucket = header.add(1).cast::<Bucket>().add(index);
         let lock = &raw mut (*locks.add(index % STRIPES)).lock;
         pg_sys::LWLockAcquire(lock, pg_sys::LWLockMode::LW_EXCLUSIVE);
         let result = work(&mut *bucket);

@@ -78,12 +78,15 @@ impl<'a> Subject<'a> {
     /// the transaction aborts (unless `totp.burn_on_rollback` is off).
     pub fn accept(&self) {
         transaction::note_success(self.key, settings::burn_on_rollback());
-        self.forget();
+        self.work(table::clear);
     }
 
-    /// Forgets its failures.
-    pub fn forget(&self) {
-        self.work(table::clear);
+    /// Its failures were cleared in the table by somebody who gave no code. Memory follows at the
+    /// commit: a rollback must not pardon anybody.
+    pub fn pardon(&self) {
+        if is_on() {
+            transaction::note_pardon(self.key);
+        }
     }
 
     /// A failure was written to the table, with the number of rolled-back attempts before it.

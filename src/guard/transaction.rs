@@ -3,6 +3,7 @@
 use super::memory;
 use super::table::{self, Key};
 use crate::error::Error;
+use crate::settings;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use std::cell::RefCell;
@@ -22,6 +23,8 @@ enum Change {
     Attempt(Key),
     /// The table was brought to this many failures, and some rolled-back attempts were told of.
     Written { key: Key, failures: u32, told: u32 },
+    /// The table has forgotten the account's failures: so shall memory, once that is certain.
+    Pardon(Key),
     /// A step was spent, perhaps after an older one.
     Step { key: Key, step: i64, older: Option<i64>, burn: bool },
 }
@@ -59,6 +62,11 @@ pub fn note_success(key: Key, burn: bool) {
     });
 }
 
+/// The account's failures were cleared in the table.
+pub fn note_pardon(key: Key) {
+    note(Change::Pardon(key));
+}
+
 /// A failure was written to the table.
 pub fn note_written(key: Key, failures: u32, told: u32) {
     note(Change::Written { key, failures, told });
@@ -79,6 +87,9 @@ fn note(change: Change) {
 fn committed(change: Change) {
     match change {
         Change::Attempt(_) => {}
+        Change::Pardon(key) => {
+            memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
+        }
         Change::Written { key, failures, told } => {
             memory::with_bucket(key, |bucket, _| {
                 table::note_committed(bucket, key, failures, told)
@@ -99,7 +110,7 @@ fn rolled_back(change: Change) {
                 table::note_rolled_back(bucket, key);
             });
         }
-        Change::Written { .. } | Change::Step { burn: true, .. } => {}
+        Change::Written { .. } | Change::Pardon(_) | Change::Step { burn: true, .. } => {}
         Change::Step { key, step, older, burn: false } => {
             memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, older));
         }
@@ -117,7 +128,7 @@ fn refuse_to_prepare() {
     let gives_back = NOTES.with_borrow(|notes| {
         notes.iter().any(|note| matches!(note.change, Change::Step { burn: false, .. }))
     });
-    if gives_back {
+    if gives_back && !settings::burn_on_rollback() {
         ErrorReport::from(Error::Prepared).report(PgLogLevel::ERROR);
     }
 }

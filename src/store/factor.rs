@@ -77,8 +77,9 @@ thread_local! {
         &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
     ) };
     static COUNT_OTHERS: Plan = const { Plan::new(
-        "SELECT count(DISTINCT label)::integer FROM totp.factors WHERE account = $1 AND label <> $2",
-        &[TEXT, TEXT],
+        "SELECT count(DISTINCT label)::integer FROM totp.factors
+         WHERE account = $1 AND label <> $2 AND (state = 'active' OR created_at > $3)",
+        &[TEXT, TEXT, TIME],
     ) };
     static SPEND: Plan = const { Plan::new(
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
@@ -245,9 +246,10 @@ pub fn prune(until: Moment) -> Result<usize, Error> {
     PRUNE.with(|plan| plan.execute(&[until.into()]))
 }
 
-/// The labels that an account has beside this one.
-pub fn count_others(account: &Account, label: &Label) -> Result<i32, Error> {
-    let arguments = [account.into(), label.into()];
+/// The labels that an account has beside this one, not counting those of pending factors made up to
+/// `since`.
+pub fn count_others(account: &Account, label: &Label, since: Moment) -> Result<i32, Error> {
+    let arguments = [account.into(), label.into(), since.into()];
     let rows = COUNT_OTHERS.with(|plan| plan.rows(&arguments, |row| row.get::<i32>(1)))?;
     Ok(rows.into_iter().sum())
 }
