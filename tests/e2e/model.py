@@ -389,16 +389,15 @@ class Model:
         return account.active()[label].app
 
     def rename(self, name, new):
-        """Failures and spent steps follow, also those that memory alone knows; the old name keeps
-        them too, for the renaming may be undone."""
+        """What memory alone knows of failures and spent steps is written down for the new name. It
+        stays for the old name, too: the renaming may be undone."""
         if name not in self.accounts:
             raise Refused(NOT_THERE)
         if new in self.accounts:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
+        account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
         self.failures.pop(new, None)
-        if name in self.failures:
-            self.failures[new] = self.failures[name]
         for factor in account.factors.values():
             step = self.steps.get((name, factor.app.secret), -1)
             factor.last_step = max(factor.last_step, step)
