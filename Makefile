@@ -39,6 +39,7 @@ demo-stop: ## Removes that cluster
 
 bench: ## Measures
 	@scripts/setup build
+	@scripts/install --profile release 15
 	@benches/run
 
 clean: demo-stop ## Removes everything that was built
