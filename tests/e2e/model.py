@@ -167,6 +167,7 @@ class Mark:
     accounts: dict
     events: int
     spent: int
+    pardoned: int
 
 
 class Model:
@@ -182,6 +183,7 @@ class Model:
         self.failures = {}  # account: Standing
         self.steps = {}  # (account, secret): newest spent step that the table need not know
         self.spent = []  # what the transaction under way has put there, and what was there before
+        self.pardoned = []  # accounts whose failures memory forgets at its commit
 
     # Transactions
 
@@ -191,13 +193,15 @@ class Model:
 
     def mark(self):
         """BEGIN or SAVEPOINT."""
-        self.marks.append(Mark(copy.deepcopy(self.accounts), len(self.events), len(self.spent)))
+        lengths = map(len, (self.events, self.spent, self.pardoned))
+        self.marks.append(Mark(copy.deepcopy(self.accounts), *lengths))
 
     def undo(self):
         """ROLLBACK TO the newest savepoint, which stays."""
         mark = self.marks[-1]
         self.accounts = copy.deepcopy(mark.accounts)
         del self.events[mark.events :]
+        del self.pardoned[mark.pardoned :]
         undone = self.spent[mark.spent :]
         del self.spent[mark.spent :]
         for place, step, older in reversed(undone):
@@ -220,6 +224,9 @@ class Model:
             if self.steps.get(place) == step:
                 self._remember(place, None)
         self.spent.clear()
+        for name in self.pardoned:
+            self.failures.pop(name, None)
+        self.pardoned.clear()
 
     def _remember(self, place, step):
         if step is None:
@@ -354,14 +361,14 @@ class Model:
         if name not in self.accounts:
             return False
         self._empty(name)
-        self._clear(name)
+        self._pardon(name)
         self._record(name, "reset")
         return True
 
     def unlock(self, name):
         if name not in self.accounts:
             return False
-        self._clear(name)
+        self._pardon(name)
         self._record(name, "unlock")
         return True
 
@@ -373,6 +380,8 @@ class Model:
     def import_(self, name, label, app):
         account = self.accounts.get(name)
         if account and label in account.active():
+            raise Refused(ALREADY_THERE)
+        if account and any(f.app.secret == app.secret for f in account.active().values()):
             raise Refused(ALREADY_THERE)
         self._ensure(name)
         account = self.accounts[name]
@@ -397,7 +406,7 @@ class Model:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
         account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
-        self.failures.pop(new, None)
+        self.pardoned.append(new)
         for factor in account.factors.values():
             step = self.steps.get((name, factor.app.secret), -1)
             factor.last_step = max(factor.last_step, step)
@@ -407,7 +416,7 @@ class Model:
         if name not in self.accounts:
             return False
         del self.accounts[name]
-        self.failures.pop(name, None)
+        self.pardoned.append(name)
         self._record(name, "forget")
         return True
 
@@ -475,7 +484,9 @@ class Model:
         return Verdict("invalid", retry_after=after.locked_until - self.now if locked else None)
 
     def _accept(self, name, event, method, label):
-        self._clear(name)
+        """Memory forgets at once, whatever becomes of the transaction."""
+        self.accounts[name].standing = CLEAN
+        self.failures.pop(name, None)
         self._record(name, event)
         return Verdict("ok", method, label)
 
@@ -484,12 +495,12 @@ class Model:
     def _ensure(self, name):
         if name not in self.accounts:
             self.accounts[name] = Account(self.now, self.now)
-            self.failures.pop(name, None)
+            self.pardoned.append(name)
 
-    def _clear(self, name):
-        """Memory forgets at once, whatever becomes of the transaction."""
+    def _pardon(self, name):
+        """Without a code: memory forgets when the table has forgotten for good."""
         self.accounts[name].standing = CLEAN
-        self.failures.pop(name, None)
+        self.pardoned.append(name)
 
     def _empty(self, name):
         account = self.accounts[name]
