@@ -238,6 +238,22 @@ def test_a_secret_under_two_labels_is_one_secret_whose_codes_count_once(admin, t
     assert [traveller.verify(account, code) for _ in range(3)] == [True, False, False]
 
 
+def test_a_secret_that_waits_under_another_label_counts_once(admin, traveller, account):
+    created = traveller.create(account)
+    try:
+        import_(admin, account, created.uri, label="again")
+    except Exception as error:
+        assert error.sqlstate == "42710"
+    code = pyotp.parse_uri(created.uri).at(traveller.now)
+    accepted = [traveller.verify(account, code)]
+    try:
+        accepted.append(traveller.confirm(account, code).confirmed)
+    except Exception as error:
+        assert error.sqlstate == "42704"
+    accepted.append(traveller.verify(account, code))
+    assert accepted.count(True) == 1
+
+
 def test_an_export_is_told_of_in_the_audit_trail_without_the_secret(admin, account):
     import_(admin, account, S160)
     export(admin, account)
