@@ -379,9 +379,10 @@ class Model:
 
     def import_(self, name, label, app):
         account = self.accounts.get(name)
-        if account and label in account.active():
+        others = account.factors.items() if account else ()
+        if any(place == (label, "active") for place, _ in others):
             raise Refused(ALREADY_THERE)
-        if account and any(f.app.secret == app.secret for f in account.active().values()):
+        if any(f.app.secret == app.secret for place, f in others if place != (label, "pending")):
             raise Refused(ALREADY_THERE)
         self._ensure(name)
         account = self.accounts[name]
