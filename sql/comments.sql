@@ -35,7 +35,7 @@ COMMENT ON FUNCTION totp.totp_forget(text, text) IS
 COMMENT ON FUNCTION totp.totp_prune() IS
 'For administrators: removes pending factors older than totp.pending_ttl and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
-'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 an active factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
+'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 a factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_export(text, text, text) IS
 'For administrators: the otpauth URI of an active factor, with its secret. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_rename(text, text, text) IS

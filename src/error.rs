@@ -20,7 +20,7 @@ pub enum Error {
     NoAccount,
     /// The account has no active factor.
     NotEnrolled,
-    /// The account has an active factor with this label or this secret.
+    /// The account has an active factor with this label, or a factor with this secret.
     FactorExists,
     /// There is an account with the new name.
     AccountExists,
@@ -147,7 +147,7 @@ impl From<Error> for ErrorReport {
             ),
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                "an active factor with this label or secret exists",
+                "a factor with this label or secret exists",
                 "An import does not replace what works, and a secret has one label.",
                 "Remove it first, or use another label for another secret.",
             ),
