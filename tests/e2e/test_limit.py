@@ -128,7 +128,9 @@ def wal_of(client, function, person, arguments):
 @pytest.fixture
 def hurried(cluster):
     """As the stage, for callers that do not wait for long."""
-    with Stage(cluster, DATABASE, START + 30, **{"totp.lock_timeout": f"{PATIENCE}s"}) as stage:
+    # Whoever waits for ever fails.
+    settings = {"totp.lock_timeout": f"{PATIENCE}s", "statement_timeout": "20s"}
+    with Stage(cluster, DATABASE, START + 30, **settings) as stage:
         yield stage
 
 

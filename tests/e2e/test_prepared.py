@@ -21,7 +21,9 @@ def person(traveller):
 
 @pytest.fixture
 def stage(cluster):
-    with Stage(cluster, DATABASE, START + 30, **{"totp.lock_timeout": "100ms"}) as stage:
+    # Whoever waits for ever fails.
+    settings = {"totp.lock_timeout": "100ms", "statement_timeout": "20s"}
+    with Stage(cluster, DATABASE, START + 30, **settings) as stage:
         yield stage
 
 
