@@ -5,7 +5,7 @@ COMMENT ON FUNCTION totp.totp_create(text, text, text, text, text, integer, inte
 COMMENT ON FUNCTION totp.totp_confirm(text, text, text) IS
 'Confirms the pending factor of a label with its first code, which is spent by it. Returns whether it is active now, new backup codes when the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 nothing pending, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
 COMMENT ON FUNCTION totp.totp_disable(text, text) IS
-'Switches two-factor authentication off for an account, against a TOTP or backup code: removes its factors and backup codes. False when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Switches two-factor authentication off for an account, against a TOTP or backup code: removes its factors, backup codes, tokens and verified sessions. False when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_remove(text, text, text) IS
 'Removes one of several authenticator apps, against a TOTP code of any of them or a backup code. False when the code is refused, and for the last active one, which only totp_disable removes; a code is not spent then. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_enabled(text) IS
@@ -24,6 +24,30 @@ COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
 'Puts a new set of totp.backup_codes backup codes in the place of the old, against a TOTP or backup code, and returns it; it cannot be read again. NULL when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_remaining(text) IS
 'How many unused backup codes an account has. Errors: 22023.';
+COMMENT ON FUNCTION totp.challenge_create(text, text, text, jsonb, interval) IS
+'Makes the token that stands between password and second factor, to be handed to the client. purpose: 1 to 64 characters, must be the same at challenge_verify. binding: any text that must be given again there, a session id or a transfer id. claims: a JSON object of 4096 bytes at most, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 366 days, totp.challenge_ttl when NULL. An account without a factor gets a token too. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.challenge_verify(text, text, text, text) IS
+'Checks a TOTP or backup code for the account of a challenge, which an accepted code uses up, and totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change of the account''s factors. A forged token, and another purpose or binding, read invalid; account is NULL then. Failures count for the account too. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.';
+COMMENT ON FUNCTION totp.challenge_login(text, text, text) IS
+'What totp_api.challenge_verify calls, and nobody else may.';
+COMMENT ON FUNCTION totp.challenge_account(text) IS
+'The account of a challenge that can still be answered, which stays as it is; else NULL. Errors: F0000.';
+COMMENT ON FUNCTION totp.recovery_create(text, interval) IS
+'Makes a token for somebody who lost all apps and backup codes, for the application to mail; the last one made is as good as those before it. ttl: 1 second to 366 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.recovery_confirm(text) IS
+'Switches two-factor authentication off for the account of a recovery token: removes its factors, backup codes, lock, tokens and verified sessions. False when the token is not good, has ended, or was used. Errors: 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.trust_create(text, interval) IS
+'Makes a token for a device that need not ask for a second factor again, to be kept in a cookie, within totp.challenge_ttl after the account had a code accepted. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.trust_verify(text, text) IS
+'Whether a token makes a device trusted by the account: not after its end, trust_revoke, or any change of the account''s factors. Spends nothing. Errors: 22023, F0000.';
+COMMENT ON FUNCTION totp.trust_revoke(text) IS
+'Ends the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.';
+COMMENT ON FUNCTION totp.current_account() IS
+'The account of this session by totp.identity: the claim totp.jwt_claim of request.jwt.claims, believed only of login roles in totp.jwt_logins, or the login role itself. NULL when nothing says.';
+COMMENT ON FUNCTION totp.totp_verified(interval) IS
+'Whether this session proved its second factor, not longer ago than max_age (and totp.session_ttl at most), with no change of the account''s factors since. A session is the claim session_id or jti, else the server connection. For row policies: USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once a query. Errors: 22023 negative age.';
+COMMENT ON FUNCTION totp.jwt_sign(jsonb) IS
+'A JSON Web Token of the claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is now; exp is totp.jwt_ttl later unless the claims have one. Errors: 22023 no JSON object, F0000 no secret.';
 COMMENT ON FUNCTION totp.totp_reset(text, text) IS
 'For administrators: removes all factors, backup codes and the lock of an account, which must enrol anew. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_unlock(text, text) IS
@@ -33,7 +57,7 @@ COMMENT ON FUNCTION totp.backup_reissue(text, text) IS
 COMMENT ON FUNCTION totp.totp_forget(text, text) IS
 'For administrators: erases an account with its factors and codes; only its audit trail stays (see totp.audit_accounts). False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_prune() IS
-'For administrators: removes pending factors older than totp.pending_ttl and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
+'For administrators: removes pending factors older than totp.pending_ttl, tokens that have ended and sessions older than totp.session_ttl, and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
 'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 a factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_export(text, text, text) IS

@@ -66,10 +66,10 @@ CREATE TYPE totp.verdict AS (
 );
 COMMENT ON TYPE totp.verdict IS 'Outcome of an attempt';
 COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor is proved';
-COMMENT ON COLUMN totp.verdict.account IS 'The account that was asked for';
+COMMENT ON COLUMN totp.verdict.account IS 'The account that was asked for; of a token, its account unless it is refused itself';
 COMMENT ON COLUMN totp.verdict.method IS 'What proved it: totp or backup; NULL when refused';
 COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor whose code it was; NULL for backup codes and when refused';
-COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; a spent code reads invalid';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired and spent; a spent code reads invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, when the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Unused backup codes, when verified';
 
@@ -97,6 +97,18 @@ CREATE DOMAIN totp.drift AS integer CHECK (VALUE BETWEEN -1000 AND 1000);
 COMMENT ON DOMAIN totp.drift IS 'Steps that a clock is ahead';
 CREATE DOMAIN totp.mac AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.mac IS 'An HMAC-SHA256';
+CREATE DOMAIN totp.digest AS bytea CHECK (length(VALUE) = 32);
+COMMENT ON DOMAIN totp.digest IS 'A SHA-256';
+CREATE DOMAIN totp.token_kind AS text CHECK (VALUE IN ('challenge', 'recovery', 'trust'));
+COMMENT ON DOMAIN totp.token_kind IS 'What a signed token is for; one kind never passes for another';
+CREATE DOMAIN totp.purpose AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
+COMMENT ON DOMAIN totp.purpose IS 'What a challenge is for, in the application''s words';
+CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
+COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
+CREATE DOMAIN totp.attempts AS integer CHECK (VALUE BETWEEN 0 AND 1000);
+COMMENT ON DOMAIN totp.attempts IS 'Codes tried on a token';
+CREATE DOMAIN totp.method AS text CHECK (VALUE IN ('totp', 'backup'));
+COMMENT ON DOMAIN totp.method IS 'What proved the second factor';
 
 -- Counters are updated in place: no index on them, and room on each page (HOT updates).
 CREATE TABLE totp.accounts (
@@ -173,6 +185,55 @@ COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, a
 COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When it was spent';
 
+-- The account is no foreign key: a token for an account that does not exist looks like any other.
+CREATE TABLE totp.tokens (
+    id uuid PRIMARY KEY,
+    kind totp.token_kind NOT NULL,
+    account totp.account NOT NULL,
+    purpose totp.purpose NOT NULL,
+    binding totp.digest NOT NULL,
+    claims totp.claims NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    changed_at timestamptz,
+    attempts totp.attempts NOT NULL DEFAULT 0,
+    used_at timestamptz
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.tokens', '');
+CREATE INDEX tokens_account ON totp.tokens (account);
+CREATE INDEX tokens_expires_at ON totp.tokens (expires_at);
+ALTER TABLE totp.tokens OWNER TO totp_owner;
+COMMENT ON TABLE totp.tokens IS 'Challenges, recovery links and trusted devices; the signed tokens themselves are not kept';
+COMMENT ON COLUMN totp.tokens.id IS 'Random, inside the signed token';
+COMMENT ON COLUMN totp.tokens.kind IS 'challenge, recovery or trust';
+COMMENT ON COLUMN totp.tokens.account IS 'Whose it is';
+COMMENT ON COLUMN totp.tokens.purpose IS 'What a challenge is for, in the application''s words';
+COMMENT ON COLUMN totp.tokens.binding IS 'SHA-256 of what must be given again, a session id say';
+COMMENT ON COLUMN totp.tokens.claims IS 'What goes into the JSON Web Token when a challenge is met';
+COMMENT ON COLUMN totp.tokens.created_at IS 'When it was made';
+COMMENT ON COLUMN totp.tokens.expires_at IS 'From then on it is refused, and goes as new ones come';
+COMMENT ON COLUMN totp.tokens.changed_at IS 'The account''s changed_at when it was made: another one revokes it; NULL when there was no such account';
+COMMENT ON COLUMN totp.tokens.attempts IS 'Codes tried on it';
+COMMENT ON COLUMN totp.tokens.used_at IS 'When it was used; trusted devices are used again and again';
+
+CREATE TABLE totp.sessions (
+    account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    session_id text NOT NULL,
+    verified_at timestamptz NOT NULL,
+    method totp.method NOT NULL,
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (account, session_id)
+);
+SELECT pg_catalog.pg_extension_config_dump('totp.sessions', '');
+CREATE INDEX sessions_verified_at ON totp.sessions (verified_at);
+ALTER TABLE totp.sessions OWNER TO totp_owner;
+COMMENT ON TABLE totp.sessions IS 'Sessions that proved a second factor';
+COMMENT ON COLUMN totp.sessions.account IS 'Whose session it is';
+COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token, else the server connection';
+COMMENT ON COLUMN totp.sessions.verified_at IS 'When it last did so';
+COMMENT ON COLUMN totp.sessions.method IS 'By what: totp or backup';
+COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that moment: another one ends the proof';
+
 -- Append-only and read by time: a block range index costs a login next to nothing, a B-tree 15 to 30 %.
 CREATE TABLE totp.audit_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -192,7 +253,7 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change, as
 COMMENT ON COLUMN totp.audit_events.id IS 'Order of writing';
 COMMENT ON COLUMN totp.audit_events.at IS 'When it happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts)';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, resync, rotate, remove, disable, backup_low; by administrators reset, unlock, reissue, import, export, rename, forget';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.detail IS 'What else is known: label, method, reason, the role when it is not the login role';

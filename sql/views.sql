@@ -80,7 +80,39 @@ COMMENT ON COLUMN totp.audit_log.outcome IS 'How it ended';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_log.detail IS 'What else is known: label, method, reason, the role when it is not the login role';
 
--- A trigger for the application's table of users.
+-- Triggers for the application's tables.
+
+CREATE FUNCTION totp.require_totp() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    max_age interval;
+BEGIN
+    IF TG_WHEN <> 'BEFORE' OR TG_NARGS > 1 THEN
+        RAISE EXCEPTION 'require_totp is for triggers BEFORE a change, with one argument at most'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'The argument is how old the proof of a second factor may be.',
+                  HINT = 'CREATE TRIGGER ... BEFORE INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION totp.require_totp(''5 min'').';
+    END IF;
+    IF TG_NARGS = 1 THEN
+        max_age := TG_ARGV[0]::interval;
+    END IF;
+    IF NOT totp.totp_verified(max_age) THEN
+        RAISE EXCEPTION 'two-factor authentication is required for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'This session has not proved a second factor, or too long ago.',
+                  HINT = 'Verify a TOTP or backup code in this session first.';
+    END IF;
+    IF TG_LEVEL = 'STATEMENT' THEN
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        RETURN OLD;
+    ELSE
+        RETURN NEW;
+    END IF;
+END $$;
+COMMENT ON FUNCTION totp.require_totp() IS
+'Trigger BEFORE a change: lets it pass only in a session for which totp_verified(max_age) holds, max_age being its argument, totp.session_ttl without one. For each row or statement. Errors: 42501 not verified, 22023 wrong kind of trigger.';
+
 CREATE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE

@@ -30,6 +30,12 @@ pub enum Error {
     ReadOnly,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
+    /// The account has proved no second factor lately.
+    NotVerified,
+    /// There is no secret for JSON Web Tokens.
+    NoJwtSecret,
+    /// The secret for JSON Web Tokens is too short.
+    WeakJwtSecret,
     /// The caller is no superuser.
     NotSuperuser,
     /// A transaction that can give back a spent step may not be prepared.
@@ -175,6 +181,24 @@ impl From<Error> for ErrorReport {
                 "That transaction holds the account's row for longer than totp.lock_timeout.",
                 "Try again; keep transactions that verify a code short.",
             ),
+            Error::NotVerified => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "the account has not proved its second factor",
+                "A device is trusted only within totp.challenge_ttl after an accepted code.",
+                "Verify a code first, in this transaction or in one that is committed.",
+            ),
+            Error::NoJwtSecret => report(
+                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+                "no secret for JSON Web Tokens",
+                "totp.jwt_secret_file is empty.",
+                "Set it to a file of mode 0600 that holds the secret your API server checks tokens with.",
+            ),
+            Error::WeakJwtSecret => report(
+                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+                "the secret for JSON Web Tokens is too short",
+                "HS256 needs 32 bytes at least (RFC 7518, 3.2).",
+                "Put 32 random bytes or more into the file, and into your API server.",
+            ),
             Error::NotSuperuser => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "permission denied for function key_generate",
@@ -300,6 +324,22 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             format!("drift_steps must be 0 to 1000, not {steps}"),
             "RFC 6238 recommends one step of tolerance at most.".to_owned(),
             "Use 1.",
+        ),
+        Invalid::Ttl => (
+            "ttl is out of range".to_owned(),
+            "A token lives from 1 second to 366 days; a month counts as 30 days.".to_owned(),
+            "Pass another interval, or NULL for the setting's default.",
+        ),
+        Invalid::Age => (
+            "max_age must not be negative".to_owned(),
+            "Nothing was proved in the future.".to_owned(),
+            "Pass a positive interval, or NULL for totp.session_ttl.",
+        ),
+        Invalid::Claims => (
+            "claims is not a JSON object".to_owned(),
+            "It becomes the payload of a token: {\"name\": value, ...}, at most 127 levels deep."
+                .to_owned(),
+            "Pass an object; {} when there is nothing to say.",
         ),
         Invalid::QrCapacity => (
             "data is too long for a QR code".to_owned(),

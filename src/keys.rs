@@ -120,6 +120,11 @@ fn read(source: Source) -> Result<(Source, Keyring), Error> {
     Ok((source, keyring))
 }
 
+/// The text of a file that only the server's user can read.
+pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, Error> {
+    read_file(path).map(|(_, text)| text).map_err(|problem| file_error(path, problem))
+}
+
 fn read_file(path: &Path) -> Result<(Stamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
     // Looked at before it is opened, since opening a pipe would wait for its other end.

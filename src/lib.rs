@@ -13,6 +13,7 @@ mod clock;
 mod error;
 mod flow;
 mod guard;
+mod jwt_secret;
 mod keys;
 mod pure;
 mod random;
@@ -41,6 +42,15 @@ extension_sql_file!(
         api::admin::totp_unlock,
         api::backup::backup_remaining,
         api::backup::backup_rotate,
+        api::challenge::challenge_account,
+        api::challenge::challenge_create,
+        api::challenge::challenge_login,
+        api::challenge::challenge_verify,
+        api::challenge::recovery_confirm,
+        api::challenge::recovery_create,
+        api::challenge::trust_create,
+        api::challenge::trust_revoke,
+        api::challenge::trust_verify,
         api::enrol::totp_confirm,
         api::enrol::totp_create,
         api::enrol::totp_disable,
@@ -51,6 +61,9 @@ extension_sql_file!(
         api::otp::totp_uri,
         api::picture::qr_svg,
         api::picture::qr_text,
+        api::session::current_account,
+        api::session::jwt_sign,
+        api::session::totp_verified,
         api::status::guard_usage,
         api::status::totp_enabled,
         api::status::totp_status,
@@ -61,6 +74,7 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["comments"]);
+extension_sql_file!("../sql/self_service.sql", name = "self_service", requires = ["views"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 
 /// Called by the server when it loads the library.

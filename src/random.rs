@@ -12,6 +12,14 @@ pub fn array<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
     Ok(bytes)
 }
 
+/// A random UUID (RFC 9562, 5.4), as text.
+pub fn uuid() -> Result<String, Error> {
+    let mut bytes = *array::<16>()?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    Ok(pgrx::Uuid::from_bytes(bytes).to_string())
+}
+
 /// A vector of random bytes. The caller sees to its wiping.
 pub fn vec(length: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; length];

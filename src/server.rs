@@ -3,9 +3,10 @@
 
 use crate::error::Error;
 use pgrx::callconv::{Arg, ArgAbi};
-use pgrx::datum::FromDatum;
+use pgrx::datum::{FromDatum, IntoDatum};
+use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::PgSqlErrorCode;
-use pgrx::{PgTryBuilder, impl_sql_translatable, pg_sys};
+use pgrx::{AllocatedByRust, PgTryBuilder, PgTupleDesc, impl_sql_translatable, pg_sys};
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
@@ -57,6 +58,71 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Text {
         // nullable arguments are unboxed as `Option<Text>`.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooLong)
     }
+}
+
+/// A `jsonb` argument, as text. Its size was looked at before it was fetched.
+pub struct Json(pub Text);
+
+impl_sql_translatable!(Json, "jsonb");
+
+impl FromDatum for Json {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller vouches that `datum` is a non-null jsonb; this reads its header only.
+        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
+        if size > Text::LIMIT + pg_sys::VARHDRSZ {
+            return Some(Self(Text::TooLong));
+        }
+        // SAFETY: as above; the output function detoasts it and gives a C string.
+        let text =
+            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
+        Some(Self(match text.to_str() {
+            Ok(text) => Text::Fits(Zeroizing::new(text.to_owned())),
+            Err(_) => Text::Foreign,
+        }))
+    }
+}
+
+// SAFETY: `Json` is declared as SQL type jsonb and reads such a datum only.
+unsafe impl<'fcx> ArgAbi<'fcx> for Json {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller vouches that the argument is a jsonb, and a null one is not asked for.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(Text::TooLong))
+    }
+}
+
+/// A value of a column, with its type.
+pub struct Column {
+    datum: Option<pg_sys::Datum>,
+    type_oid: pg_sys::Oid,
+}
+
+impl<T: IntoDatum> From<Option<T>> for Column {
+    fn from(value: Option<T>) -> Self {
+        Self { datum: value.and_then(T::into_datum), type_oid: T::type_oid() }
+    }
+}
+
+/// A row of a composite type, from the values of its columns in their order. `None` when there is
+/// no such type, or it has other columns.
+pub fn composite<const N: usize>(
+    name: &str,
+    columns: [Column; N],
+) -> Option<PgHeapTuple<'static, AllocatedByRust>> {
+    let description = PgTupleDesc::for_composite_type(name)?;
+    let types = columns.iter().map(|column| column.type_oid);
+    if !description.iter().map(|column| column.atttypid).eq(types) {
+        return None;
+    }
+    let datums = columns.map(|column| column.datum);
+    // SAFETY: each datum was made for its column's type, as was just checked.
+    unsafe { PgHeapTuple::from_datums(description, datums) }.ok()
 }
 
 /// Refuses databases whose encoding lacks most of Unicode.
@@ -159,6 +225,20 @@ pub fn other_role() -> Option<String> {
 fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: with `noerr` the result is null or a C string in the current memory context.
     unsafe { text(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
+/// A setting of any prefix; `None` when nobody has set it.
+pub fn setting(name: &'static CStr) -> Option<String> {
+    // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
+    // lives until the setting changes.
+    unsafe { text(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
+}
+
+/// What tells this connection from all others that the server ever had.
+pub fn connection() -> String {
+    // SAFETY: variables of this process, written when it started.
+    let (process, start) = unsafe { (pg_sys::MyProcPid, pg_sys::MyStartTimestamp) };
+    format!("connection:{process}:{start}")
 }
 
 /// The name of the database of the session.

@@ -1,7 +1,7 @@
 //! The settings of the prefix `totp`. Only superusers, and roles granted SET on one, change them.
 
-use crate::pure::audit;
 use crate::pure::lock::Policy;
+use crate::pure::name;
 use crate::server;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::{CStr, CString};
@@ -32,7 +32,21 @@ pub enum AuditAccounts {
     Hash,
 }
 
+/// What says who a session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Identity {
+    /// A claim of its JSON Web Token.
+    #[name = c"jwt"]
+    Jwt,
+    /// Its login role.
+    #[name = c"role"]
+    Role,
+}
+
 type Text = GucSetting<Option<CString>>;
+
+/// Seconds of a day.
+const DAY: i32 = 86_400;
 
 static ISSUER: Text = Text::new(Some(c""));
 static WINDOW: GucSetting<i32> = GucSetting::<i32>::new(1);
@@ -42,6 +56,17 @@ static LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
 static SUSPEND_AFTER: GucSetting<i32> = GucSetting::<i32>::new(100);
 static PENDING_TTL: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
+static CHALLENGE_TTL: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
+static CHALLENGE_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
+static RECOVERY_TTL: GucSetting<i32> = GucSetting::<i32>::new(3_600);
+static TRUST_TTL: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
+static SESSION_TTL: GucSetting<i32> = GucSetting::<i32>::new(12 * 3_600);
+static IDENTITY: GucSetting<Identity> = GucSetting::<Identity>::new(Identity::Jwt);
+static JWT_LOGINS: Text = Text::new(Some(c"authenticator"));
+static JWT_CLAIM: Text = Text::new(Some(c"sub"));
+static JWT_ROLE: Text = Text::new(Some(c"authenticated"));
+static JWT_TTL: GucSetting<i32> = GucSetting::<i32>::new(3_600);
+static JWT_SECRET_FILE: Text = Text::new(Some(c""));
 static BACKUP_CODES: GucSetting<i32> = GucSetting::<i32>::new(10);
 static BURN_ON_ROLLBACK: GucSetting<bool> = GucSetting::<bool>::new(true);
 static COLD_START: GucSetting<bool> = GucSetting::<bool>::new(true);
@@ -129,6 +154,84 @@ pub fn init() {
         (1, 50),
         GucFlags::empty(),
     );
+    integer(
+        c"totp.challenge_ttl",
+        c"How long a challenge can be answered.",
+        c"The time between password and code. Also the time within which a verified device can be trusted.",
+        &CHALLENGE_TTL,
+        (1, DAY),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.challenge_attempts",
+        c"Codes that can be tried on one challenge.",
+        c"Each wrong one also counts for the account, as any other does.",
+        &CHALLENGE_ATTEMPTS,
+        (1, 100),
+        GucFlags::empty(),
+    );
+    integer(
+        c"totp.recovery_ttl",
+        c"How long a recovery link works.",
+        c"It switches two-factor authentication off for its account, once.",
+        &RECOVERY_TTL,
+        (1, 7 * DAY),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.trust_ttl",
+        c"How long a trusted device may skip the second factor.",
+        c"Any change of the account's factors ends it.",
+        &TRUST_TTL,
+        (1, 366 * DAY),
+        GucFlags::UNIT_S,
+    );
+    integer(
+        c"totp.session_ttl",
+        c"How long a session that proved its second factor counts as verified.",
+        c"The longest max_age of totp_verified and require_totp.",
+        &SESSION_TTL,
+        (1, 366 * DAY),
+        GucFlags::UNIT_S,
+    );
+    GucRegistry::define_enum_guc(
+        c"totp.identity",
+        c"What says which account a session belongs to.",
+        c"\"jwt\": the claim totp.jwt_claim of request.jwt.claims, as PostgREST sets it. \"role\": the login \
+          role; not for connections that several people share.",
+        &IDENTITY,
+        GucContext::Suset,
+        GucFlags::empty(),
+    );
+    text(
+        c"totp.jwt_logins",
+        c"Login roles whose request.jwt.claims are believed, separated by commas.",
+        c"Any role can set request.jwt.claims; name only those of servers that check the token.",
+        &JWT_LOGINS,
+        GucContext::Suset,
+    );
+    text(
+        c"totp.jwt_claim",
+        c"Claim that names the account.",
+        c"A text or a number at the top level of the claims.",
+        &JWT_CLAIM,
+        GucContext::Suset,
+    );
+    text(
+        c"totp.jwt_role",
+        c"Claim role of the tokens that totp_api.challenge_verify signs.",
+        c"The database role that the API server takes for a user who is logged in.",
+        &JWT_ROLE,
+        GucContext::Suset,
+    );
+    integer(
+        c"totp.jwt_ttl",
+        c"How long the JSON Web Tokens of jwt_sign are valid.",
+        c"Goes into their claim exp.",
+        &JWT_TTL,
+        (1, 366 * DAY),
+        GucFlags::UNIT_S,
+    );
     boolean(
         c"totp.burn_on_rollback",
         c"Whether a code stays spent when the transaction that used it is rolled back.",
@@ -195,6 +298,14 @@ pub fn init() {
         c"Shell command whose output is the keyring, in the format of the key file.",
         c"Goes before totp.key_file. Each server process runs it once, and again when it changes.",
         &KEY_COMMAND,
+        GucContext::Sighup,
+    );
+    text(
+        c"totp.jwt_secret_file",
+        c"File with the secret that signs JSON Web Tokens, 32 bytes at least.",
+        c"The same secret as that of the API server. A relative path starts in the data directory. The file \
+          must belong to the server's user with mode 0600; a line end at its end does not count.",
+        &JWT_SECRET_FILE,
         GucContext::Sighup,
     );
     if server::is_preloading() {
@@ -282,6 +393,61 @@ pub fn pending_ttl() -> i64 {
     i64::from(PENDING_TTL.get())
 }
 
+/// Seconds that a challenge can be answered.
+pub fn challenge_ttl() -> i64 {
+    i64::from(CHALLENGE_TTL.get())
+}
+
+/// Codes that can be tried on one challenge.
+pub fn challenge_attempts() -> i32 {
+    CHALLENGE_ATTEMPTS.get()
+}
+
+/// Seconds that a recovery link works.
+pub fn recovery_ttl() -> i64 {
+    i64::from(RECOVERY_TTL.get())
+}
+
+/// Seconds that a device is trusted.
+pub fn trust_ttl() -> i64 {
+    i64::from(TRUST_TTL.get())
+}
+
+/// Seconds that a session counts as verified.
+pub fn session_ttl() -> i64 {
+    i64::from(SESSION_TTL.get())
+}
+
+/// What says who a session is.
+pub fn identity() -> Identity {
+    IDENTITY.get()
+}
+
+/// Whether the claims of a session with this login role are believed.
+pub fn is_jwt_login(role: &str) -> bool {
+    non_empty(&JWT_LOGINS).is_some_and(|logins| logins.split(',').any(|login| login.trim() == role))
+}
+
+/// The claim that names the account.
+pub fn jwt_claim() -> String {
+    non_empty(&JWT_CLAIM).unwrap_or_default()
+}
+
+/// The claim `role` of the tokens of logins.
+pub fn jwt_role() -> String {
+    non_empty(&JWT_ROLE).unwrap_or_default()
+}
+
+/// Seconds that a signed JSON Web Token is valid.
+pub fn jwt_ttl() -> i64 {
+    i64::from(JWT_TTL.get())
+}
+
+/// The file with the secret of JSON Web Tokens, when one is set.
+pub fn jwt_secret_file() -> Option<PathBuf> {
+    non_empty(&JWT_SECRET_FILE).map(|file| server::data_directory().join(file))
+}
+
 /// Backup codes in a new set.
 pub fn backup_codes() -> usize {
     BACKUP_CODES.get().unsigned_abs() as usize
@@ -316,7 +482,7 @@ pub fn audit() -> Audit {
 pub fn audited_name(account: &str) -> String {
     match AUDIT_ACCOUNTS.get() {
         AuditAccounts::Name => account.to_owned(),
-        AuditAccounts::Hash => audit::hashed_name(account),
+        AuditAccounts::Hash => name::hashed(account),
     }
 }
 

@@ -6,9 +6,12 @@
 mod admin;
 mod argument;
 mod backup;
+mod challenge;
 mod enrol;
 mod key;
 mod otp;
 mod picture;
+mod session;
 mod status;
+mod verdict;
 mod verify;

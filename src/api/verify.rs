@@ -1,16 +1,15 @@
 //! Checking a code.
 
 use super::argument;
+use super::verdict::tuple;
 use crate::error::Error;
 use crate::flow::attempt::attempt;
 use crate::flow::resync;
 use crate::pure::audit::Event;
 use crate::pure::code::Accepts;
 use crate::pure::name::Account;
-use crate::pure::verdict::{Method, Verdict};
+use crate::pure::verdict::Verdict;
 use crate::server::Text;
-use crate::{clock, store};
-use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
@@ -33,8 +32,7 @@ fn totp_attempt(
     code: Option<Text>,
 ) -> Result<pgrx::composite_type!('static, "totp.verdict"), ErrorReport> {
     let (account, verdict) = verify(account, code, Accepts::Either)?;
-    let left = if verdict.is_ok() { Some(store::backup_code::count(&account)?) } else { None };
-    Ok(tuple(&account, verdict, left)?)
+    Ok(tuple(Some(&account), verdict)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -61,28 +59,4 @@ fn verify(
     let code = argument::code(code, accepts);
     let verdict = argument::writing(|| attempt(&account, code.as_ref(), Event::Verify))?;
     Ok((account, verdict))
-}
-
-fn tuple(
-    account: &Account,
-    verdict: Verdict,
-    backup_codes_left: Option<i32>,
-) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    let (method, label) = match &verdict.method {
-        Some(Method::Totp { label }) => (Some("totp"), Some(label.as_str())),
-        Some(Method::Backup) => (Some("backup"), None),
-        None => (None, None),
-    };
-    let fill = || {
-        let mut tuple = PgHeapTuple::new_composite_type("totp.verdict").ok()?;
-        tuple.set_by_name("verified", verdict.is_ok()).ok()?;
-        tuple.set_by_name("account", &**account).ok()?;
-        tuple.set_by_name("method", method).ok()?;
-        tuple.set_by_name("label", label).ok()?;
-        tuple.set_by_name("reason", verdict.reason.word()).ok()?;
-        tuple.set_by_name("retry_after", verdict.retry_after.map(clock::interval)).ok()?;
-        tuple.set_by_name("backup_codes_left", backup_codes_left).ok()?;
-        Some(tuple)
-    };
-    fill().ok_or(Error::Corrupt("type verdict"))
 }

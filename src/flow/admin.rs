@@ -63,6 +63,9 @@ pub fn forget(account: &Account, why: &Justification) -> Result<bool, Error> {
 /// Removes what has expired and counts it.
 pub fn prune() -> Result<i32, Error> {
     server::require_writable()?;
-    let removed = store::factor::prune(clock::now()?.plus_secs(-settings::pending_ttl()))?;
+    let now = clock::now()?;
+    let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
+        + store::token::prune(now)?
+        + store::session::prune(now.plus_secs(-settings::session_ttl()))?;
     Ok(i32::try_from(removed).unwrap_or(i32::MAX))
 }

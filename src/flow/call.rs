@@ -55,7 +55,7 @@ impl Call {
     ) -> Option<Signed> {
         let wanted = match settings::audit() {
             Audit::All => true,
-            Audit::Changes => event != Event::Verify,
+            Audit::Changes => !matches!(event, Event::Verify | Event::Challenge),
             Audit::Off => false,
         };
         if !wanted {

@@ -115,6 +115,7 @@ pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(
     let memory = subject.standing();
     let factors = store::factor::all(account)?;
     let codes = store::backup_code::load(account)?;
+    store::account::changed(account, call.now)?;
     store::account::rename(account, new)?;
     Subject::of(new).pardon();
     if !memory.is_clean() {

@@ -1,6 +1,7 @@
 //! One reserved attempt, from the reservation to its hit or miss.
 
 use super::call::{Call, field};
+use super::session;
 use crate::error::Error;
 use crate::guard::{self, Admission, Subject};
 use crate::pure::audit::{Event, Outcome};
@@ -125,11 +126,12 @@ impl<'a> Trial<'a> {
         self.call.entry(self.account, self.event, Outcome::Ok, fields)
     }
 
-    /// The code was right and its row is spent: clears failures.
+    /// The code was right and its row is spent: clears failures, and the session is verified.
     pub fn hit(self, method: Method) -> Result<Verdict, Error> {
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
+        session::prove(self.account, &method, self.call.now)?;
         self.subject.accept();
         if settings::force_sync_commit() {
             server::force_sync_commit();

@@ -43,6 +43,12 @@ pub enum Invalid {
     Time,
     /// The number of drift steps is not 0 to 1000.
     DriftSteps(i32),
+    /// The length of time is not 1 second to 366 days.
+    Ttl,
+    /// The age is negative.
+    Age,
+    /// The claims are not a JSON object.
+    Claims,
     /// The data does not fit into a QR code.
     QrCapacity,
     /// The text is no URI of a TOTP secret.

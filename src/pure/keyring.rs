@@ -14,8 +14,9 @@ use zeroize::{Zeroize, Zeroizing};
 
 /// The characters of a key: 32 bytes in padded url-safe base64.
 const KEY_CHARS: usize = 44;
-/// The label of the audit trail's signing key.
+/// The labels of the signing keys.
 const AUDIT_LABEL: &[u8] = b"totp audit trail";
+const TOKEN_LABEL: &[u8] = b"totp token";
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
 /// What a sealed value is for.
@@ -100,6 +101,7 @@ struct Key {
     id: String,
     fernet: Fernet,
     audit: Hmac<Sha256>,
+    token: Hmac<Sha256>,
 }
 
 /// One or more keys. The first seals; all open. Keys are wiped when the keyring is dropped.
@@ -156,8 +158,8 @@ impl Keyring {
 
     /// Opens a token at its place.
     pub fn open(&self, place: Place, sealed: &Sealed) -> Result<Content, Unreadable> {
-        let key = std::iter::once(&self.primary)
-            .chain(&self.others)
+        let key = self
+            .keys()
             .find(|key| key.id == sealed.key_id)
             .ok_or_else(|| Unreadable::UnknownKey(sealed.key_id.clone()))?;
         let payload = key.fernet.decrypt(&sealed.token).map_err(|_| Unreadable::Damaged)?;
@@ -173,6 +175,20 @@ impl Keyring {
     pub fn audit_key(&self) -> &Hmac<Sha256> {
         &self.primary.audit
     }
+
+    /// The key that signs tokens.
+    pub fn token_key(&self) -> &Hmac<Sha256> {
+        &self.primary.token
+    }
+
+    /// The keys whose tokens are accepted.
+    pub fn token_keys(&self) -> impl Iterator<Item = &Hmac<Sha256>> {
+        self.keys().map(|key| &key.token)
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.primary).chain(&self.others)
+    }
 }
 
 const DECOY: Place = Place { purpose: Purpose::Totp, account: "nobody", label: "default" };
@@ -180,7 +196,12 @@ const DECOY: Place = Place { purpose: Purpose::Totp, account: "nobody", label: "
 impl Key {
     fn parse(text: &str) -> Option<Self> {
         let fernet = Some(text).filter(|text| text.len() == KEY_CHARS).and_then(Fernet::new)?;
-        Some(Self { id: Keyring::id_of(text), fernet, audit: signing_key(text, AUDIT_LABEL)? })
+        Some(Self {
+            id: Keyring::id_of(text),
+            fernet,
+            audit: signing_key(text, AUDIT_LABEL)?,
+            token: signing_key(text, TOKEN_LABEL)?,
+        })
     }
 
     fn seal(&self, place: Place, content: &Content) -> Sealed {

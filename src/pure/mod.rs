@@ -4,8 +4,10 @@
 
 pub mod audit;
 pub mod backup_code;
+pub mod claims;
 pub mod code;
 pub mod invalid;
+pub mod jwt;
 pub mod keyring;
 pub mod lock;
 pub mod moment;
@@ -13,5 +15,6 @@ pub mod name;
 pub mod otp;
 pub mod qr;
 pub mod secret;
+pub mod token;
 pub mod uri;
 pub mod verdict;

@@ -1,6 +1,7 @@
 //! Texts that name something: account, label, issuer. Checked once, here.
 
 use super::invalid::Invalid;
+use sha2::{Digest, Sha256};
 use std::ops::Deref;
 
 /// The application's key of an account: a user id, a uuid, an e-mail address.
@@ -18,6 +19,10 @@ pub struct Issuer(String);
 /// The account as an authenticator app shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountName(String);
+
+/// What a challenge is for, in the application's words: login, transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Purpose(String);
 
 /// Why an administrator does something, for the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +72,16 @@ impl AccountName {
     }
 }
 
+impl Purpose {
+    /// The most characters of a purpose.
+    pub const LIMIT: usize = 64;
+
+    /// Checks a text of 1 to 64 characters.
+    pub fn new(text: String) -> Result<Self, Invalid> {
+        checked(text, "purpose", Self::LIMIT).map(Self)
+    }
+}
+
 impl Justification {
     /// The fewest characters that can mean something.
     pub const LEAST: usize = 3;
@@ -81,6 +96,12 @@ impl Justification {
         }
         Ok(Self(text))
     }
+}
+
+/// What stands for a name where the name itself must not, or is too long: its SHA-256 in hex.
+pub fn hashed(name: &str) -> String {
+    let hex = |byte: &u8| format!("{byte:02x}");
+    format!("sha256:{}", Sha256::digest(name).iter().map(hex).collect::<String>())
 }
 
 fn checked(text: String, argument: &'static str, limit: usize) -> Result<String, Invalid> {
@@ -105,7 +126,7 @@ macro_rules! reads_as_str {
     )*};
 }
 
-reads_as_str!(Account, Label, Issuer, AccountName, Justification);
+reads_as_str!(Account, Label, Issuer, AccountName, Purpose, Justification);
 
 #[cfg(test)]
 mod tests {
@@ -119,6 +140,15 @@ mod tests {
             Err(Invalid::TooLong { argument: "account", limit: 255 })
         );
         assert_eq!(Label::new(String::new()), Err(Invalid::Missing { argument: "label" }));
+    }
+
+    #[test]
+    fn a_hashed_name_is_its_sha_256() {
+        // printf alice | sha256sum
+        assert_eq!(
+            hashed("alice"),
+            "sha256:2bd806c97f0e00af1a1fc3328fa763a9269723c8db8fac4f93af71db186d6e90"
+        );
     }
 
     #[test]

@@ -14,6 +14,10 @@ pub enum Reason {
     Suspended,
     /// There is no such account, or it has no active factor.
     NotEnrolled,
+    /// The token has ended.
+    Expired,
+    /// The token was used, was tried too often, or was revoked by a change of the account's factors.
+    Spent,
 }
 
 impl Reason {
@@ -25,6 +29,8 @@ impl Reason {
             Self::Locked => "locked",
             Self::Suspended => "suspended",
             Self::NotEnrolled => "not_enrolled",
+            Self::Expired => "expired",
+            Self::Spent => "spent",
         }
     }
 }

@@ -54,7 +54,24 @@ thread_local! {
         &[TEXT],
     ) };
     static CHANGED: Plan = const { Plan::new(
-        "UPDATE totp.accounts SET changed_at = $2 WHERE account = $1",
+        // Tokens that are in use at this moment are passed over; their changed_at is wrong then.
+        "WITH tokens AS (
+             DELETE FROM totp.tokens WHERE id IN (
+                 SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
+         sessions AS (DELETE FROM totp.sessions WHERE account = $1)
+         UPDATE totp.accounts SET changed_at = greatest($2, changed_at) WHERE account = $1",
+        &[TEXT, TIME],
+    ) };
+    static VERIFIED: Plan = const { Plan::new(
+        "SELECT EXISTS (
+             SELECT FROM totp.accounts AS a
+             WHERE a.account = $1 AND (
+                 EXISTS (SELECT FROM totp.factors AS f
+                         WHERE f.account = a.account AND f.state = 'active'
+                           AND f.last_used_at >= greatest($2, a.changed_at))
+                 OR EXISTS (SELECT FROM totp.backup_codes AS b
+                            WHERE b.account = a.account
+                              AND b.used_at >= greatest($2, a.changed_at))))",
         &[TEXT, TIME],
     ) };
     static RENAME: Plan = const { Plan::new(
@@ -62,7 +79,11 @@ thread_local! {
         &[TEXT, TEXT],
     ) };
     static DELETE: Plan = const { Plan::new(
-        "DELETE FROM totp.accounts WHERE account = $1",
+        "WITH tokens AS (
+             DELETE FROM totp.tokens WHERE id IN (
+                 SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
+         sessions AS (DELETE FROM totp.sessions WHERE account = $1)
+         DELETE FROM totp.accounts WHERE account = $1",
         &[TEXT],
     ) };
     static STATUS: Plan = const { Plan::new(
@@ -142,10 +163,17 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     Ok(())
 }
 
-/// Notes that the account's factors changed: what was proved before does not count any more.
+/// Notes that the account's factors changed: ends its tokens, and what its sessions have proved.
 pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
     CHANGED.with(|plan| plan.execute(&[account.into(), now.into()]))?;
     Ok(())
+}
+
+/// Whether an account proved a factor at or after `since`, and no factor changed afterwards.
+pub fn is_verified(account: &Account, since: Moment) -> Result<bool, Error> {
+    let arguments = [account.into(), since.into()];
+    let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
+    Ok(rows.contains(&true))
 }
 
 /// Renames an account; its factors and codes follow, but must be sealed anew.

@@ -7,3 +7,5 @@ pub mod audit_event;
 pub mod backup_code;
 pub mod factor;
 mod plan;
+pub mod session;
+pub mod token;

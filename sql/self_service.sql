@@ -1,0 +1,101 @@
+-- Self-service for PostgREST: add totp_api to its db-schemas. No function here takes an account: it is
+-- that of the session. OUT parameters make each result a JSON object.
+
+CREATE SCHEMA totp_api;
+COMMENT ON SCHEMA totp_api IS 'Two-factor authentication of the session''s own account, for PostgREST';
+
+CREATE FUNCTION totp.session_account() RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    IF totp.current_account() IS NULL THEN
+        RAISE EXCEPTION 'no account in this session'
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not tell who.',
+                  HINT = 'Send a JSON Web Token with the claim that totp.jwt_claim names.';
+    END IF;
+    RETURN totp.current_account();
+END $$;
+COMMENT ON FUNCTION totp.session_account() IS
+'The account of this session. Errors: 42501 there is none.';
+
+CREATE FUNCTION totp.verified_account() RETURNS text
+LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    account text := totp.session_account();
+BEGIN
+    IF totp.totp_enabled(account) AND NOT totp.totp_verified() THEN
+        RAISE EXCEPTION 'two-factor authentication is required'
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'The account has an authenticator app, and this session has not proved it.',
+                  HINT = 'Call totp_verify with a code first.';
+    END IF;
+    RETURN account;
+END $$;
+COMMENT ON FUNCTION totp.verified_account() IS
+'The account of this session, which proved its second factor if the account has one. Errors: 42501 there is none, or it did not.';
+
+CREATE FUNCTION totp_api.totp_create(
+    label text DEFAULT 'default', issuer text DEFAULT NULL, OUT secret text, OUT uri text, OUT qr_svg text
+) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT secret, uri, qr_svg FROM totp.totp_create(totp.verified_account(), label, issuer)
+$$;
+COMMENT ON FUNCTION totp_api.totp_create(text, text) IS
+'Makes a new secret for an authenticator app of the session''s account: see totp.totp_create. A session of an account that has an app must be verified. Errors: 42501, 22023, 54000, 55P03, F0000, 25006.';
+
+CREATE FUNCTION totp_api.totp_confirm(
+    code text, label text DEFAULT 'default', OUT confirmed boolean, OUT backup_codes text[], OUT reason text
+) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT confirmed, backup_codes, reason FROM totp.totp_confirm(totp.verified_account(), code, label)
+$$;
+COMMENT ON FUNCTION totp_api.totp_confirm(text, text) IS
+'Confirms a new app with its first code, which also verifies the session: see totp.totp_confirm. A session of an account that has an app must be verified. Errors: 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.totp_verify(code text) RETURNS totp.verdict
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT verdict FROM totp.totp_attempt(totp.session_account(), code) AS verdict
+$$;
+COMMENT ON FUNCTION totp_api.totp_verify(text) IS
+'Checks a TOTP or backup code of the session''s account; an accepted one verifies the session: see totp.totp_attempt and totp.totp_verified. Errors: 42501, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.totp_disable(code text, OUT disabled boolean)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT totp.totp_disable(totp.verified_account(), code)
+$$;
+COMMENT ON FUNCTION totp_api.totp_disable(text) IS
+'Switches two-factor authentication off, against a code, in a verified session: see totp.totp_disable. Errors: 42501, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.totp_remove(label text, code text, OUT removed boolean)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT totp.totp_remove(totp.verified_account(), label, code)
+$$;
+COMMENT ON FUNCTION totp_api.totp_remove(text, text) IS
+'Removes one of several apps, against a code, in a verified session: see totp.totp_remove. Errors: 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.backup_rotate(code text, OUT backup_codes text[])
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT totp.backup_rotate(totp.verified_account(), code)
+$$;
+COMMENT ON FUNCTION totp_api.backup_rotate(text) IS
+'Puts new backup codes in the place of the old, against a code, in a verified session: see totp.backup_rotate. Errors: 42501, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.totp_status(
+    OUT enabled boolean, OUT pending boolean, OUT factors integer, OUT backup_codes_left integer, OUT failures integer,
+    OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean
+) LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT enabled, pending, factors, backup_codes_left, failures, locked_until, suspended, last_verified_at,
+           totp.totp_verified()
+    FROM totp.totp_status(totp.session_account())
+$$;
+COMMENT ON FUNCTION totp_api.totp_status() IS
+'The state of the session''s account, see totp.totp_status, and whether this session is verified. Errors: 42501.';
+
+CREATE FUNCTION totp_api.challenge_verify(
+    token text, code text, binding text DEFAULT NULL,
+    OUT verified boolean, OUT account text, OUT method text, OUT label text, OUT reason text,
+    OUT retry_after interval, OUT backup_codes_left integer, OUT access_token text
+) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT verified, account, method, label, reason, retry_after, backup_codes_left, access_token
+    FROM totp.challenge_login(token, code, binding)
+$$;
+COMMENT ON FUNCTION totp_api.challenge_verify(text, text, text) IS
+'The second step of a login: checks a code for the account of a challenge of purpose login, see totp.challenge_verify. An accepted code gives access_token: a JSON Web Token with sub, role (totp.jwt_role), aal, amr, session_id, and the challenge''s claims. Its session is verified. The only function for anonymous callers. Errors: 55P03, F0000, XX001, 25006.';

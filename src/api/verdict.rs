@@ -1,0 +1,54 @@
+//! The SQL type `totp.verdict`.
+
+use crate::error::Error;
+use crate::pure::name::Account;
+use crate::pure::verdict::{Method, Verdict};
+use crate::{clock, server, store};
+use pgrx::datum::Interval;
+use pgrx::heap_tuple::PgHeapTuple;
+use pgrx::prelude::*;
+
+/// verified, account, method, label, reason, retry_after, backup_codes_left.
+pub type Columns = (
+    bool,
+    Option<String>,
+    Option<&'static str>,
+    Option<String>,
+    &'static str,
+    Option<Interval>,
+    Option<i32>,
+);
+
+/// The columns of a verdict on an account. A refused token has no account.
+pub fn columns(account: Option<&Account>, verdict: Verdict) -> Result<Columns, Error> {
+    let left = match account {
+        Some(account) if verdict.is_ok() => Some(store::backup_code::count(account)?),
+        _ => None,
+    };
+    let (verified, reason) = (verdict.is_ok(), verdict.reason.word());
+    let retry_after = verdict.retry_after.map(clock::interval);
+    let method = verdict.method.as_ref().map(Method::word);
+    let label = match verdict.method {
+        Some(Method::Totp { label }) => Some(label),
+        Some(Method::Backup) | None => None,
+    };
+    Ok((verified, account.map(|name| name.to_string()), method, label, reason, retry_after, left))
+}
+
+/// A verdict as a row.
+pub fn tuple(
+    account: Option<&Account>,
+    verdict: Verdict,
+) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
+    let (verified, account, method, label, reason, retry_after, left) = columns(account, verdict)?;
+    let columns = [
+        Some(verified).into(),
+        account.into(),
+        method.into(),
+        label.into(),
+        Some(reason).into(),
+        retry_after.into(),
+        left.into(),
+    ];
+    server::composite("totp.verdict", columns).ok_or(Error::Corrupt("type verdict"))
+}

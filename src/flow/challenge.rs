@@ -1,0 +1,173 @@
+//! Challenges: what stands between the password and the second factor.
+
+use super::attempt::attempt;
+use super::call::{Call, field};
+use super::session;
+use super::token::{Terms, hashed_binding, issue};
+use super::trial::locked;
+use crate::error::Error;
+use crate::guard::Subject;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::code::Code;
+use crate::pure::jwt::{self, Login};
+use crate::pure::keyring::Keyring;
+use crate::pure::name::{Account, Purpose};
+use crate::pure::token::{Kind, Token};
+use crate::pure::verdict::{Reason, Verdict};
+use crate::store::session::Session;
+use crate::store::token::StoredToken;
+use crate::{clock, jwt_secret, keys, random, settings, store};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// The purpose of a challenge, unless something else is said.
+pub const LOGIN: &str = "login";
+
+/// Makes a challenge for an account whose password was right. It lives for so many microseconds,
+/// for `totp.challenge_ttl` when not said.
+pub fn create(
+    account: &Account,
+    purpose: &Purpose,
+    binding: Option<&str>,
+    claims: &str,
+    ttl: Option<i64>,
+) -> Result<Zeroizing<String>, Error> {
+    let call = Call::begin()?;
+    let ttl = ttl.unwrap_or_else(|| settings::challenge_ttl().saturating_mul(1_000_000));
+    issue(&call, account, &Terms { kind: Kind::Challenge, purpose, binding, claims }, ttl)
+}
+
+/// What an answer to a challenge came to. The account stays unknown to who gave no good token.
+pub struct Answer {
+    /// Whose challenge it was.
+    pub account: Option<Account>,
+    /// Whether it is met.
+    pub verdict: Verdict,
+}
+
+impl Answer {
+    fn refused(reason: Reason) -> Self {
+        Self { account: None, verdict: Verdict::refused(reason, None) }
+    }
+}
+
+/// Checks a code for the account of a challenge. A hit uses the challenge up; so do
+/// `totp.challenge_attempts` misses.
+pub fn verify(
+    token: Option<&str>,
+    code: Option<&Code>,
+    binding: Option<&str>,
+    purpose: &str,
+) -> Result<Answer, Error> {
+    let call = Call::begin()?;
+    // A forged token costs no look at a table.
+    match read(token, &call.keyring) {
+        Some(token) => check(&call, &token, code, binding, purpose),
+        None => Ok(Answer::refused(Reason::Invalid)),
+    }
+}
+
+/// As `verify`, for a login; a hit begins a session, and gives a JSON Web Token for it.
+pub fn log_in(
+    token: Option<&str>,
+    code: Option<&Code>,
+    binding: Option<&str>,
+) -> Result<(Answer, Option<String>), Error> {
+    let call = Call::begin()?;
+    let Some(token) = read(token, &call.keyring) else {
+        return Ok((Answer::refused(Reason::Invalid), None));
+    };
+    // Read first: without it a code would be spent in vain.
+    let secret = jwt_secret::read()?;
+    let answer = check(&call, &token, code, binding, LOGIN)?;
+    let (Some(account), Some(method)) = (&answer.account, &answer.verdict.method) else {
+        return Ok((answer, None));
+    };
+    let session = Session { account: account.clone(), id: random::uuid()? };
+    session::begin(&session, method, call.now)?;
+    let claims = serde_json::from_str(&store::token::claims(&token)?)
+        .map_err(|_| Error::Corrupt("claims"))?;
+    let login = Login {
+        account,
+        role: &settings::jwt_role(),
+        method: method.word(),
+        session_id: &session.id,
+        now: call.now,
+    };
+    let signed = jwt::sign(login.claims(claims), &secret, call.now, settings::jwt_ttl());
+    Ok((answer, Some(signed.ok_or(Error::WeakJwtSecret)?)))
+}
+
+fn read(token: Option<&str>, keyring: &Keyring) -> Option<Token> {
+    Token::read(token?, Kind::Challenge, keyring)
+}
+
+fn check(
+    call: &Call,
+    token: &Token,
+    code: Option<&Code>,
+    binding: Option<&str>,
+    purpose: &str,
+) -> Result<Answer, Error> {
+    if token.expires_at <= call.now {
+        return Ok(Answer::refused(Reason::Expired));
+    }
+    let most = settings::challenge_attempts();
+    let Some(stored) = store::token::load(token)?.filter(|stored| is_open(stored, most)) else {
+        return Ok(Answer::refused(Reason::Spent));
+    };
+    let is_bound = stored.binding.ct_eq(&hashed_binding(binding));
+    let is_meant = stored.purpose.as_bytes().ct_eq(purpose.as_bytes());
+    if !bool::from(is_bound & is_meant) {
+        store::token::try_in_vain(token)?;
+        let fields = field("token", "used for another purpose or with another binding");
+        call.record(&stored.account, Event::Challenge, Outcome::Invalid, fields)?;
+        return Ok(Answer::refused(Reason::Invalid));
+    }
+    let verdict = answer(call, token, &stored, code, most)?;
+    // Somebody else was faster, or this was the last try.
+    let account = (verdict.reason != Reason::Spent).then_some(stored.account);
+    Ok(Answer { account, verdict })
+}
+
+fn answer(
+    call: &Call,
+    token: &Token,
+    stored: &StoredToken,
+    code: Option<&Code>,
+    most: i32,
+) -> Result<Verdict, Error> {
+    let account = &stored.account;
+    let memory = Subject::of(account).standing();
+    if let Some(until) = stored.standing.stricter(&memory).locked(call.now) {
+        return Ok(locked(until, call.now));
+    }
+    if code.is_none() {
+        return Ok(Verdict::refused(Reason::Invalid, None));
+    }
+    // Claimed before the code is spent: whoever loses the race for the token keeps the code.
+    if !store::token::claim(token, call.now, most)? {
+        return Ok(Verdict::refused(Reason::Spent, None));
+    }
+    let verdict = attempt(account, code, Event::Challenge)?;
+    if !verdict.is_ok() {
+        store::token::give_back(token)?;
+    }
+    Ok(verdict)
+}
+
+/// The account of a good challenge, which stays as it is.
+pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
+    let keyring = keys::keyring()?;
+    let now = clock::now()?;
+    let Some(token) = read(token, &keyring).filter(|token| now < token.expires_at) else {
+        return Ok(None);
+    };
+    let most = settings::challenge_attempts();
+    let stored = store::token::load(&token)?.filter(|stored| is_open(stored, most));
+    Ok(stored.map(|stored| stored.account))
+}
+
+fn is_open(stored: &StoredToken, most: i32) -> bool {
+    stored.is_current && !stored.is_used && stored.attempts < most
+}

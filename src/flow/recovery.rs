@@ -1,0 +1,56 @@
+//! Recovery links: for people who have lost their apps and their backup codes.
+
+use super::call::Call;
+use super::token::{Terms, issue};
+use crate::error::Error;
+use crate::guard::Subject;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::name::Account;
+use crate::pure::token::{Kind, Token};
+use crate::{settings, store};
+use serde_json::Map;
+use zeroize::Zeroizing;
+
+/// Makes a token for the application to mail. It lives for so many microseconds, for
+/// `totp.recovery_ttl` when not said.
+pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
+    let call = Call::begin()?;
+    let ttl = ttl.unwrap_or_else(|| settings::recovery_ttl().saturating_mul(1_000_000));
+    let terms = Terms { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
+    let token = issue(&call, account, &terms, ttl)?;
+    call.record(account, Event::RecoveryCreate, Outcome::Ok, Map::new())?;
+    Ok(token)
+}
+
+/// Switches two-factor authentication off for the account of a token, once. `false` when the token
+/// is not good.
+pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
+    let call = Call::begin()?;
+    let Some(token) = token
+        .and_then(|text| Token::read(text, Kind::Recovery, &call.keyring))
+        .filter(|token| call.now < token.expires_at)
+    else {
+        return Ok(false);
+    };
+    let Some(stored) = store::token::load(&token)? else {
+        return Ok(false);
+    };
+    // Its factors cannot change while the row is held: what is read from here on holds.
+    let account = &stored.account;
+    if store::account::lock(account)?.is_none()
+        || !store::token::load(&token)?.is_some_and(|stored| stored.is_current)
+        || !store::token::claim(&token, call.now, 1)?
+    {
+        return Ok(false);
+    }
+    store::factor::delete_all(account)?;
+    store::backup_code::delete_all(account)?;
+    store::account::clear(account)?;
+    store::account::changed(account, call.now)?;
+    Subject::of(account).pardon();
+    call.record(account, Event::Recover, Outcome::Ok, Map::new())?;
+    if settings::force_sync_commit() {
+        crate::server::force_sync_commit();
+    }
+    Ok(true)
+}

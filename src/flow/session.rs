@@ -1,0 +1,55 @@
+//! Sessions: whose they are, and whether they proved a second factor.
+
+use crate::error::Error;
+use crate::pure::claims::Claims;
+use crate::pure::moment::Moment;
+use crate::pure::name::{self, Account};
+use crate::pure::verdict::Method;
+use crate::settings::{self, Identity};
+use crate::store::session::Session;
+use crate::{clock, server, store};
+
+/// The session of this call; `None` when nothing says whose it is.
+pub fn current() -> Option<Session> {
+    let login = server::session_user();
+    match settings::identity() {
+        Identity::Role => {
+            Some(Session { account: Account::new(login).ok()?, id: server::connection() })
+        }
+        // Any role can set the claims: they are believed of servers that have checked the token.
+        Identity::Jwt if settings::is_jwt_login(&login) => {
+            let text = server::setting(c"request.jwt.claims")?;
+            let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
+            // Several people share the connection: their claims tell them apart.
+            let id = session
+                .unwrap_or_else(|| format!("{}:{}", server::connection(), name::hashed(&text)));
+            Some(Session { account, id })
+        }
+        Identity::Jwt => None,
+    }
+}
+
+/// Notes that the session proved a second factor, when the account is its own.
+pub fn prove(account: &Account, method: &Method, now: Moment) -> Result<(), Error> {
+    let Some(session) = current().filter(|session| session.account == *account) else {
+        return Ok(());
+    };
+    begin(&session, method, now)
+}
+
+/// Notes that a session begins, or goes on, with a second factor proved.
+pub fn begin(session: &Session, method: &Method, now: Moment) -> Result<(), Error> {
+    let ended = now.plus_secs(-settings::session_ttl());
+    store::session::prove(session, now, method.word(), ended)
+}
+
+/// Whether the session proved a second factor within so many microseconds, within
+/// `totp.session_ttl`, and since the last change of the account's factors.
+pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
+    let Some(session) = current() else {
+        return Ok(false);
+    };
+    let longest = settings::session_ttl().saturating_mul(1_000_000);
+    let age = max_age.map_or(longest, |age| age.min(longest));
+    store::session::is_proved(&session, clock::now()?.plus_micros(-age))
+}

@@ -1,0 +1,52 @@
+//! Trusted devices: "do not ask on this device again".
+
+use super::call::{Call, field};
+use super::token::{Terms, issue};
+use crate::error::Error;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::name::Account;
+use crate::pure::token::{Kind, Token};
+use crate::{clock, keys, settings, store};
+use serde_json::Map;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+/// Makes a token for a device of an account that has just proved its second factor. It lives for so
+/// many microseconds, for `totp.trust_ttl` when not said.
+pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
+    let call = Call::begin()?;
+    // While the row is held, its factors cannot change.
+    store::account::lock(account)?.ok_or(Error::NotVerified)?;
+    let since = call.now.plus_secs(-settings::challenge_ttl());
+    if !store::account::is_verified(account, since)? {
+        return Err(Error::NotVerified);
+    }
+    let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));
+    let terms = Terms { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
+    let token = issue(&call, account, &terms, ttl)?;
+    call.record(account, Event::Trust, Outcome::Ok, Map::new())?;
+    Ok(token)
+}
+
+/// Whether a token makes a device trusted by the account.
+pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
+    let keyring = keys::keyring()?;
+    let now = clock::now()?;
+    let Some(token) = token
+        .and_then(|text| Token::read(text, Kind::Trust, &keyring))
+        .filter(|token| now < token.expires_at)
+    else {
+        return Ok(false);
+    };
+    let stored = store::token::load(&token)?.filter(|stored| stored.is_current);
+    Ok(stored.is_some_and(|stored| stored.account.as_bytes().ct_eq(account.as_bytes()).into()))
+}
+
+/// Ends the trust in all devices of an account and counts them.
+pub fn revoke(account: &Account) -> Result<i32, Error> {
+    let call = Call::begin()?;
+    let revoked = store::token::revoke(account, Kind::Trust, call.now)?;
+    let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);
+    call.record(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
+    Ok(revoked)
+}

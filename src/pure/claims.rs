@@ -1,0 +1,98 @@
+//! Who a session says it is: the claims of its JSON Web Token, as PostgREST hands them down.
+
+use super::name::{Account, hashed};
+use serde_json::{Map, Value};
+
+/// Longer names of sessions are kept as a hash.
+const SESSION_LIMIT: usize = 255;
+
+/// What is read from the claims.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The account.
+    pub account: Account,
+    /// What tells this session of the account from others: the claim `session_id`, else `jti`.
+    pub session: Option<String>,
+}
+
+impl Claims {
+    /// Reads the claims, of which one names the account. `None` when it is not there or can be no
+    /// account.
+    pub fn read(text: &str, account_claim: &str) -> Option<Self> {
+        let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
+        let account = Account::new(word(claims.get(account_claim)?)?).ok()?;
+        let session = ["session_id", "jti"].iter().find_map(|name| word(claims.get(*name)?));
+        Some(Self { account, session: session.map(bounded) })
+    }
+}
+
+/// A claim that can name something: a non-empty text, or a number.
+fn word(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+fn bounded(session: String) -> String {
+    if session.len() <= SESSION_LIMIT { session } else { hashed(&session) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Option<(String, Option<String>)> {
+        Claims::read(text, "sub").map(|claims| (claims.account.to_string(), claims.session))
+    }
+
+    #[test]
+    fn the_session_is_named_by_its_id_before_its_jti() {
+        let session = |claims: &str| read(claims).unwrap().1;
+        assert_eq!(session(r#"{"sub": "a", "jti": "j", "session_id": "s"}"#), Some("s".into()));
+        assert_eq!(session(r#"{"sub": "a", "jti": "j"}"#), Some("j".into()));
+        assert_eq!(session(r#"{"sub": "a", "session_id": "", "jti": "j"}"#), Some("j".into()));
+        assert_eq!(session(r#"{"sub": "a", "session_id": null, "jti": 7}"#), Some("7".into()));
+        assert_eq!(session(r#"{"sub": "a"}"#), None);
+    }
+
+    #[test]
+    fn what_can_be_no_account_is_nobody() {
+        for claims in [
+            "",
+            "null",
+            "[]",
+            "{",
+            "{}",
+            r#"{"sub": ""}"#,
+            r#"{"sub": null}"#,
+            r#"{"sub": ["a"]}"#,
+            r#"{"sub": {"a": 1}}"#,
+            r#"{"sub": true}"#,
+            r#"{"Sub": "a"}"#,
+        ] {
+            assert_eq!(read(claims), None, "{claims}");
+        }
+        assert_eq!(read(&format!(r#"{{"sub": "{}"}}"#, "a".repeat(256))), None);
+        assert_eq!(read(&"[".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn another_claim_can_name_the_account() {
+        let claims = Claims::read(r#"{"sub": "a", "email": "b@c"}"#, "email").unwrap();
+        assert_eq!(&*claims.account, "b@c");
+        assert_eq!(read(r#"{"sub": 42}"#), Some(("42".into(), None)));
+    }
+
+    #[test]
+    fn a_long_session_is_named_by_its_hash() {
+        let session = |id: &str| {
+            let claims = format!(r#"{{"sub": "a", "session_id": "{id}"}}"#);
+            read(&claims).unwrap().1.unwrap()
+        };
+        assert_eq!(session(&"s".repeat(255)), "s".repeat(255));
+        let (first, second) = (session(&"s".repeat(256)), session(&"s".repeat(257)));
+        assert!(first.starts_with("sha256:") && first != second);
+    }
+}

@@ -1,0 +1,187 @@
+//! Signed tokens: what a challenge, a recovery link and a trusted device carry.
+//!
+//! base64url without padding over version (1 byte), kind (1), id (16), expiry (8, microseconds since
+//! 1970, big endian) and the HMAC-SHA256 of these (32). The id means nothing: what the token is
+//! good for stands in a row of a table.
+
+use super::keyring::Keyring;
+use super::moment::Moment;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::Mac;
+use std::ops::Range;
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+const VERSION: u8 = 1;
+const ID: Range<usize> = 2..18;
+const EXPIRY: Range<usize> = 18..26;
+const MAC: Range<usize> = 26..58;
+
+/// What a token is for. One kind never passes for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Stands between password and second factor.
+    Challenge,
+    /// Switches two-factor authentication off.
+    Recovery,
+    /// Lets a device skip the second factor.
+    Trust,
+}
+
+impl Kind {
+    /// The word in SQL.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Challenge => "challenge",
+            Self::Recovery => "recovery",
+            Self::Trust => "trust",
+        }
+    }
+
+    const fn byte(self) -> u8 {
+        match self {
+            Self::Challenge => b'C',
+            Self::Recovery => b'R',
+            Self::Trust => b'T',
+        }
+    }
+}
+
+/// What a token says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    /// What it is for.
+    pub kind: Kind,
+    /// Names its row.
+    pub id: [u8; 16],
+    /// From then on it is not accepted.
+    pub expires_at: Moment,
+}
+
+impl Token {
+    /// The characters of a token.
+    pub const CHARS: usize = 78;
+
+    /// The token as text, signed with the primary key.
+    pub fn signed(&self, keyring: &Keyring) -> Zeroizing<String> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(MAC.end));
+        bytes.extend([VERSION, self.kind.byte()]);
+        bytes.extend(self.id);
+        bytes.extend(self.expires_at.micros().to_be_bytes());
+        let mut mac = keyring.token_key().clone();
+        mac.update(&bytes);
+        bytes.extend(mac.finalize().into_bytes());
+        Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes))
+    }
+
+    /// Reads a token of one kind. `None` when it was not signed with a key of the keyring, was
+    /// changed by as much as a bit, or is of another kind.
+    pub fn read(text: &str, kind: Kind, keyring: &Keyring) -> Option<Self> {
+        if text.len() != Self::CHARS {
+            return None;
+        }
+        let bytes = Zeroizing::new(URL_SAFE_NO_PAD.decode(text).ok()?);
+        let signed = bytes.get(..MAC.start)?;
+        let mac = bytes.get(MAC)?;
+        let is_signed = keyring.token_keys().any(|key| {
+            let mut expected = key.clone();
+            expected.update(signed);
+            expected.verify_slice(mac).is_ok()
+        });
+        let is_kind = bytes.get(..ID.start)?.ct_eq(&[VERSION, kind.byte()]);
+        if !is_signed || !bool::from(is_kind) {
+            return None;
+        }
+        let expiry = i64::from_be_bytes(bytes.get(EXPIRY)?.try_into().ok()?);
+        Some(Self {
+            kind,
+            id: bytes.get(ID)?.try_into().ok()?,
+            expires_at: Moment::from_micros(expiry),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+    const NEW: &str = "ZmVybmV0LXRlc3Qta2V5LW9mLTMyLWJ5dGVzLWxvbmc=";
+
+    fn token(kind: Kind) -> Token {
+        Token { kind, id: *b"0123456789abcdef", expires_at: Moment::from_secs(1_700_000_000) }
+    }
+
+    fn ring(keys: &[&str]) -> Keyring {
+        Keyring::parse(&keys.join("\n")).unwrap()
+    }
+
+    #[test]
+    fn a_token_is_read_as_it_was_signed() {
+        let ring = ring(&[OLD]);
+        let text = token(Kind::Trust).signed(&ring);
+        assert_eq!(text.len(), Token::CHARS);
+        assert_eq!(Token::read(&text, Kind::Trust, &ring), Some(token(Kind::Trust)));
+    }
+
+    #[test]
+    fn no_kind_passes_for_another() {
+        let ring = ring(&[OLD]);
+        let kinds = [Kind::Challenge, Kind::Recovery, Kind::Trust];
+        for signed in kinds {
+            for read in kinds {
+                let text = token(signed).signed(&ring);
+                assert_eq!(Token::read(&text, read, &ring).is_some(), signed == read);
+            }
+        }
+    }
+
+    #[test]
+    fn every_other_character_at_every_place_is_refused() {
+        let ring = ring(&[OLD]);
+        let text = token(Kind::Challenge).signed(&ring);
+        for place in 0..text.len() {
+            for byte in 0..128 {
+                let mut changed = text.as_bytes().to_vec();
+                if std::mem::replace(changed.get_mut(place).unwrap(), byte) == byte {
+                    continue;
+                }
+                let changed = String::from_utf8(changed).unwrap();
+                let read = Token::read(&changed, Kind::Challenge, &ring);
+                assert_eq!(read, None, "character {byte} at {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_lengths_are_refused() {
+        let ring = ring(&[OLD]);
+        let text = token(Kind::Challenge).signed(&ring);
+        for length in 0..text.len() {
+            assert_eq!(Token::read(&text[..length], Kind::Challenge, &ring), None);
+        }
+        for more in ["=", "A", " ", "\n"] {
+            let longer = format!("{}{more}", text.as_str());
+            assert_eq!(Token::read(&longer, Kind::Challenge, &ring), None);
+        }
+    }
+
+    #[test]
+    fn an_old_key_verifies_until_it_is_removed() {
+        let text = token(Kind::Challenge).signed(&ring(&[OLD]));
+        let read = |keys: &[&str]| Token::read(&text, Kind::Challenge, &ring(keys)).is_some();
+        assert!(read(&[OLD]));
+        assert!(read(&[NEW, OLD]));
+        assert!(!read(&[NEW]));
+    }
+
+    #[test]
+    fn the_signature_is_an_hmac_under_a_derived_key() {
+        // Python: key = hmac.digest(OLD, b"totp token", "sha256"); hmac.digest(key, bytes, "sha256")
+        let text = token(Kind::Challenge).signed(&ring(&[OLD]));
+        let bytes = URL_SAFE_NO_PAD.decode(text.as_str()).unwrap();
+        let hex: String = bytes[MAC].iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, "d4396898bd9988816b1029400ea30cf6fa973e1f142103754bb64d97352e6b1f");
+    }
+}

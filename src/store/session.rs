@@ -1,0 +1,65 @@
+//! The table `sessions`: which sessions proved a second factor, and when.
+
+use super::plan::Plan;
+use crate::error::Error;
+use crate::pure::moment::Moment;
+use crate::pure::name::Account;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+
+thread_local! {
+    // Each proof removes a few that have ended.
+    static PROVE: Plan = const { Plan::new(
+        "WITH ended AS (
+             DELETE FROM totp.sessions WHERE (account, session_id) IN (
+                 SELECT account, session_id FROM totp.sessions WHERE verified_at <= $5
+                   AND (account, session_id) <> ($1, $2) LIMIT 5 FOR UPDATE SKIP LOCKED))
+         INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
+         SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
+         ON CONFLICT (account, session_id) DO UPDATE
+         SET verified_at = excluded.verified_at, method = excluded.method,
+             changed_at = excluded.changed_at",
+        &[TEXT, TEXT, TIME, TEXT, TIME],
+    ) };
+    static PROVED: Plan = const { Plan::new(
+        "SELECT EXISTS (
+             SELECT FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account = s.account
+             WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at >= $3
+               AND s.changed_at = a.changed_at)",
+        &[TEXT, TEXT, TIME],
+    ) };
+    static PRUNE: Plan = const { Plan::new(
+        "DELETE FROM totp.sessions WHERE verified_at <= $1",
+        &[TIME],
+    ) };
+}
+
+/// A session of an account.
+pub struct Session {
+    /// The account.
+    pub account: Account,
+    /// What tells it from others of the account.
+    pub id: String,
+}
+
+/// Notes that a session proved a second factor. Some that did so up to `ended` go.
+pub fn prove(session: &Session, now: Moment, method: &str, ended: Moment) -> Result<(), Error> {
+    let id = session.id.as_str();
+    let arguments = [(&session.account).into(), id.into(), now.into(), method.into(), ended.into()];
+    PROVE.with(|plan| plan.execute(&arguments))?;
+    Ok(())
+}
+
+/// Whether a session proved a second factor at or after `since`, and no factor changed afterwards.
+pub fn is_proved(session: &Session, since: Moment) -> Result<bool, Error> {
+    let arguments = [(&session.account).into(), session.id.as_str().into(), since.into()];
+    let rows = PROVED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
+    Ok(rows.contains(&true))
+}
+
+/// Removes proofs from up to `ended` and counts them.
+pub fn prune(ended: Moment) -> Result<usize, Error> {
+    PRUNE.with(|plan| plan.execute(&[ended.into()]))
+}

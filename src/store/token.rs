@@ -1,0 +1,172 @@
+//! The table `tokens`: what makes a signed token single-use, capped and revocable.
+
+use super::account;
+use super::plan::{Plan, Row};
+use crate::error::Error;
+use crate::pure::lock::Standing;
+use crate::pure::moment::Moment;
+use crate::pure::name::Account;
+use crate::pure::token::{Kind, Token};
+use pgrx::Uuid;
+use pgrx::datum::DatumWithOid;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
+const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
+
+thread_local! {
+    // Each new token removes a few that have ended.
+    static INSERT: Plan = const { Plan::new(
+        "WITH ended AS (
+             DELETE FROM totp.tokens WHERE id IN (
+                 SELECT id FROM totp.tokens WHERE expires_at <= $7 LIMIT 5 FOR UPDATE SKIP LOCKED))
+         INSERT INTO totp.tokens
+             (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
+         VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
+                 (SELECT changed_at FROM totp.accounts WHERE account = $3))",
+        &[UUID, TEXT, TEXT, TEXT, BYTEA, TEXT, TIME, TIME],
+    ) };
+    static LOAD: Plan = const { Plan::new(
+        "SELECT t.account::text, t.purpose::text, t.binding::bytea, t.attempts,
+                t.used_at IS NOT NULL, t.changed_at IS NOT DISTINCT FROM a.changed_at,
+                coalesce(a.failures::integer, 0), a.locked_until, coalesce(a.suspended, false)
+         FROM totp.tokens AS t LEFT JOIN totp.accounts AS a ON a.account = t.account
+         WHERE t.id = $1 AND t.kind = $2",
+        &[UUID, TEXT],
+    ) };
+    static CLAIM: Plan = const { Plan::new(
+        "UPDATE totp.tokens SET attempts = attempts + 1, used_at = $2
+         WHERE id = $1 AND used_at IS NULL AND attempts < $3",
+        &[UUID, TIME, INT],
+    ) };
+    static TRY_IN_VAIN: Plan = const { Plan::new(
+        "UPDATE totp.tokens SET attempts = attempts + 1 WHERE id = $1 AND used_at IS NULL",
+        &[UUID],
+    ) };
+    static GIVE_BACK: Plan = const { Plan::new(
+        "UPDATE totp.tokens SET used_at = NULL WHERE id = $1",
+        &[UUID],
+    ) };
+    static CLAIMS: Plan = const { Plan::new(
+        "SELECT claims::text FROM totp.tokens WHERE id = $1",
+        &[UUID],
+    ) };
+    static REVOKE: Plan = const { Plan::new(
+        "DELETE FROM totp.tokens WHERE account = $1 AND kind = $2 AND expires_at > $3",
+        &[TEXT, TEXT, TIME],
+    ) };
+    static PRUNE: Plan = const { Plan::new(
+        "DELETE FROM totp.tokens WHERE expires_at <= $1",
+        &[TIME],
+    ) };
+}
+
+/// What a new row holds beside the token itself.
+pub struct NewToken<'a> {
+    /// The token.
+    pub token: &'a Token,
+    /// Whose it is.
+    pub account: &'a Account,
+    /// What it is for, in the application's words.
+    pub purpose: &'a str,
+    /// The hash of what must be given again.
+    pub binding: &'a [u8],
+    /// A JSON object.
+    pub claims: &'a str,
+    /// When it was made.
+    pub created_at: Moment,
+}
+
+/// A row of the table, beside its account's lock.
+pub struct StoredToken {
+    /// Whose it is.
+    pub account: Account,
+    /// What it is for, in the application's words.
+    pub purpose: String,
+    /// The hash of what must be given again.
+    pub binding: Vec<u8>,
+    /// Codes tried on it.
+    pub attempts: i32,
+    /// Whether it was used.
+    pub is_used: bool,
+    /// Whether the account's factors are those of when it was made.
+    pub is_current: bool,
+    /// The account's lock.
+    pub standing: Standing,
+}
+
+/// Writes the row of a new token.
+pub fn insert(new: &NewToken) -> Result<(), Error> {
+    INSERT.with(|plan| {
+        plan.execute(&[
+            id(new.token),
+            new.token.kind.word().into(),
+            new.account.into(),
+            new.purpose.into(),
+            new.binding.into(),
+            new.claims.into(),
+            new.created_at.into(),
+            new.token.expires_at.into(),
+        ])
+    })?;
+    Ok(())
+}
+
+/// Reads the row of a token, which may be gone.
+pub fn load(token: &Token) -> Result<Option<StoredToken>, Error> {
+    let arguments = [id(token), token.kind.word().into()];
+    Ok(LOAD.with(|plan| plan.rows(&arguments, stored_token))?.pop())
+}
+
+fn stored_token(row: &Row) -> Result<StoredToken, Error> {
+    Ok(StoredToken {
+        account: Account::new(row.get(1)?).map_err(|_| Error::Corrupt("account"))?,
+        purpose: row.get(2)?,
+        binding: row.get(3)?,
+        attempts: row.get(4)?,
+        is_used: row.get(5)?,
+        is_current: row.get(6)?,
+        standing: account::standing(row.get(7)?, row.optional(8)?, row.get(9)?)?,
+    })
+}
+
+/// Uses a token, once. `false` when it was used before, or tried `most` times.
+pub fn claim(token: &Token, now: Moment, most: i32) -> Result<bool, Error> {
+    let arguments = [id(token), now.into(), most.into()];
+    Ok(CLAIM.with(|plan| plan.execute(&arguments))? > 0)
+}
+
+/// Counts a try that did not get as far as a code.
+pub fn try_in_vain(token: &Token) -> Result<(), Error> {
+    TRY_IN_VAIN.with(|plan| plan.execute(&[id(token)]))?;
+    Ok(())
+}
+
+/// Makes a token that this transaction has claimed usable again; the try stays counted.
+pub fn give_back(token: &Token) -> Result<(), Error> {
+    GIVE_BACK.with(|plan| plan.execute(&[id(token)]))?;
+    Ok(())
+}
+
+/// The claims of a token, as a JSON object.
+pub fn claims(token: &Token) -> Result<String, Error> {
+    let rows = CLAIMS.with(|plan| plan.rows(&[id(token)], |row| row.get::<String>(1)))?;
+    rows.into_iter().next().ok_or(Error::Corrupt("token"))
+}
+
+/// Removes the tokens of one kind of an account and counts those that were still good.
+pub fn revoke(account: &Account, kind: Kind, now: Moment) -> Result<usize, Error> {
+    REVOKE.with(|plan| plan.execute(&[account.into(), kind.word().into(), now.into()]))
+}
+
+/// Removes what has ended and counts it.
+pub fn prune(now: Moment) -> Result<usize, Error> {
+    PRUNE.with(|plan| plan.execute(&[now.into()]))
+}
+
+fn id(token: &Token) -> DatumWithOid<'static> {
+    Uuid::from_bytes(token.id).into()
+}

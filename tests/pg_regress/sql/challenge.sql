@@ -1,0 +1,187 @@
+-- Signed tokens: challenges, recovery links, trusted devices.
+CREATE FUNCTION pg_temp.enrol(account text, OUT secret text, OUT codes text[]) LANGUAGE sql AS $$
+    SELECT c.secret, done.backup_codes FROM totp.totp_create(account) AS c,
+    LATERAL totp.totp_confirm(account, totp.totp_code(c.secret, current_setting('totp.clock')::timestamptz)) AS done $$;
+CREATE FUNCTION pg_temp.code(secret text) RETURNS text LANGUAGE sql AS $$
+    SELECT totp.totp_code(secret, current_setting('totp.clock')::timestamptz) $$;
+CREATE FUNCTION pg_temp.wrong(secret text) RETURNS text LANGUAGE sql AS $$
+    SELECT lpad(code::text, 6, '0') FROM generate_series(0, 999999) AS code
+    WHERE NOT totp.totp_check(secret, lpad(code::text, 6, '0'), current_setting('totp.clock')::timestamptz, drift_steps => 3) LIMIT 1 $$;
+SELECT secret AS ada, codes[1] AS ada_backup, codes[2] AS ada_backup2 FROM pg_temp.enrol('ada') \gset
+
+-- A login: a token, then a code with it, once.
+SET totp.clock = '2030-01-01 00:10:00+00';
+SELECT totp.challenge_create('ada') AS token \gset
+SELECT :'token' ~ '^[A-Za-z0-9_-]{78}$' AS is_url_safe, totp.challenge_account(:'token') AS account;
+SELECT * FROM totp.challenge_verify(:'token', pg_temp.wrong(:'ada'));
+SELECT failures FROM totp.totp_status('ada');
+SELECT * FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
+SELECT * FROM totp.challenge_verify(:'token', :'ada_backup');
+SELECT totp.challenge_account(:'token') AS account_of_a_spent_token;
+SELECT failures, backup_codes_left FROM totp.totp_status('ada');
+SELECT totp.challenge_create('ada') AS token \gset
+SELECT * FROM totp.challenge_verify(:'token', :'ada_backup');
+SELECT event, outcome, detail FROM totp.audit_log WHERE account = 'ada' ORDER BY id DESC LIMIT 3;
+
+-- Its end, to the microsecond; a life of its own.
+SELECT totp.challenge_create('ada') AS token, totp.challenge_create('ada', ttl => '1 day') AS long \gset
+SET totp.clock = '2030-01-01 00:14:59.999999+00';
+SELECT totp.challenge_account(:'token') AS account;
+SET totp.clock = '2030-01-01 00:15:00+00';
+SELECT totp.challenge_account(:'token') AS account, totp.challenge_account(:'long') AS account_of_a_longer_one;
+SELECT verified, account, reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
+SELECT verified, account, reason FROM totp.challenge_verify(:'long', pg_temp.code(:'ada'));
+
+-- Purpose and binding must be the same again; a try with others counts on the token.
+SET totp.clock = '2030-01-01 00:20:00+00';
+SELECT totp.challenge_create('ada', 'transfer', 'transfer 7') AS token \gset
+SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
+SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 7');
+SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 8', 'transfer');
+SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), repeat('x', 10000), 'transfer');
+SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 7', 'transfer');
+SELECT totp.challenge_create('ada', 'transfer', 'transfer 7') AS token \gset
+SELECT (totp.challenge_verify(:'token', NULL, NULL, 'login')).reason FROM generate_series(1, 6);
+SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 7', 'transfer');
+SELECT totp.challenge_create('ada') AS token \gset
+SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), repeat('x', 10000));
+SELECT failures FROM totp.totp_status('ada');
+
+-- Five wrong codes end it, and count for the account as well.
+SET totp.clock = '2030-01-01 00:30:00+00';
+SELECT totp.challenge_create('ada') AS token, totp.challenge_create('ada') AS other \gset
+SELECT (totp.challenge_verify(:'token', pg_temp.wrong(:'ada'))).reason FROM generate_series(1, 6);
+SELECT reason, retry_after FROM totp.challenge_verify(:'other', pg_temp.code(:'ada'));
+SET totp.clock = '2030-01-01 00:31:00+00';
+SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
+SELECT reason FROM totp.challenge_verify(:'other', pg_temp.code(:'ada'));
+SET totp.challenge_attempts = 1;
+SELECT totp.challenge_create('ada') AS token \gset
+SELECT reason FROM totp.challenge_verify(:'token', pg_temp.wrong(:'ada'));
+SELECT reason FROM totp.challenge_verify(:'token', :'ada_backup2');
+RESET totp.challenge_attempts;
+
+-- What is no token.
+SELECT reason, account FROM unnest(ARRAY[NULL, '', ' ', 'x', repeat('A', 78), repeat('é', 39), repeat('A', 1000000)]) AS token,
+LATERAL totp.challenge_verify(token, pg_temp.code(:'ada'));
+SELECT count(totp.challenge_account(token)) AS accounts, bool_or(totp.recovery_confirm(token)) AS recovered, bool_or(totp.trust_verify('ada', token)) AS trusted
+FROM unnest(ARRAY[NULL, '', 'x', repeat('A', 78), repeat('A', 1000000)]) AS token;
+-- A malformed code is no try.
+SELECT totp.challenge_create('ada') AS token \gset
+SELECT DISTINCT (totp.challenge_verify(:'token', '12 34')).reason FROM generate_series(1, 10);
+SELECT reason FROM totp.challenge_verify(:'token', NULL);
+SELECT attempts FROM totp.tokens WHERE used_at IS NULL AND created_at = '2030-01-01 00:31:00+00' AND account = 'ada';
+
+-- An account that is not there gets a token like any other.
+SELECT totp.challenge_create('nobody') AS token, totp.recovery_create('nobody') AS recovery \gset
+SELECT totp.challenge_account(:'token') AS account;
+SELECT reason, account FROM totp.challenge_verify(:'token', '123456');
+SELECT totp.recovery_confirm(:'recovery') AS nothing_to_recover;
+
+-- Bad arguments.
+\set VERBOSITY default
+SELECT totp.challenge_create(NULL);
+SELECT totp.challenge_create('ada', purpose => '');
+SELECT totp.challenge_create('ada', purpose => repeat('x', 65));
+SELECT totp.challenge_create('ada', binding => '');
+SELECT totp.challenge_create('ada', claims => '[]');
+SELECT totp.challenge_create('ada', claims => 'null');
+SELECT totp.challenge_create('ada', claims => ('{"a":' || repeat('[', 500) || repeat(']', 500) || '}')::jsonb);
+SELECT totp.challenge_create('ada', claims => jsonb_build_object('a', repeat('x', 5000)));
+SELECT totp.challenge_create('ada', ttl => '0');
+SELECT totp.challenge_create('ada', ttl => '-1 min');
+SELECT totp.challenge_create('ada', ttl => '367 days');
+SELECT totp.recovery_create('ada', '0.9 s');
+SELECT totp.trust_create('ada', '100000 years');
+SELECT totp.trust_verify(NULL, 'x');
+\set VERBOSITY terse
+
+-- Recovery: once, and everything is gone.
+SET totp.clock = '2030-01-01 00:40:00+00';
+SELECT totp.recovery_create('ada') AS recovery, totp.recovery_create('ada') AS second, totp.challenge_create('ada') AS challenge \gset
+SELECT totp.recovery_confirm(:'challenge') AS by_a_challenge, totp.challenge_account(:'recovery') AS challenge_by_a_recovery;
+SET totp.clock = '2030-01-01 01:40:00+00';
+SELECT totp.recovery_confirm(:'recovery') AS too_late;
+SELECT totp.recovery_create('ada') AS recovery, totp.recovery_create('ada') AS second, totp.challenge_create('ada') AS challenge \gset
+SELECT totp.recovery_confirm(:'recovery') AS recovered, totp.recovery_confirm(:'recovery') AS again, totp.recovery_confirm(:'second') AS by_another;
+SELECT enabled, pending, factors, backup_codes_left, failures FROM totp.totp_status('ada');
+SELECT reason FROM totp.challenge_verify(:'challenge', pg_temp.code(:'ada'));
+SELECT event, outcome FROM totp.audit_log WHERE account = 'ada' ORDER BY id DESC LIMIT 3;
+
+-- Trusted devices.
+SELECT secret AS bea, codes[1] AS bea1, codes[2] AS bea2 FROM pg_temp.enrol('bea') \gset
+SELECT totp.trust_create('bea') AS device, totp.trust_create('bea', '1 hour') AS guest \gset
+SELECT totp.trust_verify('bea', :'device') AS device, totp.trust_verify('bea', :'guest') AS guest, totp.trust_verify('ada', :'device') AS of_another;
+SELECT totp.challenge_account(:'device') AS as_challenge, totp.recovery_confirm(:'device') AS as_recovery;
+SET totp.clock = '2030-01-01 03:00:00+00';
+SELECT totp.trust_verify('bea', :'device') AS device, totp.trust_verify('bea', :'guest') AS guest;
+-- Not without a code, and not long after it.
+\set VERBOSITY default
+SELECT totp.trust_create('bea');
+SELECT totp.trust_create('nobody');
+\set VERBOSITY terse
+SELECT totp.backup_verify('bea', :'bea1');
+SET totp.clock = '2030-01-01 03:05:00+00';
+SELECT totp.trust_create('bea') <> '' AS five_minutes_after;
+SET totp.clock = '2030-01-01 03:05:01+00';
+SELECT totp.trust_create('bea');
+SELECT totp.trust_revoke('bea') AS devices, totp.trust_revoke('bea') AS again;
+SELECT totp.trust_verify('bea', :'device') AS after_revoke;
+-- Thirty days.
+SELECT totp.backup_verify('bea', :'bea2');
+SELECT totp.trust_create('bea') AS device \gset
+SET totp.clock = '2030-01-31 03:05:00.999999+00';
+SELECT totp.trust_verify('bea', :'device') AS to_the_end;
+SET totp.clock = '2030-01-31 03:05:01+00';
+SELECT totp.trust_verify('bea', :'device') AS at_the_end;
+
+-- Every change of factors ends all tokens of the account, and none of others.
+CREATE TEMP TABLE changes (name text, change text);
+INSERT INTO changes VALUES
+    ('disable', $$SELECT totp.totp_disable('cem', :backup)$$),
+    ('remove', $$SELECT totp.totp_remove('cem', 'second', :backup)$$),
+    ('second factor', $$SELECT totp.totp_confirm('cem', pg_temp.code(c.secret), 'third') FROM totp.totp_create('cem', 'third') AS c$$),
+    ('reset', $$SELECT totp.totp_reset('cem', 'test')$$),
+    ('import', $$SELECT totp.totp_import('cem', 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP', 'imported', 'test')$$),
+    ('rename', $$SELECT totp.totp_rename('cem', 'cem2', 'test')$$),
+    ('forget', $$SELECT totp.totp_forget('cem', 'test')$$),
+    ('rotation of backup codes', $$SELECT totp.backup_rotate('cem', :backup)$$);
+DO $$
+DECLARE
+    change record; enrolled record; tokens text[]; other text;
+BEGIN
+    PERFORM pg_temp.enrol('dan');
+    other := totp.trust_create('dan');
+    FOR change IN SELECT * FROM changes LOOP
+        PERFORM totp.totp_forget('cem', 'test'), totp.totp_forget('cem2', 'test');
+        SELECT * INTO enrolled FROM pg_temp.enrol('cem');
+        PERFORM totp.totp_confirm('cem', pg_temp.code(c.secret), 'second') FROM totp.totp_create('cem', 'second') AS c;
+        tokens := ARRAY[totp.challenge_create('cem'), totp.recovery_create('cem'), totp.trust_create('cem')];
+        EXECUTE replace(change.change, ':backup', quote_literal(enrolled.codes[1]));
+        RAISE NOTICE '%: challenge %, trust %, recovery %, rows %, other %', change.name,
+            (totp.challenge_verify(tokens[1], enrolled.codes[2])).reason,
+            totp.trust_verify('cem', tokens[3]) OR totp.trust_verify('cem2', tokens[3]),
+            totp.recovery_confirm(tokens[2]),
+            (SELECT count(*) FROM totp.tokens WHERE account LIKE 'cem%'),
+            totp.trust_verify('dan', other);
+    END LOOP;
+END $$;
+
+-- Tokens that ended go as new ones come, and by totp_prune.
+SELECT count(*) > 0 AS some_have_ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
+SELECT count(totp.challenge_create('dan', ttl => '1 s')) FROM generate_series(1, 100);
+SELECT count(*) AS ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
+SET totp.clock = '2030-02-01 00:00:00+00';
+SELECT totp.totp_prune() >= 100 AS pruned, count(*) FILTER (WHERE expires_at <= '2030-02-01 00:00:00+00') AS before FROM totp.tokens;
+SELECT count(*) AS ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
+
+-- Read-only: nothing is made or checked, but tokens can be looked at.
+SELECT totp.challenge_create('dan') AS token \gset
+BEGIN READ ONLY;
+SELECT totp.challenge_account(:'token') AS account;
+SELECT totp.challenge_verify(:'token', '123456');
+ROLLBACK;
+BEGIN READ ONLY;
+SELECT totp.challenge_create('dan');
+ROLLBACK;
+SELECT count(totp.totp_forget(account, 'test is over')) > 0 AS forgotten FROM totp.accounts;
