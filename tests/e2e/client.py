@@ -81,6 +81,24 @@ class Client:
     def backup_remaining(self, account):
         return self.call("backup_remaining", account=account)[0]
 
+    def challenge(self, account, **options):
+        return self.call("challenge_create", account=account, **options)[0]
+
+    def answer(self, token, code, **options):
+        return self.call("challenge_verify", token=token, code=code, **options)
+
+    def recovery(self, account, **options):
+        return self.call("recovery_create", account=account, **options)[0]
+
+    def recover(self, token):
+        return self.call("recovery_confirm", token=token)[0]
+
+    def trust(self, account, **options):
+        return self.call("trust_create", account=account, **options)[0]
+
+    def is_trusted(self, account, token):
+        return self.call("trust_verify", account=account, token=token)[0]
+
     # What people do
 
     @property
