@@ -185,6 +185,24 @@ COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, a
 COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When it was spent';
 
+-- A wrong code for an account that does not exist writes to one of these rows what it would write to
+-- an account, so that it takes as long.
+CREATE TABLE totp.decoys (
+    slot integer PRIMARY KEY CHECK (slot BETWEEN 0 AND 255),
+    failures totp.failures NOT NULL DEFAULT 0,
+    locked_until timestamptz,
+    suspended boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 20);
+INSERT INTO totp.decoys (slot) SELECT pg_catalog.generate_series(0, 255);
+-- Nothing in it is worth a dump: CREATE EXTENSION makes it anew.
+SELECT pg_catalog.pg_extension_config_dump('totp.decoys', 'WHERE false');
+ALTER TABLE totp.decoys OWNER TO totp_owner;
+COMMENT ON TABLE totp.decoys IS 'Rows that failures of unknown accounts are written to, so that they take as long as those of others';
+COMMENT ON COLUMN totp.decoys.slot IS 'One of 256, so that callers seldom meet';
+COMMENT ON COLUMN totp.decoys.failures IS 'Always 0';
+COMMENT ON COLUMN totp.decoys.locked_until IS 'Always NULL';
+COMMENT ON COLUMN totp.decoys.suspended IS 'Always false';
+
 -- The account is no foreign key: a token for an account that does not exist looks like any other.
 CREATE TABLE totp.tokens (
     id uuid PRIMARY KEY,

@@ -167,6 +167,12 @@ pub fn require_writable() -> Result<(), Error> {
     if read_only { Err(Error::ReadOnly) } else { Ok(()) }
 }
 
+/// Whether each statement of the transaction sees what was committed before it.
+pub fn is_read_committed() -> bool {
+    // SAFETY: a variable of this process, set when a transaction begins.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
 /// Refuses callers that are no superuser.
 pub fn require_superuser() -> Result<(), Error> {
     // SAFETY: a function without arguments that looks up the current role.

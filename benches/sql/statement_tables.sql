@@ -12,6 +12,13 @@ CREATE TABLE bench.factors (
 CREATE TABLE bench.audit_events (LIKE totp.audit_events INCLUDING ALL);
 INSERT INTO bench.accounts SELECT * FROM totp.accounts;
 INSERT INTO bench.factors SELECT * FROM totp.factors;
+-- What a single-use token needs at least.
+CREATE TABLE bench.tokens (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    account text NOT NULL,
+    expires_at timestamptz NOT NULL,
+    used_at timestamptz
+) WITH (fillfactor = 80);
 GRANT SELECT, UPDATE, INSERT ON ALL TABLES IN SCHEMA bench TO bench;
 
 VACUUM (FREEZE, ANALYZE) bench.accounts;

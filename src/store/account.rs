@@ -7,14 +7,18 @@ use crate::error::Error;
 use crate::pure::lock::Standing;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
+use std::thread::LocalKey;
 
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
 const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
+
+/// Rows of the table `decoys`.
+const DECOYS: i32 = 256;
 
 thread_local! {
     static ENSURE: Plan = const { Plan::new(
@@ -47,6 +51,25 @@ thread_local! {
          INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
          VALUES ($5, $6, $7, $8, $9, $10::jsonb, $11)",
         &[TEXT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
+    ) };
+    // A decoy that somebody else holds is passed over: nobody shall wait for it.
+    static FAIL_DECOY: Plan = const { Plan::new(
+        "UPDATE totp.decoys
+         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+             suspended = suspended OR $4
+         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+        &[INT, INT, TIME, BOOL],
+    ) };
+    static FAIL_DECOY_AUDITED: Plan = const { Plan::new(
+        "WITH failed AS (
+             UPDATE totp.decoys
+             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+                 suspended = suspended OR $4
+             WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1
+                           FOR NO KEY UPDATE SKIP LOCKED))
+         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
+         VALUES ($5, $6, $7, $8, $9, $10::jsonb, $11)",
+        &[INT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
     ) };
     static CLEAR: Plan = const { Plan::new(
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
@@ -142,17 +165,31 @@ fn read_standing(row: &Row) -> Result<Standing, Error> {
 /// Writes a failure, and in the same statement its audit entry. Levels only rise here: a concurrent
 /// failure may have written more.
 pub fn fail(account: &Account, after: &Standing, audit: Option<Signed>) -> Result<(), Error> {
+    write_failure((&FAIL, &FAIL_AUDITED), account.into(), after, audit)
+}
+
+/// Writes what a failure would write, for an account that does not exist, to one of its stand-ins.
+pub fn fail_decoy(slot: i32, audit: Option<Signed>) -> Result<(), Error> {
+    let plans = (&FAIL_DECOY, &FAIL_DECOY_AUDITED);
+    write_failure(plans, slot.rem_euclid(DECOYS).into(), &Standing::default(), audit)
+}
+
+fn write_failure<'a>(
+    (plain, audited): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
+    key: DatumWithOid<'a>,
+    after: &Standing,
+    audit: Option<Signed>,
+) -> Result<(), Error> {
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
     let locked_until = after.locked_until.map(clock::timestamp);
-    let mut arguments =
-        vec![account.into(), failures.into(), locked_until.into(), after.suspended.into()];
+    let mut arguments = vec![key, failures.into(), locked_until.into(), after.suspended.into()];
     match &audit {
         Some(signed) => {
             arguments.push(signed.entry.at.into());
             arguments.extend(signed.arguments());
-            FAIL_AUDITED.with(|plan| plan.execute(&arguments))?
+            audited.with(|plan| plan.execute(&arguments))?
         }
-        None => FAIL.with(|plan| plan.execute(&arguments))?,
+        None => plain.with(|plan| plan.execute(&arguments))?,
     };
     Ok(())
 }

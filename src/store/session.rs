@@ -1,6 +1,6 @@
 //! The table `sessions`: which sessions proved a second factor, and when.
 
-use super::plan::Plan;
+use super::plan::{Plan, Row};
 use crate::error::Error;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
@@ -10,18 +10,25 @@ const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 
 thread_local! {
-    // Each proof removes a few that have ended.
     static PROVE: Plan = const { Plan::new(
-        "WITH ended AS (
-             DELETE FROM totp.sessions WHERE (account, session_id) IN (
-                 SELECT account, session_id FROM totp.sessions WHERE verified_at <= $5
-                   AND (account, session_id) <> ($1, $2) LIMIT 5 FOR UPDATE SKIP LOCKED))
-         INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
+        "INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
          SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, session_id) DO UPDATE
          SET verified_at = excluded.verified_at, method = excluded.method,
-             changed_at = excluded.changed_at",
+             changed_at = excluded.changed_at
+         RETURNING coalesce(
+             (SELECT verified_at FROM totp.sessions ORDER BY verified_at LIMIT 1) <= $5, false)",
         &[TEXT, TEXT, TIME, TEXT, TIME],
+    ) };
+    // Ordered, so that the index is used whatever was known of the table when this was planned.
+    static ENDED: Plan = const { Plan::new(
+        "SELECT account::text, session_id FROM totp.sessions WHERE verified_at <= $1
+         ORDER BY verified_at LIMIT 5 FOR UPDATE SKIP LOCKED",
+        &[TIME],
+    ) };
+    static DELETE: Plan = const { Plan::new(
+        "DELETE FROM totp.sessions WHERE account = $1 AND session_id = $2",
+        &[TEXT, TEXT],
     ) };
     static PROVED: Plan = const { Plan::new(
         "SELECT EXISTS (
@@ -44,11 +51,17 @@ pub struct Session {
     pub id: String,
 }
 
-/// Notes that a session proved a second factor. Some that did so up to `ended` go.
+/// Notes that a session proved a second factor. A few that did so up to `ended` make room.
 pub fn prove(session: &Session, now: Moment, method: &str, ended: Moment) -> Result<(), Error> {
     let id = session.id.as_str();
     let arguments = [(&session.account).into(), id.into(), now.into(), method.into(), ended.into()];
-    PROVE.with(|plan| plan.execute(&arguments))?;
+    let some_ended = PROVE.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
+    if some_ended.contains(&true) {
+        let read = |row: &Row| Ok((row.get::<String>(1)?, row.get::<String>(2)?));
+        for (account, id) in ENDED.with(|plan| plan.rows(&[ended.into()], read))? {
+            DELETE.with(|plan| plan.execute(&[account.into(), id.into()]))?;
+        }
+    }
     Ok(())
 }
 

@@ -18,16 +18,24 @@ const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
 thread_local! {
-    // Each new token removes a few that have ended.
     static INSERT: Plan = const { Plan::new(
-        "WITH ended AS (
-             DELETE FROM totp.tokens WHERE id IN (
-                 SELECT id FROM totp.tokens WHERE expires_at <= $7 LIMIT 5 FOR UPDATE SKIP LOCKED))
-         INSERT INTO totp.tokens
+        "INSERT INTO totp.tokens
              (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
-                 (SELECT changed_at FROM totp.accounts WHERE account = $3))",
+                 (SELECT changed_at FROM totp.accounts WHERE account = $3))
+         RETURNING coalesce(
+             (SELECT expires_at FROM totp.tokens ORDER BY expires_at LIMIT 1) <= $7, false)",
         &[UUID, TEXT, TEXT, TEXT, BYTEA, TEXT, TIME, TIME],
+    ) };
+    // Ordered, so that the index is used whatever was known of the table when this was planned.
+    static ENDED: Plan = const { Plan::new(
+        "SELECT id FROM totp.tokens WHERE expires_at <= $1
+         ORDER BY expires_at LIMIT 5 FOR UPDATE SKIP LOCKED",
+        &[TIME],
+    ) };
+    static DELETE: Plan = const { Plan::new(
+        "DELETE FROM totp.tokens WHERE id = $1",
+        &[UUID],
     ) };
     static LOAD: Plan = const { Plan::new(
         "SELECT t.account::text, t.purpose::text, t.binding::bytea, t.attempts,
@@ -98,20 +106,26 @@ pub struct StoredToken {
     pub standing: Standing,
 }
 
-/// Writes the row of a new token.
+/// Writes the row of a new token. A few that have ended make room.
 pub fn insert(new: &NewToken) -> Result<(), Error> {
-    INSERT.with(|plan| {
-        plan.execute(&[
-            id(new.token),
-            new.token.kind.word().into(),
-            new.account.into(),
-            new.purpose.into(),
-            new.binding.into(),
-            new.claims.into(),
-            new.created_at.into(),
-            new.token.expires_at.into(),
-        ])
-    })?;
+    let arguments = [
+        id(new.token),
+        new.token.kind.word().into(),
+        new.account.into(),
+        new.purpose.into(),
+        new.binding.into(),
+        new.claims.into(),
+        new.created_at.into(),
+        new.token.expires_at.into(),
+    ];
+    let some_ended = INSERT.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
+    if some_ended.contains(&true) {
+        let ended =
+            ENDED.with(|plan| plan.rows(&[new.created_at.into()], |row| row.get::<Uuid>(1)))?;
+        for id in ended {
+            DELETE.with(|plan| plan.execute(&[id.into()]))?;
+        }
+    }
     Ok(())
 }
 

@@ -1,0 +1,1 @@
+SELECT verified FROM totp.challenge_verify('AUNhYWFhYWFhYWFhYWFhYWFhAAYKGFrR4ACAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgA', :code);
