@@ -1,0 +1,201 @@
+"""Logins in two steps, from the password to the JSON Web Token, which other programs check."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import jwt
+import pytest
+
+from client import Client
+from cluster import ROOT
+from conftest import DATABASE
+from jwt_secret import JwtSecret
+from refusal import BAD_ARGUMENT, NO_KEY, denied, refused
+
+EXAMPLES = ROOT / "examples"
+NODE = ROOT / "tests" / "e2e" / "node"
+ALICE = {"sub": "alice", "n": 7, "groups": ["a", "ü"], "null": None}
+
+
+@pytest.fixture(scope="module")
+def secret(cluster):
+    """The secret that the server signs with."""
+    with JwtSecret(cluster) as secret:
+        yield secret
+
+
+@pytest.fixture(scope="module")
+def backend(cluster):
+    """A role for the application's backend, as the examples want it."""
+    cluster.execute(
+        "CREATE ROLE backend LOGIN IN ROLE totp_app",
+        "GRANT EXECUTE ON FUNCTION totp.jwt_sign(jsonb) TO backend",
+        dbname=DATABASE,
+    )
+    yield "backend"
+    cluster.execute("DROP OWNED BY backend", "DROP ROLE backend", dbname=DATABASE)
+
+
+def run(cluster, role, secret, *command, cwd=None):
+    """Runs a program of an example; what it prints, when it succeeds."""
+    variables = {"PGUSER": role, "PGDATABASE": DATABASE, "JWT_SECRET": secret.text}
+    environment = {**os.environ, **cluster.variables, **variables}
+    done = subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_the_login_for_psycopg_runs(cluster, backend, secret):
+    output = run(cluster, backend, secret, sys.executable, EXAMPLES / "python" / "login.py")
+    assert output.startswith("logged in: ") and "aal2" in output
+
+
+def test_the_login_for_node_runs(cluster, backend, secret, tmp_path):
+    shutil.copy(EXAMPLES / "node" / "login.mjs", tmp_path)
+    (tmp_path / "node_modules").symlink_to(NODE / "node_modules")
+    output = run(cluster, backend, secret, "node", "login.mjs", cwd=tmp_path)
+    assert output.startswith("logged in: ") and "aal2" in output
+
+
+# Tokens
+
+
+def sign(client, claims):
+    return client.value("SELECT totp.jwt_sign(%s::jsonb)", json.dumps(claims))
+
+
+def decode(token, secret, **options):
+    return jwt.decode(token, secret.text, algorithms=["HS256"], **options)
+
+
+@pytest.fixture
+def administrator(cluster, secret):
+    with cluster.connect("administrator", DATABASE) as connection:
+        yield Client(connection)
+
+
+def test_pyjwt_reads_what_was_signed(administrator, secret):
+    before = int(time.time())
+    claims = decode(sign(administrator, ALICE), secret)
+    assert before <= claims["iat"] <= time.time()
+    assert claims.pop("exp") == claims.pop("iat") + 3_600
+    assert claims == ALICE
+
+
+def test_another_secret_does_not_check(administrator, secret):
+    token = sign(administrator, ALICE)
+    for other in (secret.text + "\n", secret.text[:-1], secret.text.upper()):
+        with pytest.raises(jwt.InvalidSignatureError):
+            jwt.decode(token, other, algorithms=["HS256"])
+    assert jwt.get_unverified_header(token) == {"alg": "HS256", "typ": "JWT"}
+
+
+def test_a_token_can_end_earlier(administrator, secret):
+    ended = sign(administrator, {**ALICE, "exp": 1})
+    with pytest.raises(jwt.ExpiredSignatureError):
+        decode(ended, secret)
+
+
+def test_a_token_ends_as_totp_jwt_ttl_says(dba, secret):
+    dba.execute("SET totp.jwt_ttl = '10 min'")
+    claims = decode(sign(dba, {}), secret)
+    dba.execute("RESET totp.jwt_ttl")
+    assert claims["exp"] - claims["iat"] == 600
+
+
+@pytest.mark.parametrize("claims", [[], 7, "text", None, True])
+def test_only_an_object_is_signed(administrator, claims):
+    with refused(BAD_ARGUMENT):
+        sign(administrator, claims)
+
+
+def test_nobody_signs_without_the_right(app, stranger, secret):
+    for client in (app, stranger):
+        with denied():
+            sign(client, ALICE)
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [("", 0o600), ("x" * 31, 0o600), ("x" * 31 + "\n", 0o600), ("x" * 32, 0o640), (None, 0)],
+    ids=["empty", "31 bytes", "31 bytes and a line end", "readable for others", "missing"],
+)
+def test_a_secret_that_is_none_signs_nothing(administrator, secret, text, mode):
+    secret.path.unlink()
+    if text is not None:
+        secret.write(text, mode)
+    try:
+        with refused(NO_KEY, without=["xxxx"]):
+            sign(administrator, ALICE)
+    finally:
+        secret.write(f"{secret.text}\n")
+    assert decode(sign(administrator, ALICE), secret)["sub"] == "alice"
+
+
+# Logins by totp_api
+
+
+@pytest.fixture
+def anonymous(cluster, secret):
+    """Somebody whose browser has no token yet."""
+    with cluster.connect("self_service", DATABASE) as connection:
+        yield Client(connection)
+
+
+def answer(client, *arguments):
+    places = ", ".join(["%s"] * len(arguments))
+    return client.row(f"SELECT * FROM totp_api.challenge_verify({places})", *arguments)
+
+
+def test_a_challenge_that_is_met_gives_a_token_of_its_account(anonymous, app, secret, account):
+    person = app.enrol(account)
+    token = app.call("challenge_create", account=account, claims='{"org": 7, "sub": "root"}')[0]
+    row = answer(anonymous, token, person.phone.take(app.now))
+    assert (row.verified, row.account, row.method, row.reason) == (True, account, "totp", "ok")
+    claims = decode(row.access_token, secret)
+    assert (claims["sub"], claims["role"], claims["aal"]) == (account, "authenticated", "aal2")
+    assert (claims["org"], claims["amr"][0]["method"]) == (7, "totp")
+    again = answer(anonymous, token, person.backup_codes[0])
+    assert (again.verified, again.reason, again.access_token) == (False, "spent", None)
+
+
+def test_its_session_is_verified(anonymous, app, cluster, secret, account):
+    person = app.enrol(account)
+    row = answer(anonymous, app.challenge(account), person.backup_codes[0])
+    claims = json.dumps(decode(row.access_token, secret))
+    with cluster.connect(dbname=DATABASE) as connection:
+        client = Client(connection)
+        client.execute("SET totp.jwt_logins = 'postgres'")
+        client.execute("SELECT set_config('request.jwt.claims', %s, false)", claims)
+        assert client.value("SELECT totp.current_account()") == account
+        assert client.value("SELECT totp.totp_verified('1 min')") is True
+
+
+@pytest.mark.parametrize("change", ["code", "binding", "purpose", "token"])
+def test_a_challenge_that_is_not_met_gives_none(anonymous, app, account, change):
+    person = app.enrol(account)
+    purpose = "transfer" if change == "purpose" else "login"
+    token = app.challenge(account, binding="cookie", purpose=purpose)
+    arguments = {"token": token, "code": person.backup_codes[0], "binding": "cookie"}
+    wrong = {"code": person.phone.wrong(app.now), "binding": "other", "token": token[:-1]}
+    arguments.update({change: wrong[change]} if change in wrong else {})
+    row = answer(anonymous, *arguments.values())
+    assert (row.verified, row.reason, row.access_token) == (False, "invalid", None)
+
+
+def test_without_a_secret_no_code_is_spent(anonymous, app, secret, account):
+    person = app.enrol(account)
+    token = app.challenge(account)
+    secret.path.unlink()
+    try:
+        with refused(NO_KEY):
+            answer(anonymous, token, person.backup_codes[0])
+    finally:
+        secret.write(f"{secret.text}\n")
+    assert answer(anonymous, token, person.backup_codes[0]).verified
