@@ -38,14 +38,14 @@ class Client:
         (value,) = self.row(query, *parameters)
         return value
 
-    def call(self, function, **arguments):
+    def call(self, function, schema="totp", **arguments):
         """The row that a function gives for named arguments."""
         named = [
             sql.SQL("{} => {}").format(sql.Identifier(name), sql.Placeholder(name))
             for name in arguments
         ]
-        query = sql.SQL("SELECT * FROM totp.{}({})")
-        query = query.format(sql.Identifier(function), sql.SQL(", ").join(named))
+        query = sql.SQL("SELECT * FROM {}({})")
+        query = query.format(sql.Identifier(schema, function), sql.SQL(", ").join(named))
         (row,) = self.connection.execute(query, arguments).fetchall()
         return row
 

@@ -12,10 +12,22 @@ OF_ACCOUNTS = {
     "backup_verify": {"code": "0000-0000-0000-0000"},
     "backup_rotate": {"code": "123456"},
     "backup_remaining": {},
+    "challenge_create": {},
+    "recovery_create": {},
+    "trust_create": {},
+    "trust_verify": {"token": "A" * 78},
+    "trust_revoke": {},
 }
-READERS = {"totp_enabled", "totp_status", "backup_remaining"}
+READERS = {"totp_enabled", "totp_status", "backup_remaining", "trust_verify"}
 # Those that may write: every other one.
 WRITERS = {name: rest for name, rest in OF_ACCOUNTS.items() if name not in READERS}
+
+# Of a token, beside the token.
+OF_TOKENS = {
+    "challenge_verify": {"code": "123456"},
+    "challenge_account": {},
+    "recovery_confirm": {},
+}
 
 # Of a secret that the caller has, beside the secret.
 OF_SECRETS = {

@@ -7,7 +7,7 @@ OBJECTS = """
     WHERE refclassid = 'pg_extension'::regclass AND deptype = 'e'
     AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'totp') ORDER BY 1
 """
-OURS = "pronamespace = 'totp'::regnamespace"
+OURS = "pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)"
 
 
 def test_the_roles_cannot_log_in_and_have_no_power(dba):
@@ -24,7 +24,8 @@ def test_tables_belong_to_totp_owner(dba):
         SELECT relname, pg_get_userbyid(relowner) AS owner, relpersistence, relacl::text
         FROM pg_class WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'S')
     """)
-    assert {"accounts", "factors", "backup_codes", "audit_events"} <= {row.relname for row in rows}
+    tables = {"accounts", "factors", "backup_codes", "tokens", "sessions", "audit_events"}
+    assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
 
 
@@ -47,7 +48,8 @@ def test_no_function_that_decides_is_strict_or_leakproof(dba):
 
 def test_functions_that_write_are_volatile_and_parallel_unsafe(dba):
     names = ["totp_create", "totp_confirm", "totp_verify", "totp_attempt", "totp_disable"]
-    names += ["backup_verify", "backup_rotate"]
+    names += ["backup_verify", "backup_rotate", "challenge_create", "challenge_verify"]
+    names += ["recovery_create", "recovery_confirm", "trust_create", "trust_revoke"]
     query = f"""
         SELECT proname, provolatile, proparallel FROM pg_proc WHERE {OURS} AND proname = ANY(%s)
     """
@@ -114,6 +116,17 @@ def test_every_setting_explains_itself(dba):
         ("suspend_after", "100"),
         ("pending_ttl", "15min"),
         ("backup_codes", "10"),
+        ("challenge_ttl", "5min"),
+        ("challenge_attempts", "5"),
+        ("recovery_ttl", "1h"),
+        ("trust_ttl", "30d"),
+        ("session_ttl", "12h"),
+        ("identity", "jwt"),
+        ("jwt_logins", "authenticator"),
+        ("jwt_claim", "sub"),
+        ("jwt_role", "authenticated"),
+        ("jwt_ttl", "1h"),
+        ("jwt_secret_file", ""),
         ("lock_timeout", "2s"),
         ("audit", "all"),
         ("key_file", "totp.keys"),
@@ -133,6 +146,14 @@ def test_the_extension_is_not_trusted_and_stays_in_its_schema(dba):
 
 def test_constraints_hold_what_they_can(dba, account):
     dba.enrol(account)
+    dba.challenge(account)
+    dba.execute(
+        """
+        INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
+        VALUES (%s, 's', now(), 'totp', now())
+    """,
+        account,
+    )
     bad = [
         ("accounts", "failures = -1"),
         ("accounts", "account = ''"),
@@ -147,6 +168,15 @@ def test_constraints_hold_what_they_can(dba, account):
         ("factors", "account = 'nobody at all'"),
         ("backup_codes", "salt = ''"),
         ("backup_codes", "slot = 0"),
+        ("tokens", "kind = 'x'"),
+        ("tokens", "purpose = ''"),
+        ("tokens", "binding = ''"),
+        ("tokens", "claims = '[]'"),
+        ("tokens", "attempts = -1"),
+        ("tokens", "expires_at = NULL"),
+        ("sessions", "method = 'x'"),
+        ("sessions", "changed_at = NULL"),
+        ("sessions", "account = 'nobody at all'"),
     ]
     for table, change in bad:
         with pytest.raises(Exception) as caught:

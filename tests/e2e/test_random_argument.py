@@ -3,10 +3,10 @@
 import psycopg
 import pytest
 
-from refusal import BAD_ARGUMENT, NOT_THERE
+from refusal import BAD_ARGUMENT, NOT_ALLOWED, NOT_THERE
 
 CALLS = 400
-EXPECTED = {BAD_ARGUMENT, NOT_THERE}
+EXPECTED = {BAD_ARGUMENT, NOT_THERE, NOT_ALLOWED}
 # Pieces that mean something to one of the parsers.
 PIECES = [
     *"0123456789 \t\n-+=:;,./%&?#\\'\"<>$ABCXYZabcxyzOILU",
@@ -15,6 +15,8 @@ PIECES = [
     *("GEZDGNBVGY3TQOJQ", "0000-0000-0000-0000", "123456", "12345678"),
 ]
 INTEGERS = [None, -(2**31), -30, -1, 0, 1, 5, 6, 7, 8, 9, 30, 60, 120, 121, 1000, 2**31 - 1]
+SPANS = [None, "0", "1 s", "-1 s", "5 min", "366 days", "367 days", "1 month", "178000000 years"]
+OBJECTS = [None, "{}", "[]", "null", "7", '""', '{"a": [{}]}', '{"sub": "root", "exp": 1e400}']
 MOMENTS = ["-infinity", "infinity", "4713-01-01 BC", "1970-01-01 00:00:00+00", "now", None]
 
 
@@ -42,6 +44,10 @@ def random_value(dice, kind):
         return dice.choice(INTEGERS)
     if kind == "timestamp with time zone":
         return dice.choice(MOMENTS)
+    if kind == "interval":
+        return dice.choice(SPANS)
+    if kind == "jsonb":
+        return dice.choice(OBJECTS)
     return random_text(dice)
 
 

@@ -5,10 +5,10 @@ from psycopg import errors
 
 from client import Client
 from conftest import DATABASE
-from function import OF_ACCOUNTS, OF_SECRETS, call_with_secret
-from refusal import denied
+from function import OF_ACCOUNTS, OF_SECRETS, OF_TOKENS, call_with_secret
+from refusal import NO_KEY, NOT_ALLOWED, denied, refused
 
-TABLES = ["accounts", "factors", "backup_codes", "audit_events"]
+TABLES = ["accounts", "factors", "backup_codes", "tokens", "sessions", "audit_events"]
 ROLES = ["stranger", "app", "administrator", "auditor", "self_service"]
 SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 PUBLIC_FUNCTIONS = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
@@ -42,6 +42,64 @@ def test_functions_of_accounts_are_not_for_everybody(connect, account, role, fun
         connect(role).call(function, account=account, **OF_ACCOUNTS[function])
 
 
+@pytest.mark.parametrize("function", OF_TOKENS)
+@pytest.mark.parametrize("role", ["stranger", "self_service", "administrator", "auditor"])
+def test_functions_of_tokens_are_for_the_application(connect, app, account, role, function):
+    token = app.recovery(account)
+    with denied():
+        connect(role).call(function, token=token, **OF_TOKENS[function])
+    app.call(function, token=token, **OF_TOKENS[function])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_nobody_calls_what_only_other_functions_may(connect, role):
+    for call in "challenge_login('x', '1', NULL)", "session_account()", "verified_account()":
+        with denied():
+            connect(role).execute(f"SELECT totp.{call}")
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_who_may_ask_about_the_session_and_who_may_sign(connect, role):
+    client = connect(role)
+    if role == "stranger":
+        for function in ("current_account", "totp_verified"):
+            with denied():
+                client.execute(f"SELECT totp.{function}()")
+    else:
+        assert client.value("SELECT totp.current_account()") is None
+        assert client.value("SELECT totp.totp_verified()") is False
+    if role == "administrator":
+        with refused(NO_KEY):
+            client.execute("SELECT totp.jwt_sign('{}')")
+    else:
+        with denied():
+            client.execute("SELECT totp.jwt_sign('{}')")
+
+
+SELF_SERVICE = {
+    "totp_create": {},
+    "totp_confirm": {"code": "123456"},
+    "totp_verify": {"code": "123456"},
+    "totp_disable": {"code": "123456"},
+    "totp_remove": {"label": "default", "code": "123456"},
+    "backup_rotate": {"code": "123456"},
+    "totp_status": {},
+}
+
+
+@pytest.mark.parametrize("function", SELF_SERVICE)
+@pytest.mark.parametrize("role", ["stranger", "app", "administrator", "auditor"])
+def test_self_service_is_for_its_role(connect, role, function):
+    with denied():
+        connect(role).call(function, schema="totp_api", **SELF_SERVICE[function])
+
+
+@pytest.mark.parametrize("function", SELF_SERVICE)
+def test_self_service_is_for_nobody_without_an_account(connect, function):
+    with refused(NOT_ALLOWED):
+        connect("self_service").call(function, schema="totp_api", **SELF_SERVICE[function])
+
+
 @pytest.mark.parametrize("function", ["totp_create", "totp_verify", "totp_disable"])
 @pytest.mark.parametrize("role", ["administrator", "auditor"])
 def test_administrators_and_auditors_do_not_act_as_the_application(
@@ -72,7 +130,7 @@ def test_anybody_may_draw(anybody):
 def test_public_may_execute_the_pure_functions_only(dba):
     rows = dba.rows("""
         SELECT DISTINCT proname FROM pg_proc
-        WHERE pronamespace = 'totp'::regnamespace
+        WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
         AND has_function_privilege('stranger', oid, 'EXECUTE')
     """)
     assert {row.proname for row in rows} == PUBLIC_FUNCTIONS
@@ -129,7 +187,7 @@ def test_no_role_but_a_superuser_changes_a_setting(anybody, dba):
 
 
 def test_no_role_but_a_superuser_sees_where_the_keys_are(anybody):
-    for name in ("totp.key_file", "totp.key_command"):
+    for name in ("totp.key_file", "totp.key_command", "totp.jwt_secret_file"):
         with pytest.raises(errors.InsufficientPrivilege):
             anybody.execute(f"SHOW {name}")
         with pytest.raises(errors.InsufficientPrivilege):

@@ -21,6 +21,10 @@ WRITERS = {
     "totp_resync": {"code1": "123456", "code2": "123457"},
     "backup_verify": {"code": "0000-0000-0000-0000"},
     "backup_rotate": {"code": "123456"},
+    "challenge_create": {},
+    "recovery_create": {},
+    "trust_create": {},
+    "trust_revoke": {},
 }
 
 
@@ -95,6 +99,26 @@ def test_a_standby_tells_what_it_has_replayed(primary, standby, on_standby, on_p
     assert on_standby.is_enabled(person.account)
     assert on_standby.backup_remaining(person.account) == 10
     assert on_standby.status(person.account) == on_primary.status(person.account)
+
+
+def test_a_standby_looks_at_tokens_and_spends_none(
+    primary, standby, on_standby, on_primary, person
+):
+    account = person.account
+    challenge, recovery = on_primary.challenge(account), on_primary.recovery(account)
+    device = on_primary.trust(account)
+    standby.wait_for_replay(primary)
+    assert on_standby.call("challenge_account", token=challenge)[0] == account
+    assert on_standby.is_trusted(account, device)
+    with refused(READ_ONLY):
+        on_standby.answer(challenge, person.backup_codes[0])
+    with refused(READ_ONLY):
+        on_standby.recover(recovery)
+    assert on_primary.answer(challenge, person.backup_codes[0]).verified
+    assert on_primary.recover(recovery)
+    standby.wait_for_replay(primary)
+    assert on_standby.call("challenge_account", token=challenge)[0] is None
+    assert not on_standby.is_trusted(account, device)
 
 
 # Promotion

@@ -43,8 +43,23 @@ def test_a_right_code_is_not_spent_by_a_read_only_transaction(app, reader, accou
     assert app.backup_verify(account, person.backup_codes[0])
 
 
+def test_a_read_only_transaction_spends_no_token(app, reader, account):
+    person = app.enrol(account)
+    challenge, recovery = app.challenge(account), app.recovery(account)
+    for token in (challenge, recovery, "x", None):
+        with refused(READ_ONLY):
+            reader.answer(token, person.backup_codes[0])
+        with refused(READ_ONLY):
+            reader.recover(token)
+    assert app.answer(challenge, person.backup_codes[0]).verified
+    assert app.recover(recovery)
+
+
 def test_functions_that_only_look_work_in_a_read_only_transaction(app, reader, account):
     app.enrol(account)
+    challenge, device = app.challenge(account), app.trust(account)
+    assert reader.call("challenge_account", token=challenge)[0] == account
+    assert reader.is_trusted(account, device) is True
     assert reader.is_enabled(account) is True
     assert reader.status(account).enabled is True
     assert reader.backup_remaining(account) == 10
