@@ -90,7 +90,7 @@ fn find() -> Result<Option<Source>, Error> {
         return Ok(Some(Source::Command(command)));
     }
     let path = settings::key_file();
-    match std::fs::metadata(&path) {
+    match std::fs::metadata(settings::key_file_from_here()) {
         Ok(file) => Ok(Some(Source::File { path, stamp: Stamp::from(&file) })),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Ok(std::env::var_os(VARIABLE).map(|_| Source::Variable))

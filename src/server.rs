@@ -109,13 +109,25 @@ impl<T: IntoDatum> From<Option<T>> for Column {
     }
 }
 
-/// A row of a composite type, from the values of its columns in their order. `None` when there is
-/// no such type, or it has other columns.
+/// A row of a composite type of schema totp, from the values of its columns in their order. `None`
+/// when there is no such type, or it has other columns.
 pub fn composite<const N: usize>(
-    name: &str,
+    name: &'static CStr,
     columns: [Column; N],
 ) -> Option<PgHeapTuple<'static, AllocatedByRust>> {
-    let description = PgTupleDesc::for_composite_type(name)?;
+    // SAFETY: catalog look-ups with static C strings; what is missing gives the invalid oid.
+    let type_oid = unsafe {
+        let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
+        pg_sys::GetSysCacheOid(
+            pg_sys::SysCacheIdentifier::TYPENAMENSP as i32,
+            pg_sys::Anum_pg_type_oid as i16,
+            name.as_ptr().into(),
+            schema.into(),
+            0.into(),
+            0.into(),
+        )
+    };
+    let description = PgTupleDesc::for_composite_type_by_oid(type_oid)?;
     let types = columns.iter().map(|column| column.type_oid);
     if !description.iter().map(|column| column.atttypid).eq(types) {
         return None;

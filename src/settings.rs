@@ -493,7 +493,13 @@ pub fn clock() -> Option<String> {
 
 /// The key file, in the data directory unless its path is absolute.
 pub fn key_file() -> PathBuf {
-    server::data_directory().join(non_empty(&KEY_FILE).unwrap_or_default())
+    server::data_directory().join(key_file_from_here())
+}
+
+/// The key file from where a server process works, which is the data directory: the short way, for
+/// what each call does.
+pub fn key_file_from_here() -> PathBuf {
+    non_empty(&KEY_FILE).unwrap_or_default().into()
 }
 
 /// The command that prints the keyring, when one is set.

@@ -50,5 +50,5 @@ pub fn tuple(
         retry_after.into(),
         left.into(),
     ];
-    server::composite("totp.verdict", columns).ok_or(Error::Corrupt("type verdict"))
+    server::composite(c"verdict", columns).ok_or(Error::Corrupt("type verdict"))
 }

@@ -31,28 +31,54 @@ pub fn attempt(account: &Account, code: Option<&Code>, event: Event) -> Result<V
     let subject = Subject::of(account);
     let memory = subject.standing();
     // An attacker who meets a lock costs neither a read nor a write.
-    if let Some(until) = memory.locked(now) {
-        return Ok(locked(until, now));
+    match memory.locked(now) {
+        Some(until) => Ok(locked(until, now)),
+        None => check(&Call::at(now)?, account, code, event, &subject, &memory),
     }
-    let call = Call::at(now)?;
+}
+
+/// As `attempt`, as a part of what a call does.
+pub fn attempt_within(
+    call: &Call,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+) -> Result<Verdict, Error> {
+    let subject = Subject::of(account);
+    let memory = subject.standing();
+    match memory.locked(call.now) {
+        Some(until) => Ok(locked(until, call.now)),
+        None => check(call, account, code, event, &subject, &memory),
+    }
+}
+
+fn check(
+    call: &Call,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+    subject: &Subject,
+    memory: &Standing,
+) -> Result<Verdict, Error> {
+    let now = call.now;
     if !guard::is_on() {
         store::account::lock(account)?;
     }
     let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
     let Some(Enrolment { standing, factors }) = enrolment else {
-        return not_enrolled(&call, account, code, event);
+        return not_enrolled(call, account, code, event);
     };
     if let Some(until) = standing.locked(now) {
         return Ok(locked(until, now));
     }
-    let begin = || Trial::begin(&call, account, &subject, event, standing);
+    let begin = || Trial::begin(call, account, subject, event, standing);
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
-        Some(Code::Totp(_)) if is_suspended(&standing, &memory) => {
+        Some(Code::Totp(_)) if is_suspended(&standing, memory) => {
             Ok(Verdict::refused(Reason::Suspended, None))
         }
-        Some(Code::Totp(code)) => by_totp(&call, account, code, factors, begin),
-        Some(Code::Backup(code)) => by_backup(&call, account, code, begin),
+        Some(Code::Totp(code)) => by_totp(call, account, code, factors, begin),
+        Some(Code::Backup(code)) => by_backup(call, account, code, begin),
     }
 }
 

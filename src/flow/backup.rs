@@ -1,6 +1,6 @@
 //! Sets of backup codes.
 
-use super::attempt::{attempt, refused_by_lock};
+use super::attempt::{attempt_within, refused_by_lock};
 use super::call::Call;
 use crate::error::Error;
 use crate::pure::audit::Event;
@@ -17,7 +17,7 @@ pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<Strin
         return Ok(None);
     }
     store::account::lock(account)?;
-    if !attempt(account, code, Event::Rotate)?.is_ok() {
+    if !attempt_within(&call, account, code, Event::Rotate)?.is_ok() {
         return Ok(None);
     }
     new_set(&call, account).map(Some)

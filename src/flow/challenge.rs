@@ -1,12 +1,11 @@
 //! Challenges: what stands between the password and the second factor.
 
-use super::attempt::attempt;
+use super::attempt::attempt_within;
 use super::call::{Call, field};
 use super::session;
-use super::token::{Terms, hashed_binding, issue};
+use super::token::{NewTerms, hashed_binding, issue};
 use super::trial::locked;
 use crate::error::Error;
-use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
 use crate::pure::jwt::{self, Login};
@@ -15,7 +14,7 @@ use crate::pure::name::{Account, Purpose};
 use crate::pure::token::{Kind, Token};
 use crate::pure::verdict::{Reason, Verdict};
 use crate::store::session::Session;
-use crate::store::token::StoredToken;
+use crate::store::token::{StoredToken, Terms};
 use crate::{clock, jwt_secret, keys, random, settings, store};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -34,7 +33,7 @@ pub fn create(
 ) -> Result<Zeroizing<String>, Error> {
     let call = Call::begin()?;
     let ttl = ttl.unwrap_or_else(|| settings::challenge_ttl().saturating_mul(1_000_000));
-    issue(&call, account, &Terms { kind: Kind::Challenge, purpose, binding, claims }, ttl)
+    issue(&call, account, &NewTerms { kind: Kind::Challenge, purpose, binding, claims }, ttl)
 }
 
 /// What an answer to a challenge came to. The account stays unknown to who gave no good token.
@@ -112,48 +111,50 @@ fn check(
     if token.expires_at <= call.now {
         return Ok(Answer::refused(Reason::Expired));
     }
-    let most = settings::challenge_attempts();
-    let Some(stored) = store::token::load(token)?.filter(|stored| is_open(stored, most)) else {
-        return Ok(Answer::refused(Reason::Spent));
+    let is_meant = |terms: &Terms| -> bool {
+        let is_bound = terms.binding.ct_eq(&hashed_binding(binding));
+        (is_bound & terms.purpose.as_bytes().ct_eq(purpose.as_bytes())).into()
     };
-    let is_bound = stored.binding.ct_eq(&hashed_binding(binding));
-    let is_meant = stored.purpose.as_bytes().ct_eq(purpose.as_bytes());
-    if !bool::from(is_bound & is_meant) {
-        store::token::try_in_vain(token)?;
-        let fields = field("token", "used for another purpose or with another binding");
-        call.record(&stored.account, Event::Challenge, Outcome::Invalid, fields)?;
-        return Ok(Answer::refused(Reason::Invalid));
-    }
-    let verdict = answer(call, token, &stored, code, most)?;
-    // Somebody else was faster, or this was the last try.
-    let account = (verdict.reason != Reason::Spent).then_some(stored.account);
-    Ok(Answer { account, verdict })
-}
-
-fn answer(
-    call: &Call,
-    token: &Token,
-    stored: &StoredToken,
-    code: Option<&Code>,
-    most: i32,
-) -> Result<Verdict, Error> {
-    let account = &stored.account;
-    let memory = Subject::of(account).standing();
-    if let Some(until) = stored.standing.stricter(&memory).locked(call.now) {
-        return Ok(locked(until, call.now));
-    }
-    if code.is_none() {
-        return Ok(Verdict::refused(Reason::Invalid, None));
-    }
     // Claimed before the code is spent: whoever loses the race for the token keeps the code.
-    if !store::token::claim(token, call.now, most)? {
-        return Ok(Verdict::refused(Reason::Spent, None));
-    }
-    let verdict = attempt(account, code, Event::Challenge)?;
+    let claimed = match code {
+        Some(_) => store::token::claim(token, call.now, settings::challenge_attempts())?,
+        None => None,
+    };
+    let Some(terms) = claimed else {
+        return unclaimed(call, token, is_meant);
+    };
+    let account = &terms.account;
+    let verdict = if is_meant(&terms) {
+        attempt_within(call, account, code, Event::Challenge)?
+    } else {
+        let fields = field("token", "used for another purpose or with another binding");
+        call.record(account, Event::Challenge, Outcome::Invalid, fields)?;
+        Verdict::refused(Reason::Invalid, None)
+    };
     if !verdict.is_ok() {
         store::token::give_back(token)?;
     }
-    Ok(verdict)
+    Ok(Answer { account: is_meant(&terms).then_some(terms.account), verdict })
+}
+
+/// Why a token could not be claimed, or was not because the code could not be one. Writes nothing.
+fn unclaimed(
+    call: &Call,
+    token: &Token,
+    is_meant: impl Fn(&Terms) -> bool,
+) -> Result<Answer, Error> {
+    let stored = store::token::load(token)?.filter(is_open);
+    Ok(match stored {
+        None => Answer::refused(Reason::Spent),
+        Some(stored) if !is_meant(&stored.terms) => Answer::refused(Reason::Invalid),
+        Some(StoredToken { terms, standing, .. }) => {
+            let verdict = match standing.locked(call.now) {
+                Some(until) => locked(until, call.now),
+                None => Verdict::refused(Reason::Invalid, None),
+            };
+            Answer { account: Some(terms.account), verdict }
+        }
+    })
 }
 
 /// The account of a good challenge, which stays as it is.
@@ -163,11 +164,10 @@ pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
     let Some(token) = read(token, &keyring).filter(|token| now < token.expires_at) else {
         return Ok(None);
     };
-    let most = settings::challenge_attempts();
-    let stored = store::token::load(&token)?.filter(|stored| is_open(stored, most));
-    Ok(stored.map(|stored| stored.account))
+    let stored = store::token::load(&token)?.filter(is_open);
+    Ok(stored.map(|stored| stored.terms.account))
 }
 
-fn is_open(stored: &StoredToken, most: i32) -> bool {
-    stored.is_current && !stored.is_used && stored.attempts < most
+fn is_open(stored: &StoredToken) -> bool {
+    stored.is_current && !stored.is_used && stored.attempts < settings::challenge_attempts()
 }

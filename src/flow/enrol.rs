@@ -1,6 +1,6 @@
 //! From a new secret to a confirmed factor, and back to none.
 
-use super::attempt::{Opened, attempt, is_suspended, refused_by_lock};
+use super::attempt::{Opened, attempt_within, is_suspended, refused_by_lock};
 use super::backup;
 use super::call::{Call, field};
 use super::trial::{Trial, locked};
@@ -147,7 +147,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
         return Ok(verdict);
     }
     store::account::lock(account)?;
-    let verdict = attempt(account, code, Event::Disable)?;
+    let verdict = attempt_within(&call, account, code, Event::Disable)?;
     if verdict.is_ok() {
         store::factor::delete_all(account)?;
         store::backup_code::delete_all(account)?;
@@ -175,7 +175,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<b
         call.record(account, Event::Remove, Outcome::LastFactor, fields)?;
         return Ok(false);
     }
-    let is_proved = attempt(account, code, Event::Remove)?.is_ok();
+    let is_proved = attempt_within(&call, account, code, Event::Remove)?.is_ok();
     if is_proved {
         store::factor::delete(account, label)?;
         store::account::changed(account, call.now)?;

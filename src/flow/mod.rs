@@ -12,6 +12,7 @@ pub mod recovery;
 pub mod resync;
 pub mod session;
 pub mod status;
+mod sweep;
 mod token;
 pub mod transfer;
 mod trial;

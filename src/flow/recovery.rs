@@ -1,13 +1,13 @@
 //! Recovery links: for people who have lost their apps and their backup codes.
 
 use super::call::Call;
-use super::token::{Terms, issue};
+use super::token::{NewTerms, issue};
 use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::Account;
 use crate::pure::token::{Kind, Token};
-use crate::{settings, store};
+use crate::{server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let call = Call::begin()?;
     let ttl = ttl.unwrap_or_else(|| settings::recovery_ttl().saturating_mul(1_000_000));
-    let terms = Terms { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
+    let terms = NewTerms { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
     let token = issue(&call, account, &terms, ttl)?;
     call.record(account, Event::RecoveryCreate, Outcome::Ok, Map::new())?;
     Ok(token)
@@ -36,10 +36,10 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
         return Ok(false);
     };
     // Its factors cannot change while the row is held: what is read from here on holds.
-    let account = &stored.account;
+    let account = &stored.terms.account;
     if store::account::lock(account)?.is_none()
         || !store::token::load(&token)?.is_some_and(|stored| stored.is_current)
-        || !store::token::claim(&token, call.now, 1)?
+        || !store::token::spend(&token, call.now)?
     {
         return Ok(false);
     }
@@ -50,7 +50,7 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
     Subject::of(account).pardon();
     call.record(account, Event::Recover, Outcome::Ok, Map::new())?;
     if settings::force_sync_commit() {
-        crate::server::force_sync_commit();
+        server::force_sync_commit();
     }
     Ok(true)
 }

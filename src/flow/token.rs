@@ -1,6 +1,7 @@
 //! Making tokens.
 
 use super::call::Call;
+use super::sweep::Sweep;
 use crate::error::Error;
 use crate::pure::name::Account;
 use crate::pure::token::{Kind, Token};
@@ -9,8 +10,12 @@ use crate::{random, store};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+thread_local! {
+    static LAST_SWEEP: Sweep = const { Sweep::new() };
+}
+
 /// What a token is made of, beside its account and life.
-pub struct Terms<'a> {
+pub struct NewTerms<'a> {
     /// Its kind.
     pub kind: Kind,
     /// What it is for, in the application's words.
@@ -26,7 +31,7 @@ pub struct Terms<'a> {
 pub fn issue(
     call: &Call,
     account: &Account,
-    terms: &Terms,
+    terms: &NewTerms,
     ttl: i64,
 ) -> Result<Zeroizing<String>, Error> {
     let id = *random::array::<16>()?;
@@ -39,6 +44,7 @@ pub fn issue(
         claims: terms.claims,
         created_at: call.now,
     })?;
+    LAST_SWEEP.with(|last| last.when_due(call.now, || store::token::sweep(call.now)))?;
     Ok(token.signed(&call.keyring))
 }
 

@@ -1,7 +1,7 @@
 //! Trusted devices: "do not ask on this device again".
 
 use super::call::{Call, field};
-use super::token::{Terms, issue};
+use super::token::{NewTerms, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::Account;
@@ -22,7 +22,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
         return Err(Error::NotVerified);
     }
     let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));
-    let terms = Terms { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
+    let terms = NewTerms { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
     let token = issue(&call, account, &terms, ttl)?;
     call.record(account, Event::Trust, Outcome::Ok, Map::new())?;
     Ok(token)
@@ -39,7 +39,8 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
         return Ok(false);
     };
     let stored = store::token::load(&token)?.filter(|stored| stored.is_current);
-    Ok(stored.is_some_and(|stored| stored.account.as_bytes().ct_eq(account.as_bytes()).into()))
+    Ok(stored
+        .is_some_and(|stored| stored.terms.account.as_bytes().ct_eq(account.as_bytes()).into()))
 }
 
 /// Ends the trust in all devices of an account and counts them.

@@ -15,15 +15,13 @@ thread_local! {
          SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, session_id) DO UPDATE
          SET verified_at = excluded.verified_at, method = excluded.method,
-             changed_at = excluded.changed_at
-         RETURNING coalesce(
-             (SELECT verified_at FROM totp.sessions ORDER BY verified_at LIMIT 1) <= $5, false)",
-        &[TEXT, TEXT, TIME, TEXT, TIME],
+             changed_at = excluded.changed_at",
+        &[TEXT, TEXT, TIME, TEXT],
     ) };
     // Ordered, so that the index is used whatever was known of the table when this was planned.
     static ENDED: Plan = const { Plan::new(
         "SELECT account::text, session_id FROM totp.sessions WHERE verified_at <= $1
-         ORDER BY verified_at LIMIT 5 FOR UPDATE SKIP LOCKED",
+         ORDER BY verified_at LIMIT 200 FOR UPDATE SKIP LOCKED",
         &[TIME],
     ) };
     static DELETE: Plan = const { Plan::new(
@@ -51,16 +49,19 @@ pub struct Session {
     pub id: String,
 }
 
-/// Notes that a session proved a second factor. A few that did so up to `ended` make room.
-pub fn prove(session: &Session, now: Moment, method: &str, ended: Moment) -> Result<(), Error> {
-    let id = session.id.as_str();
-    let arguments = [(&session.account).into(), id.into(), now.into(), method.into(), ended.into()];
-    let some_ended = PROVE.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
-    if some_ended.contains(&true) {
-        let read = |row: &Row| Ok((row.get::<String>(1)?, row.get::<String>(2)?));
-        for (account, id) in ENDED.with(|plan| plan.rows(&[ended.into()], read))? {
-            DELETE.with(|plan| plan.execute(&[account.into(), id.into()]))?;
-        }
+/// Notes that a session proved a second factor.
+pub fn prove(session: &Session, now: Moment, method: &str) -> Result<(), Error> {
+    let arguments =
+        [(&session.account).into(), session.id.as_str().into(), now.into(), method.into()];
+    PROVE.with(|plan| plan.execute(&arguments))?;
+    Ok(())
+}
+
+/// Removes some proofs from up to `ended`, passing over those in use.
+pub fn sweep(ended: Moment) -> Result<(), Error> {
+    let read = |row: &Row| Ok((row.get::<String>(1)?, row.get::<String>(2)?));
+    for (account, id) in ENDED.with(|plan| plan.rows(&[ended.into()], read))? {
+        DELETE.with(|plan| plan.execute(&[account.into(), id.into()]))?;
     }
     Ok(())
 }

@@ -22,15 +22,13 @@ thread_local! {
         "INSERT INTO totp.tokens
              (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
-                 (SELECT changed_at FROM totp.accounts WHERE account = $3))
-         RETURNING coalesce(
-             (SELECT expires_at FROM totp.tokens ORDER BY expires_at LIMIT 1) <= $7, false)",
+                 (SELECT changed_at FROM totp.accounts WHERE account = $3))",
         &[UUID, TEXT, TEXT, TEXT, BYTEA, TEXT, TIME, TIME],
     ) };
     // Ordered, so that the index is used whatever was known of the table when this was planned.
     static ENDED: Plan = const { Plan::new(
         "SELECT id FROM totp.tokens WHERE expires_at <= $1
-         ORDER BY expires_at LIMIT 5 FOR UPDATE SKIP LOCKED",
+         ORDER BY expires_at LIMIT 200 FOR UPDATE SKIP LOCKED",
         &[TIME],
     ) };
     static DELETE: Plan = const { Plan::new(
@@ -46,13 +44,17 @@ thread_local! {
         &[UUID, TEXT],
     ) };
     static CLAIM: Plan = const { Plan::new(
-        "UPDATE totp.tokens SET attempts = attempts + 1, used_at = $2
-         WHERE id = $1 AND used_at IS NULL AND attempts < $3",
-        &[UUID, TIME, INT],
+        "UPDATE totp.tokens AS t SET attempts = attempts + 1, used_at = $3
+         WHERE id = $1 AND kind = $2 AND used_at IS NULL AND attempts < $4
+           AND changed_at IS NOT DISTINCT FROM (
+               SELECT a.changed_at FROM totp.accounts AS a
+               WHERE a.account = t.account AND (a.locked_until IS NULL OR a.locked_until <= $3))
+         RETURNING account::text, purpose::text, binding::bytea",
+        &[UUID, TEXT, TIME, INT],
     ) };
-    static TRY_IN_VAIN: Plan = const { Plan::new(
-        "UPDATE totp.tokens SET attempts = attempts + 1 WHERE id = $1 AND used_at IS NULL",
-        &[UUID],
+    static SPEND: Plan = const { Plan::new(
+        "UPDATE totp.tokens SET used_at = $2 WHERE id = $1 AND used_at IS NULL",
+        &[UUID, TIME],
     ) };
     static GIVE_BACK: Plan = const { Plan::new(
         "UPDATE totp.tokens SET used_at = NULL WHERE id = $1",
@@ -88,14 +90,20 @@ pub struct NewToken<'a> {
     pub created_at: Moment,
 }
 
-/// A row of the table, beside its account's lock.
-pub struct StoredToken {
+/// What a token is good for.
+pub struct Terms {
     /// Whose it is.
     pub account: Account,
     /// What it is for, in the application's words.
     pub purpose: String,
     /// The hash of what must be given again.
     pub binding: Vec<u8>,
+}
+
+/// A row of the table, beside its account's lock.
+pub struct StoredToken {
+    /// What it is good for.
+    pub terms: Terms,
     /// Codes tried on it.
     pub attempts: i32,
     /// Whether it was used.
@@ -106,7 +114,7 @@ pub struct StoredToken {
     pub standing: Standing,
 }
 
-/// Writes the row of a new token. A few that have ended make room.
+/// Writes the row of a new token.
 pub fn insert(new: &NewToken) -> Result<(), Error> {
     let arguments = [
         id(new.token),
@@ -118,13 +126,14 @@ pub fn insert(new: &NewToken) -> Result<(), Error> {
         new.created_at.into(),
         new.token.expires_at.into(),
     ];
-    let some_ended = INSERT.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
-    if some_ended.contains(&true) {
-        let ended =
-            ENDED.with(|plan| plan.rows(&[new.created_at.into()], |row| row.get::<Uuid>(1)))?;
-        for id in ended {
-            DELETE.with(|plan| plan.execute(&[id.into()]))?;
-        }
+    INSERT.with(|plan| plan.execute(&arguments))?;
+    Ok(())
+}
+
+/// Removes some tokens that have ended, passing over those in use.
+pub fn sweep(now: Moment) -> Result<(), Error> {
+    for id in ENDED.with(|plan| plan.rows(&[now.into()], |row| row.get::<Uuid>(1)))? {
+        DELETE.with(|plan| plan.execute(&[id.into()]))?;
     }
     Ok(())
 }
@@ -137,9 +146,7 @@ pub fn load(token: &Token) -> Result<Option<StoredToken>, Error> {
 
 fn stored_token(row: &Row) -> Result<StoredToken, Error> {
     Ok(StoredToken {
-        account: Account::new(row.get(1)?).map_err(|_| Error::Corrupt("account"))?,
-        purpose: row.get(2)?,
-        binding: row.get(3)?,
+        terms: terms(row)?,
         attempts: row.get(4)?,
         is_used: row.get(5)?,
         is_current: row.get(6)?,
@@ -147,16 +154,24 @@ fn stored_token(row: &Row) -> Result<StoredToken, Error> {
     })
 }
 
-/// Uses a token, once. `false` when it was used before, or tried `most` times.
-pub fn claim(token: &Token, now: Moment, most: i32) -> Result<bool, Error> {
-    let arguments = [id(token), now.into(), most.into()];
-    Ok(CLAIM.with(|plan| plan.execute(&arguments))? > 0)
+fn terms(row: &Row) -> Result<Terms, Error> {
+    Ok(Terms {
+        account: Account::new(row.get(1)?).map_err(|_| Error::Corrupt("account"))?,
+        purpose: row.get(2)?,
+        binding: row.get(3)?,
+    })
 }
 
-/// Counts a try that did not get as far as a code.
-pub fn try_in_vain(token: &Token) -> Result<(), Error> {
-    TRY_IN_VAIN.with(|plan| plan.execute(&[id(token)]))?;
-    Ok(())
+/// Uses a token and counts the try, in one statement. `None` when it was used before, tried `most`
+/// times, or revoked, or its account is locked.
+pub fn claim(token: &Token, now: Moment, most: i32) -> Result<Option<Terms>, Error> {
+    let arguments = [id(token), token.kind.word().into(), now.into(), most.into()];
+    Ok(CLAIM.with(|plan| plan.rows(&arguments, terms))?.pop())
+}
+
+/// Uses a token, whose account the caller holds. `false` when it was used before.
+pub fn spend(token: &Token, now: Moment) -> Result<bool, Error> {
+    Ok(SPEND.with(|plan| plan.execute(&[id(token), now.into()]))? > 0)
 }
 
 /// Makes a token that this transaction has claimed usable again; the try stays counted.

@@ -41,7 +41,7 @@ SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada')
 SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), repeat('x', 10000), 'transfer');
 SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 7', 'transfer');
 SELECT totp.challenge_create('ada', 'transfer', 'transfer 7') AS token \gset
-SELECT (totp.challenge_verify(:'token', NULL, NULL, 'login')).reason FROM generate_series(1, 6);
+SELECT (totp.challenge_verify(:'token', '123456', NULL, 'login')).reason FROM generate_series(1, 6);
 SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), 'transfer 7', 'transfer');
 SELECT totp.challenge_create('ada') AS token \gset
 SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), repeat('x', 10000));
