@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test lint demo demo-stop bench clean
+.PHONY: help setup build install installcheck test lint docs demo demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ test: ## Runs every test, on PostgreSQL 15 and 18
 lint: ## Checks formatting, clippy, layers and scripts
 	@scripts/setup lint
 	@scripts/lint
+
+docs: ## Draws the diagrams of docs
+	@scripts/setup docs
+	@scripts/docs
 
 demo: ## Shows the main job on a throw-away cluster
 	@scripts/demo run

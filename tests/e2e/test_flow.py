@@ -1,0 +1,148 @@
+"""The page about logins in two steps: its SQL runs as it is written, its diagram is up to date."""
+
+import re
+import subprocess
+
+import jwt
+import psycopg
+import pytest
+
+from authenticator import Authenticator
+from client import Client
+from cluster import ROOT, Cluster
+from conftest import install
+from jwt_secret import JwtSecret
+from refusal import denied
+
+DOCS = ROOT / "docs"
+PAGE = (DOCS / "flow.md").read_text()
+SQL_BLOCKS = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+PGCRYPTO = "CREATE EXTENSION IF NOT EXISTS pgcrypto;\n"
+# For servers that come without contrib. Good for nothing but this test.
+STAND_IN = """
+CREATE FUNCTION public.gen_salt(text, integer) RETURNS text RETURN repeat('s', 29);
+CREATE FUNCTION public.crypt(text, text) RETURNS text
+    RETURN left($2, 29) || md5($1 || left($2, 29));
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server after the page's SQL was pasted, what that printed, and its secret."""
+    with Cluster() as cluster, JwtSecret(cluster) as secret:
+        install(cluster, "postgres")
+        has_pgcrypto = "SELECT FROM pg_available_extensions WHERE name = 'pgcrypto'"
+        script = "".join(SQL_BLOCKS)
+        assert PGCRYPTO in script
+        with cluster.connect() as connection:
+            if not connection.execute(has_pgcrypto).fetchall():
+                script = script.replace(PGCRYPTO, STAND_IN)
+        options = ["--no-psqlrc", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1"]
+        cluster.output = cluster.run("psql", *options, "--dbname", "postgres", text=script)
+        cluster.secret = secret
+        yield cluster
+
+
+@pytest.fixture
+def backend(server):
+    with server.connect("backend") as connection:
+        yield Client(connection)
+
+
+@pytest.fixture
+def dba(server):
+    with server.connect() as connection:
+        yield Client(connection)
+
+
+@pytest.fixture
+def alice(dba):
+    return dba.value("SELECT id::text FROM auth.users WHERE login = 'alice'")
+
+
+def log_in(client, login, password, browser="cookie"):
+    return client.value("SELECT auth.login(%s, %s, %s)", login, password, browser)
+
+
+def answer(client, challenge, code, browser="cookie"):
+    return client.value("SELECT auth.answer(%s, %s, %s)", challenge, code, browser)
+
+
+def claims(server, token):
+    return jwt.decode(token, server.secret.text, algorithms=["HS256"])
+
+
+def test_the_page_answers_what_it_says(server):
+    lines = server.output.splitlines()
+    assert [line for line in lines if line in ("t", "f", "spent")] == ["t", "t", "spent", "t"]
+
+
+def test_the_backend_logs_in_with_a_code_and_with_a_backup_code(server, backend, dba, alice):
+    phone = Authenticator(dba.create(alice).uri)
+    codes = dba.call("backup_reissue", account=alice, reason="a test")[0]
+    assert dba.confirm(alice, phone.take(dba.now)).confirmed
+    for code in (phone.take(dba.now), codes[0]):
+        challenge = log_in(backend, "alice", "correct horse")["challenge"]
+        found = claims(server, answer(backend, challenge, code)["token"])
+        assert (found["sub"], found["aal"], found["role"]) == (alice, "aal2", "authenticated")
+
+
+@pytest.mark.parametrize(
+    ("login", "password"),
+    [
+        *(("alice", "wrong"), ("alice", ""), ("alice", None), ("Alice", "correct horse")),
+        *(("nobody", "correct horse"), ("nobody", None), (None, None), ("", "")),
+    ],
+)
+def test_a_wrong_password_gives_nothing(backend, login, password):
+    assert log_in(backend, login, password) == {"error": "name or password is wrong"}
+
+
+def test_another_browser_or_a_wrong_code_gives_no_token(backend, dba, alice):
+    codes = dba.call("backup_reissue", account=alice, reason="a test")[0]
+    challenge = log_in(backend, "alice", "correct horse")["challenge"]
+    assert answer(backend, challenge, codes[0], "other")["error"] == "invalid"
+    assert answer(backend, challenge, codes[0], None)["error"] == "invalid"
+    assert answer(backend, challenge, "0000-0000-0000-0000")["error"] == "invalid"
+    assert answer(backend, None, codes[0])["error"] == "invalid"
+    assert "token" in answer(backend, challenge, codes[0])
+    assert answer(backend, challenge, codes[1])["error"] == "spent"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT FROM auth.users",
+        "SELECT totp.jwt_sign('{}')",
+        "SELECT totp.totp_verify('alice', '123456')",
+        "SELECT totp.challenge_create('alice')",
+        "SET ROLE login_service",
+        "CREATE TABLE auth.mine ()",
+    ],
+)
+def test_the_backend_may_do_nothing_else(backend, statement):
+    with denied():
+        backend.execute(statement)
+
+
+def test_nobody_else_may_log_anybody_in(server, dba):
+    dba.execute("CREATE ROLE visitor LOGIN")
+    with server.connect("visitor") as connection:
+        for call in ("login('alice', 'correct horse', '')", "answer('x', '123456', '')"):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(f"SELECT auth.{call}")
+
+
+def test_the_diagram_is_what_make_docs_draws(tmp_path):
+    subprocess.run([ROOT / "scripts" / "docs", tmp_path], check=True)
+    assert (tmp_path / "flow.svg").read_text() == (DOCS / "flow.svg").read_text()
+    assert (tmp_path / "flow.pdf").read_bytes().startswith(b"%PDF-")
+    assert (DOCS / "flow.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_the_diagram_has_the_steps_of_the_page():
+    drawn = re.findall(r"^(\d)\. ", (DOCS / "flow.svg").read_text(), re.MULTILINE)
+    assert drawn == ["1", "2", "3", "4", "5", "6"]
+    for function in ("totp_enabled", "challenge_create", "challenge_verify", "jwt_sign"):
+        assert f"{function}(" in (DOCS / "flow.svg").read_text()
+        assert f"totp.{function}(" in "".join(SQL_BLOCKS)
