@@ -43,7 +43,7 @@ def test_the_table_of_functions_has_the_signatures_of_the_functions(dba, referen
         for cell in first_cells(reference)
         for name, arguments in CALL.findall(cell)
     }
-    triggers = {"forget_account"}
+    triggers = {"forget_account", "require_totp"}
     for name, arguments in listed.items():
         if name in triggers:
             continue
@@ -51,11 +51,20 @@ def test_the_table_of_functions_has_the_signatures_of_the_functions(dba, referen
         assert [argument.split(" = ")[0] for argument in arguments] == names, name
         assert sum(" = " in argument for argument in arguments) == defaults, name
     of_roles = dba.rows("""
-        SELECT DISTINCT proname FROM pg_proc, unnest(ARRAY['totp_app', 'stranger']) AS role
+        SELECT DISTINCT proname
+        FROM pg_proc, unnest(ARRAY['totp_app', 'totp_user', 'totp_admin', 'stranger']) AS role
         WHERE pronamespace = 'totp'::regnamespace
         AND has_function_privilege(role, pg_proc.oid, 'EXECUTE')
     """)
-    assert {row.proname for row in of_roles} <= listed.keys()
+    # What the view guard_status calls.
+    assert {row.proname for row in of_roles} - {"guard_usage"} <= listed.keys()
+
+
+def test_the_functions_of_totp_api_are_named(dba):
+    rows = dba.rows("SELECT proname FROM pg_proc WHERE pronamespace = 'totp_api'::regnamespace")
+    section = README.partition("**Browsers that talk to PostgREST**")[2].partition("\n\n")[0]
+    named = set(re.findall(r"`(?:totp_api\.)?(\w+)`", section))
+    assert {row.proname for row in rows} == named - {"totp_api", "totp_user", "anon"}
 
 
 def test_the_table_of_settings_lists_every_setting(dba, reference):
