@@ -32,6 +32,10 @@ pub enum Error {
     Busy,
     /// The account has proved no second factor lately.
     NotVerified,
+    /// Nothing says whose session this is.
+    NoSession,
+    /// The session has not proved the second factor of its account.
+    SessionNotVerified,
     /// There is no secret for JSON Web Tokens.
     NoJwtSecret,
     /// The secret for JSON Web Tokens is too short.
@@ -186,6 +190,18 @@ impl From<Error> for ErrorReport {
                 "the account has not proved its second factor",
                 "A device is trusted only within totp.challenge_ttl after an accepted code.",
                 "Verify a code first, in this transaction or in one that is committed.",
+            ),
+            Error::NoSession => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "no account in this session",
+                "Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not tell who.",
+                "Send a JSON Web Token with the claim that totp.jwt_claim names.",
+            ),
+            Error::SessionNotVerified => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "two-factor authentication is required",
+                "The account has an authenticator app, and this session has not proved it.",
+                "Call totp_verify with a code first.",
             ),
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
