@@ -1,4 +1,4 @@
-"""A cluster as it stands behind PostgREST or Supabase: their roles, their grants, and a secret for tokens."""
+"""A cluster as it stands behind PostgREST or Supabase: their roles, and a secret for tokens."""
 
 import os
 import secrets
@@ -6,8 +6,9 @@ import time
 
 import jwt
 
+from authenticator import Authenticator
 from cluster import Cluster
-from conftest import DATABASE, ROLES, install
+from conftest import DATABASE, ROLES, install, new_account
 from postgrest import PostgREST
 
 # As docs/postgrest.md has them; anon is made after the extension.
@@ -61,15 +62,22 @@ class Web(Cluster):
 
 
 class Browser:
-    """A person's browser: speaks to one server, with one token."""
+    """A person who gave the right password, and what their browser sends."""
 
-    def __init__(self, server, token):
+    def __init__(self, web, server, account=None, **claims):
+        self.account = account or new_account()
+        self.token = web.token(self.account, **claims)
         self.server = server
-        self.token = token
 
-    def post(self, function, **arguments):
-        return self.server.post(function, arguments, self.token)
+    def post(self, function, prefer="", **arguments):
+        return self.server.post(function, arguments, self.token, prefer)
 
     def get(self, function, **arguments):
         return self.server.get(function, self.token, **arguments)
 
+    def enrol(self, **options):
+        """The app on the phone, and the backup codes when these are the first."""
+        phone = Authenticator(self.post("totp_create", **options).body["uri"])
+        confirmed = self.post("totp_confirm", code=phone.take(time.time()), **options)
+        assert confirmed.body["confirmed"] is True, confirmed
+        return phone, confirmed.body["backup_codes"]
