@@ -28,6 +28,8 @@ pub enum Error {
     TooManyFactors,
     /// The transaction or the server is read-only.
     ReadOnly,
+    /// The call runs in a parallel query, which writes nothing.
+    Parallel,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
     /// The account has proved no second factor lately.
@@ -178,6 +180,12 @@ impl From<Error> for ErrorReport {
                 "cannot check a code in a read-only transaction",
                 "A code that is checked must be spent, and a wrong one counted.",
                 "Call it in a read-write transaction on the primary server; with PostgREST, use POST.",
+            ),
+            Error::Parallel => report(
+                PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
+                "cannot check a code during a parallel operation",
+                "A parallel query can neither spend a code nor count a wrong one.",
+                "Mark the function that makes this call as PARALLEL UNSAFE.",
             ),
             Error::Busy => report(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
