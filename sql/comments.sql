@@ -44,6 +44,10 @@ COMMENT ON FUNCTION totp.trust_revoke(text) IS
 'Ends the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.current_account() IS
 'The account of this session by totp.identity: the claim totp.jwt_claim of request.jwt.claims, believed only of login roles in totp.jwt_logins, or the login role itself. NULL when nothing says.';
+COMMENT ON FUNCTION totp.session_account() IS
+'The account of this session. For the functions of totp_api. Errors: 42501 there is none.';
+COMMENT ON FUNCTION totp.verified_account() IS
+'The account of this session, which proved its second factor if the account has one; holds the account''s row. For the functions of totp_api. Errors: 42501 there is none, or it did not prove it; 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_verified(interval) IS
 'Whether this session proved its second factor, not longer ago than max_age (and totp.session_ttl at most), with no change of the account''s factors since. A session is the claim session_id or jti, else the server connection. For row policies: USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once a query. Errors: 22023 negative age.';
 COMMENT ON FUNCTION totp.jwt_sign(jsonb) IS

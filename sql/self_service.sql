@@ -4,36 +4,6 @@
 CREATE SCHEMA totp_api;
 COMMENT ON SCHEMA totp_api IS 'Two-factor authentication of the session''s own account, for PostgREST';
 
-CREATE FUNCTION totp.session_account() RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-BEGIN
-    IF totp.current_account() IS NULL THEN
-        RAISE EXCEPTION 'no account in this session'
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not tell who.',
-                  HINT = 'Send a JSON Web Token with the claim that totp.jwt_claim names.';
-    END IF;
-    RETURN totp.current_account();
-END $$;
-COMMENT ON FUNCTION totp.session_account() IS
-'The account of this session. Errors: 42501 there is none.';
-
-CREATE FUNCTION totp.verified_account() RETURNS text
-LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    account text := totp.session_account();
-BEGIN
-    IF totp.totp_enabled(account) AND NOT totp.totp_verified() THEN
-        RAISE EXCEPTION 'two-factor authentication is required'
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'The account has an authenticator app, and this session has not proved it.',
-                  HINT = 'Call totp_verify with a code first.';
-    END IF;
-    RETURN account;
-END $$;
-COMMENT ON FUNCTION totp.verified_account() IS
-'The account of this session, which proved its second factor if the account has one. Errors: 42501 there is none, or it did not.';
-
 CREATE FUNCTION totp_api.totp_create(
     label text DEFAULT 'default', issuer text DEFAULT NULL, OUT secret text, OUT uri text, OUT qr_svg text
 ) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -28,10 +28,16 @@ pub enum Error {
     TooManyFactors,
     /// The transaction or the server is read-only.
     ReadOnly,
+    /// The call runs in a parallel query, which writes nothing.
+    Parallel,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
     /// The account has proved no second factor lately.
     NotVerified,
+    /// Nothing says whose session this is.
+    NoSession,
+    /// The session has not proved the second factor of its account.
+    SessionNotVerified,
     /// There is no secret for JSON Web Tokens.
     NoJwtSecret,
     /// The secret for JSON Web Tokens is too short.
@@ -175,6 +181,12 @@ impl From<Error> for ErrorReport {
                 "A code that is checked must be spent, and a wrong one counted.",
                 "Call it in a read-write transaction on the primary server; with PostgREST, use POST.",
             ),
+            Error::Parallel => report(
+                PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
+                "cannot check a code during a parallel operation",
+                "A parallel query can neither spend a code nor count a wrong one.",
+                "Mark the function that makes this call as PARALLEL UNSAFE.",
+            ),
             Error::Busy => report(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 "the account is in use by another transaction",
@@ -186,6 +198,18 @@ impl From<Error> for ErrorReport {
                 "the account has not proved its second factor",
                 "A device is trusted only within totp.challenge_ttl after an accepted code.",
                 "Verify a code first, in this transaction or in one that is committed.",
+            ),
+            Error::NoSession => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "no account in this session",
+                "Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not tell who.",
+                "Send a JSON Web Token with the claim that totp.jwt_claim names.",
+            ),
+            Error::SessionNotVerified => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "two-factor authentication is required",
+                "The account has an authenticator app, and this session has not proved it.",
+                "Call totp_verify with a code first.",
             ),
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,

@@ -172,11 +172,15 @@ pub fn hide_backtraces() {
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
 }
 
-/// Refuses read-only transactions and standbys.
+/// Refuses read-only transactions, standbys, and parallel queries: a caller's function may have the
+/// wrong mark.
 pub fn require_writable() -> Result<(), Error> {
     // SAFETY: a flag of this process, and a function without arguments that reads shared state.
-    let read_only = unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() };
-    if read_only { Err(Error::ReadOnly) } else { Ok(()) }
+    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
+        return Err(Error::ReadOnly);
+    }
+    // SAFETY: a function without arguments that reads this process's state.
+    if unsafe { pg_sys::IsInParallelMode() } { Err(Error::Parallel) } else { Ok(()) }
 }
 
 /// Whether each statement of the transaction sees what was committed before it.

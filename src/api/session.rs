@@ -17,6 +17,18 @@ fn current_account() -> Option<String> {
     session::current().map(|session| session.account.to_string())
 }
 
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+fn session_account() -> Result<String, ErrorReport> {
+    Ok(session::account()?.to_string())
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+#[search_path(pg_catalog, pg_temp)]
+fn verified_account() -> Result<String, ErrorReport> {
+    Ok(argument::writing(session::verified_account)?.to_string())
+}
+
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn totp_verified(max_age: default!(Option<Interval>, "NULL")) -> Result<bool, ErrorReport> {

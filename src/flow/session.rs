@@ -34,6 +34,23 @@ pub fn current() -> Option<Session> {
     }
 }
 
+/// The account of this session.
+pub fn account() -> Result<Account, Error> {
+    current().map(|session| session.account).ok_or(Error::NoSession)
+}
+
+/// The account of this session, which proved its second factor if the account has one. Its row is
+/// held: an enrolment that goes on at the same time has ended, and no other begins.
+pub fn verified_account() -> Result<Account, Error> {
+    server::require_writable()?;
+    let account = account()?;
+    store::account::lock(&account)?;
+    if store::factor::is_enrolled(&account)? && !is_verified(None)? {
+        return Err(Error::SessionNotVerified);
+    }
+    Ok(account)
+}
+
 /// Notes that the session proved a second factor, when the account is its own.
 pub fn prove(account: &Account, method: &Method, now: Moment) -> Result<(), Error> {
     let Some(session) = current().filter(|session| session.account == *account) else {

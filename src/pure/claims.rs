@@ -26,10 +26,11 @@ impl Claims {
     }
 }
 
-/// A claim that can name something: a non-empty text, or a number.
+/// A claim that can name something: a non-empty text, or a number. NUL, which JSON can write, would
+/// end a text of SQL: what follows it would be seen here, and not there.
 fn word(value: &Value) -> Option<String> {
     match value {
-        Value::String(text) if !text.is_empty() => Some(text.clone()),
+        Value::String(text) if !text.is_empty() && !text.contains('\0') => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     }
@@ -54,6 +55,10 @@ mod tests {
         assert_eq!(session(r#"{"sub": "a", "jti": "j"}"#), Some("j".into()));
         assert_eq!(session(r#"{"sub": "a", "session_id": "", "jti": "j"}"#), Some("j".into()));
         assert_eq!(session(r#"{"sub": "a", "session_id": null, "jti": 7}"#), Some("7".into()));
+        assert_eq!(
+            session(r#"{"sub": "a", "session_id": "s\u0000", "jti": "j"}"#),
+            Some("j".into())
+        );
         assert_eq!(session(r#"{"sub": "a"}"#), None);
     }
 
@@ -70,6 +75,7 @@ mod tests {
             r#"{"sub": ["a"]}"#,
             r#"{"sub": {"a": 1}}"#,
             r#"{"sub": true}"#,
+            r#"{"sub": "a\u0000b"}"#,
             r#"{"Sub": "a"}"#,
         ] {
             assert_eq!(read(claims), None, "{claims}");

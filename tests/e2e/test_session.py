@@ -11,7 +11,7 @@ import pytest
 from client import Client, Traveller
 from cluster import Cluster
 from conftest import install, new_account
-from postgrest import ROLES, Browser
+from browser import ROLES, Browser
 
 ROWS = 100_000
 RUNS = 15

@@ -1,0 +1,70 @@
+"""The table of grants: which role may call what. The words are those of sql/grants.sql."""
+
+PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
+READERS = {"totp_enabled", "totp_status", "backup_remaining"}
+SESSION = {"current_account", "totp_verified"}
+APP = {
+    "totp_create",
+    "totp_confirm",
+    "totp_disable",
+    "totp_remove",
+    "totp_verify",
+    "backup_verify",
+    "totp_attempt",
+    "totp_resync",
+    "backup_rotate",
+    "challenge_create",
+    "challenge_verify",
+    "challenge_account",
+    "recovery_create",
+    "recovery_confirm",
+    "trust_create",
+    "trust_verify",
+    "trust_revoke",
+}
+ADMIN = {
+    "totp_reset",
+    "totp_unlock",
+    "backup_reissue",
+    "totp_import",
+    "totp_export",
+    "totp_rename",
+    "totp_forget",
+    "totp_prune",
+    "jwt_sign",
+}
+BROWSER = {
+    "totp_create",
+    "totp_confirm",
+    "totp_verify",
+    "totp_disable",
+    "totp_remove",
+    "backup_rotate",
+    "totp_status",
+    "challenge_verify",
+}
+
+# By role and schema: who may call which functions.
+TABLE = {
+    ("stranger", "totp"): PURE,
+    ("app", "totp"): PURE | READERS | SESSION | APP,
+    ("administrator", "totp"): PURE | READERS | SESSION | ADMIN | {"guard_usage"},
+    ("auditor", "totp"): PURE | READERS | SESSION | {"guard_usage"},
+    ("self_service", "totp"): PURE | SESSION,
+    ("self_service", "totp_api"): BROWSER,
+    ("anon", "totp"): PURE,
+    ("anon", "totp_api"): {"challenge_verify"},
+    ("authenticated", "totp"): PURE | SESSION,
+    ("authenticated", "totp_api"): BROWSER,
+    ("service_role", "totp"): PURE | READERS | SESSION | APP,
+    ("authenticator", "totp"): PURE,
+}
+VIEWS = {"account_status", "factor_status", "audit_log", "guard_status"}
+READERS_OF_VIEWS = {"administrator", "auditor"}
+# Roles that log in; the others are taken on by SET ROLE.
+LOGINS = ["stranger", "app", "administrator", "auditor", "self_service", "authenticator"]
+ROLES = [*LOGINS, "anon", "authenticated", "service_role"]
+
+
+def allowed(role, schema):
+    return TABLE.get((role, schema), set())

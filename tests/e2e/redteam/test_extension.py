@@ -1,0 +1,140 @@
+"""Attacks that come before CREATE EXTENSION, or after it on its objects."""
+
+import pytest
+from psycopg import errors
+
+from client import Client
+
+SQUATTERS = {
+    "the schema": "CREATE SCHEMA totp AUTHORIZATION stranger",
+    "a table": "CREATE SCHEMA totp; CREATE TABLE totp.accounts (account text)",
+    "a function": "CREATE SCHEMA totp; CREATE FUNCTION totp.f() RETURNS int RETURN 1",
+    "a type": "CREATE SCHEMA totp; CREATE TYPE totp.verdict AS (verified boolean)",
+    "an operator": "CREATE SCHEMA totp; CREATE OPERATOR totp.=="
+    " (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text)",
+    "the schema for browsers": "CREATE SCHEMA totp_api",
+    "the schema for browsers, of somebody": "CREATE SCHEMA totp_api AUTHORIZATION stranger",
+}
+
+
+@pytest.mark.parametrize("prepared", SQUATTERS.values(), ids=SQUATTERS.keys())
+def test_what_somebody_made_before_is_not_taken_over(cluster, other_database, prepared):
+    """CVE-2022-2625: an extension's script that takes an attacker's object for its own."""
+    cluster.execute(prepared, dbname=other_database)
+    with pytest.raises(errors.Error) as caught:
+        cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    assert caught.value.sqlstate in ("42501", "42710", "42P06")
+    with cluster.connect(dbname=other_database) as connection:
+        assert Client(connection).rows("SELECT FROM pg_extension WHERE extname = 'totp'") == []
+
+
+def test_the_script_runs_nothing_from_the_installer_s_path(cluster, other_database):
+    """A superuser whose path leads through an attacker's schema makes the extension."""
+    with cluster.connect(dbname=other_database) as connection:
+        client = Client(connection)
+        client.execute("""
+            CREATE SCHEMA hostile;
+            CREATE FUNCTION hostile.trap(text, text) RETURNS boolean LANGUAGE plpgsql
+                AS $$ BEGIN RAISE EXCEPTION 'the trap has sprung'; END $$;
+            CREATE FUNCTION hostile.trap(oid, oid) RETURNS boolean LANGUAGE plpgsql
+                AS $$ BEGIN RAISE EXCEPTION 'the trap has sprung'; END $$;
+            CREATE FUNCTION hostile.format(text, text) RETURNS text LANGUAGE plpgsql
+                AS $$ BEGIN RAISE EXCEPTION 'the trap has sprung'; END $$;
+            CREATE OPERATOR hostile.= (FUNCTION = hostile.trap, LEFTARG = text, RIGHTARG = text);
+            CREATE OPERATOR hostile.= (FUNCTION = hostile.trap, LEFTARG = oid, RIGHTARG = oid);
+            SET search_path = hostile, pg_catalog
+        """)
+        with pytest.raises(errors.RaiseException, match="sprung"):
+            client.value("SELECT 'a'::text = 'b'::text")
+        client.execute("CREATE EXTENSION totp")
+        assert client.value("SELECT totp.totp_enabled('nobody')") is False
+
+
+def test_an_owner_role_that_somebody_can_become_is_refused(cluster, other_database):
+    """A role that may create roles makes totp_owner first, or joins it: then it has the tables."""
+    cluster.execute("GRANT totp_owner TO stranger")
+    try:
+        with pytest.raises(errors.InvalidRoleSpecification, match="totp_owner has members"):
+            cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    finally:
+        cluster.execute("REVOKE totp_owner FROM stranger")
+
+
+def test_a_role_that_may_create_roles_does_not_become_one_of_ours(cluster, connect, dba):
+    """Since PostgreSQL 16; before, CREATEROLE is as good as membership in every role of ours."""
+    dba.execute("ALTER ROLE stranger CREATEROLE")
+    attacker = connect("stranger")
+    for role in ("totp_owner", "totp_admin", "totp_app", "totp_user", "totp_auditor"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            attacker.execute(f"GRANT {role} TO stranger")
+    dba.execute("ALTER ROLE stranger NOCREATEROLE")
+
+
+OWNER = """
+CREATE ROLE landlord LOGIN IN ROLE totp_app, totp_user, totp_admin, totp_auditor;
+ALTER DATABASE e2e OWNER TO landlord;
+CREATE FUNCTION public.mine() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END';
+ALTER FUNCTION public.mine() OWNER TO landlord
+"""
+NO_OWNER = """
+ALTER DATABASE e2e OWNER TO postgres;
+DROP OWNED BY landlord;
+DROP ROLE landlord
+"""
+
+
+@pytest.fixture
+def landlord(dba, connect):
+    """Owns the database, may make schemas and objects in it, and has all roles of ours but one."""
+    dba.execute(OWNER)
+    client = connect("landlord")
+    yield client
+    client.connection.close()
+    dba.execute(NO_OWNER)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE EXTENSION totp",
+        "DROP EXTENSION totp",
+        "ALTER EXTENSION totp UPDATE",
+        "ALTER EXTENSION totp ADD FUNCTION public.mine()",
+        "ALTER EXTENSION totp DROP FUNCTION totp.totp_verify(text, text)",
+        "DROP SCHEMA totp CASCADE",
+        "ALTER SCHEMA totp OWNER TO CURRENT_USER",
+        "CREATE SCHEMA totp_mine AUTHORIZATION totp_owner",
+        "ALTER FUNCTION totp.totp_verify(text, text) RESET search_path",
+        "ALTER FUNCTION totp.totp_verify(text, text) SECURITY INVOKER",
+        "ALTER FUNCTION totp.totp_verify(text, text) OWNER TO CURRENT_USER",
+        "ALTER FUNCTION totp.totp_verify(text, text) LEAKPROOF",
+        "ALTER VIEW totp.audit_log OWNER TO CURRENT_USER",
+        "DROP FUNCTION totp.totp_verify(text, text)",
+        "COMMENT ON FUNCTION totp.totp_verify(text, text) IS 'mine'",
+        "CREATE EVENT TRIGGER trap ON ddl_command_end EXECUTE FUNCTION public.mine()",
+        "CREATE FUNCTION public.c() RETURNS int LANGUAGE c AS 'totp', 'totp_verify_wrapper'",
+        "LOAD 'totp'",
+        "ALTER DEFAULT PRIVILEGES FOR ROLE totp_owner GRANT SELECT ON TABLES TO PUBLIC",
+        "REASSIGN OWNED BY totp_owner TO CURRENT_USER",
+        "DROP OWNED BY totp_owner",
+        "ALTER ROLE totp_owner LOGIN",
+        "SET ROLE totp_owner",
+    ],
+)
+def test_the_owner_of_the_database_does_not_own_the_extension(landlord, statement):
+    """Nothing of it can be changed, dropped, replaced or taken over."""
+    with pytest.raises((errors.InsufficientPrivilege, errors.DuplicateObject)) as caught:
+        landlord.execute(statement)
+    assert caught.value.sqlstate in ("42501", "42710")
+
+
+def test_nobody_hands_on_what_the_extension_granted(landlord, dba):
+    """Rights without the grant option: PostgreSQL warns, and grants nothing."""
+    landlord.execute("GRANT USAGE ON SCHEMA totp_api TO PUBLIC")
+    landlord.execute("GRANT EXECUTE ON FUNCTION totp.totp_export(text, text, text) TO PUBLIC")
+    landlord.execute("GRANT SELECT ON totp.audit_log TO PUBLIC")
+    assert dba.row("""
+        SELECT has_schema_privilege('stranger', 'totp_api', 'USAGE') AS schema,
+            has_function_privilege('stranger', 'totp.totp_export(text, text, text)', 'EXECUTE') AS f,
+            has_table_privilege('stranger', 'totp.audit_log', 'SELECT') AS view
+    """) == (False, False, False)

@@ -1,0 +1,249 @@
+"""Self-service through PostgREST: the whole job from a browser, and the status of each refusal."""
+
+import time
+
+import jwt
+import pytest
+from psycopg import sql
+
+from authenticator import Authenticator
+from client import Client
+from conftest import DATABASE
+from web import Browser, Web
+
+
+@pytest.fixture(scope="module")
+def web():
+    with Web() as web:
+        yield web
+
+
+@pytest.fixture
+def server(web):
+    server = web.server()
+    yield server
+    server.connection.close()
+
+
+@pytest.fixture
+def backend(web):
+    """The application's own server, which checks passwords."""
+    with web.connect("app", DATABASE) as connection:
+        yield Client(connection)
+
+
+@pytest.fixture
+def dba(web):
+    with web.connect(dbname=DATABASE) as connection:
+        yield Client(connection)
+
+
+@pytest.fixture
+def browser(web, server):
+    return Browser(web, server)
+
+
+def test_the_whole_job(web, server, browser):
+    """Enrols, comes back with a new token, verifies, adds a device, removes it, switches it off."""
+    assert browser.get("totp_status").body["enabled"] is False
+    created = browser.post("totp_create", issuer="Acme")
+    assert created.status == 200
+    assert set(created.body) == {"secret", "uri", "qr_svg"}
+    phone = Authenticator(created.body["uri"])
+    confirmed = browser.post("totp_confirm", code=phone.take(time.time()))
+    assert set(confirmed.body) == {"confirmed", "backup_codes", "reason"}
+    codes = confirmed.body["backup_codes"]
+    assert browser.get("totp_status").body["verified"] is True
+
+    again = Browser(web, server, browser.account)
+    status = again.get("totp_status").body
+    assert (status["enabled"], status["verified"]) == (True, False)
+    assert again.post("totp_create", label="tablet").status == 403
+    wrong = again.post("totp_verify", code=phone.wrong(time.time()))
+    assert (wrong.status, wrong.body["verified"], wrong.body["reason"]) == (200, False, "invalid")
+    right = again.post("totp_verify", code=codes[0])
+    assert right.body | {"retry_after": None} == {
+        "verified": True,
+        "account": browser.account,
+        "method": "backup",
+        "label": None,
+        "reason": "ok",
+        "retry_after": None,
+        "backup_codes_left": 9,
+    }
+    again.enrol(label="tablet")
+    assert again.post("totp_remove", label="tablet", code=codes[1]).body == {"removed": True}
+    assert again.post("totp_disable", code=codes[2]).status == 403
+    assert again.post("totp_verify", code=codes[3]).body["verified"] is True
+    rotated = again.post("backup_rotate", code=codes[4]).body
+    assert len(rotated["backup_codes"]) == 10
+    assert again.post("totp_verify", code=rotated["backup_codes"][0]).body["verified"] is True
+    disabled = again.post("totp_disable", code=rotated["backup_codes"][1])
+    assert disabled.body == {"disabled": True}
+    assert again.get("totp_status").body["enabled"] is False
+
+
+def test_the_second_step_of_a_login_gives_a_token(web, server, browser, backend):
+    """Password at the backend, code from anybody: the only call that needs no token."""
+    _, codes = browser.enrol()
+    login = {"token": backend.call("challenge_create", account=browser.account)[0], "code": codes[0]}
+    answer = server.post("challenge_verify", login)
+    assert answer.status == 200 and answer.body["verified"] is True
+    claims = jwt.decode(answer.body["access_token"], web.secret, ["HS256"])
+    assert (claims["sub"], claims["role"], claims["aal"]) == (browser.account, "authenticated", "aal2")
+    browser.token = answer.body["access_token"]
+    assert browser.get("totp_status").body["verified"] is True
+    assert server.post("challenge_verify", login).body["reason"] == "spent"
+
+
+@pytest.mark.parametrize(
+    ("function", "body", "status", "sqlstate"),
+    [
+        ("totp_confirm", {"code": "123456"}, 400, "42704"),
+        ("totp_create", {"issuer": "a:b"}, 400, "22023"),
+        ("totp_create", {"label": "x" * 65}, 400, "22023"),
+        ("totp_verify", '{"code": "\\u0000"}', 400, "22P05"),
+        ("totp_verify", '{"code": ', 404, "PGRST202"),
+        ("totp_verify", {"code": "1", "account": "victim"}, 404, "PGRST202"),
+        ("totp_verify", {}, 404, "PGRST202"),
+        ("totp_export", {"account": "x"}, 404, "PGRST202"),
+    ],
+)
+def test_a_refused_request_has_a_fitting_status(browser, function, body, status, sqlstate):
+    response = browser.server.post(function, body, browser.token)
+    assert (response.status, response.sqlstate) == (status, sqlstate)
+
+
+def test_nobody_is_401_and_somebody_who_may_not_is_403(web, server, browser):
+    for function, body in CALLS.items():
+        assert server.post(function, body).status == 401, function
+    stranger = Browser(web, server, role="anon")
+    assert stranger.post("totp_create").status == 401
+    browser.enrol()
+    session = Browser(web, server, browser.account)
+    refusal = session.post("totp_create")
+    assert (refusal.status, refusal.sqlstate) == (403, "42501")
+    assert refusal.body["message"] == "two-factor authentication is required"
+    assert refusal.body["hint"] == "Call totp_verify with a code first."
+
+
+# Every function, with arguments of the right names.
+CALLS = {
+    "totp_create": {},
+    "totp_confirm": {"code": "123456"},
+    "totp_verify": {"code": "123456"},
+    "totp_disable": {"code": "123456"},
+    "totp_remove": {"label": "x", "code": "123456"},
+    "backup_rotate": {"code": "123456"},
+    "totp_status": {},
+}
+
+
+def test_a_get_reads_only(browser):
+    """PostgREST runs it in a read-only transaction: 405, Method Not Allowed."""
+    for function, arguments in CALLS.items():
+        response = browser.get(function, **arguments)
+        assert response.status == (200 if function == "totp_status" else 405), function
+
+
+def test_a_row_that_is_held_and_a_missing_key_are_errors_of_the_server(web, browser, dba):
+    browser.enrol()
+    with dba.connection.transaction():
+        dba.execute("SELECT FROM totp.accounts WHERE account = %s FOR UPDATE", browser.account)
+        browser.server.connection.execute("SET lock_timeout = '100ms'")
+        busy = browser.post("totp_create", label="x")
+        assert (busy.status, busy.sqlstate) == (500, "55P03")
+    keys = web.data_dir / "totp.keys"
+    keys.rename(keys.with_suffix(".away"))
+    try:
+        missing = browser.post("totp_verify", code="123456")
+        assert (missing.status, missing.sqlstate) == (500, "F0000")
+    finally:
+        keys.with_suffix(".away").rename(keys)
+
+
+# What docs/postgrest.md has for an application that wants a second factor for everything.
+PRE_REQUEST = """
+CREATE FUNCTION public.ask_for_totp() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF current_setting('role') = 'authenticated'
+       AND current_setting('request.path') NOT IN ('/rpc/totp_verify', '/rpc/totp_status')
+       AND NOT totp.totp_verified()
+       AND (SELECT enabled FROM totp_api.totp_status())
+    THEN
+        RAISE SQLSTATE 'PT403' USING MESSAGE = 'two-factor authentication is required';
+    END IF;
+END $$
+"""
+
+
+def test_a_function_before_each_request_can_ask_for_the_second_factor(web, dba):
+    dba.execute(PRE_REQUEST)
+    server = web.server(pre_request="public.ask_for_totp")
+    browser = Browser(web, server)
+    _, codes = browser.enrol()
+    assert browser.post("totp_create", label="x").status == 200
+    session = Browser(web, server, browser.account)
+    assert session.post("backup_rotate", code=codes[0]).status == 403
+    assert session.get("totp_status").status == 200
+    assert session.post("totp_verify", code=codes[0]).body["verified"] is True
+    assert len(session.post("backup_rotate", code=codes[1]).body["backup_codes"]) == 10
+    server.connection.close()
+
+
+PAYSLIPS = """
+CREATE TABLE IF NOT EXISTS public.payslips (owner text, amount integer);
+ALTER TABLE payslips ENABLE ROW LEVEL SECURITY;
+GRANT SELECT ON payslips TO authenticated;
+DROP POLICY IF EXISTS own ON payslips;
+CREATE POLICY own ON payslips USING (
+    owner = (SELECT totp.current_account()) AND (SELECT totp.totp_verified('15 min')));
+"""
+
+
+def test_a_policy_shows_rows_to_a_verified_session_only(web, dba):
+    """Supabase's way: tables, and policies that look at the token."""
+    dba.execute(PAYSLIPS)
+    server = web.server(schema="public")
+    browser = Browser(web, web.server())
+    dba.execute("INSERT INTO payslips VALUES (%s, 1), ('somebody else', 2)", browser.account)
+    assert server.read("payslips", browser.token).body == []
+    browser.enrol()
+    assert server.read("payslips", browser.token).body == [{"owner": browser.account, "amount": 1}]
+    assert server.read("payslips", web.token(browser.account)).body == []
+    assert server.read("payslips").status == 401
+    assert server.read("payslips", web.token("x", role="service_role")).status == 403
+    for opened in (server, browser.server):
+        opened.connection.close()
+
+
+def test_anon_has_one_function_and_the_service_the_application_s(web, dba):
+    """The grants of docs/postgrest.md, seen from each role of Supabase."""
+    query = """
+        SELECT p.oid::regprocedure::text FROM pg_proc AS p
+        WHERE pronamespace = %s::regnamespace AND has_function_privilege(%s, p.oid, 'EXECUTE')
+            AND has_schema_privilege(%s, pronamespace, 'USAGE') AND prorettype <> 'trigger'::regtype
+    """
+
+    def callable_by(role, schema):
+        return {row[0] for row in dba.rows(query, schema, role, role)}
+
+    own = callable_by("totp_user", "totp_api")
+    assert len(own) == 8
+    assert callable_by("authenticated", "totp_api") == own
+    assert callable_by("anon", "totp_api") == {"totp_api.challenge_verify(text,text,text)"}
+    assert callable_by("service_role", "totp_api") == set()
+    assert callable_by("service_role", "totp") == callable_by("app", "totp")
+    assert callable_by("anon", "totp") == callable_by("stranger", "totp")
+    assert callable_by("authenticator", "totp_api") == set()
+
+
+def test_an_anon_that_is_there_first_is_granted_its_function(web, dba):
+    """Then the page's two GRANTs are not needed."""
+    name = web.new_database("later")
+    web.execute("CREATE EXTENSION totp", dbname=name)
+    function = "totp_api.challenge_verify(text, text, text)"
+    with web.connect(dbname=name) as connection:
+        allowed = connection.execute("SELECT has_function_privilege('anon', %s, 'EXECUTE')", [function])
+        assert allowed.fetchone() == (True,)
+    web.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
