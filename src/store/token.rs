@@ -47,8 +47,8 @@ thread_local! {
         "UPDATE totp.tokens AS t SET attempts = attempts + 1, used_at = $3
          WHERE id = $1 AND kind = $2 AND used_at IS NULL AND attempts < $4
            AND changed_at IS NOT DISTINCT FROM (
-               SELECT a.changed_at FROM totp.accounts AS a
-               WHERE a.account = t.account AND (a.locked_until IS NULL OR a.locked_until <= $3))
+               SELECT CASE WHEN a.locked_until > $3 THEN 'infinity' ELSE a.changed_at END
+               FROM totp.accounts AS a WHERE a.account = t.account)
          RETURNING account::text, purpose::text, binding::bytea",
         &[UUID, TEXT, TIME, INT],
     ) };

@@ -165,6 +165,19 @@ def test_a_challenge_that_a_change_of_factors_overtakes_is_worthless(cluster, db
     assert dba.is_enabled(person.account)
 
 
+def test_a_challenge_that_an_enrolment_overtakes_is_worthless_also_during_a_lock(
+    cluster, traveller, account
+):
+    with cluster.connect("traveller", DATABASE) as connection, connection.transaction():
+        token = Traveller(connection).challenge(account)
+        person = traveller.enrol(account)
+    traveller.fail(person, LIMIT)
+    verdict = traveller.answer(token, person.backup_codes[0])
+    assert (verdict.reason, verdict.account) == ("spent", None)
+    traveller.wait(30)
+    assert traveller.answer(token, person.backup_codes[0]).reason == "spent"
+
+
 @pytest.mark.xfail(strict=True, reason="changed_at stays as it is when time does not go on")
 def test_the_same_holds_when_the_clock_was_set_back_in_between(cluster, traveller, account):
     """A change must differ from the one before it, even where time does not."""
