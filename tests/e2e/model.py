@@ -407,6 +407,7 @@ class Model:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
         account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
+        account.changed_at = self.now
         self.pardoned.append(new)
         for factor in account.factors.values():
             step = self.steps.get((name, factor.app.secret), -1)

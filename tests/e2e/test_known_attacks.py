@@ -152,14 +152,17 @@ def test_7_nothing_is_taken_away_without_a_right_code(app, account, function, co
 
 
 def test_7_what_an_application_may_call_takes_a_code_or_adds_or_only_reads(dba):
-    """totp_create adds a pending factor, which changes nothing of what is active."""
+    """totp_create adds a pending factor, which changes nothing of what is active. Tokens are added
+    and taken away; a recovery link stands for the code that its owner has lost."""
     rows = dba.rows("""
         SELECT proname FROM pg_proc
         WHERE pronamespace = 'totp'::regnamespace AND provolatile = 'v' AND prosecdef
         AND has_function_privilege('totp_app', oid, 'EXECUTE')
         AND NOT coalesce(proargnames && ARRAY['code', 'code1'], false)
     """)
-    assert {row.proname for row in rows} == {"totp_create"}
+    adding = {"totp_create", "challenge_create", "recovery_create", "trust_create"}
+    others = {"recovery_confirm", "trust_revoke", "require_totp"}
+    assert {row.proname for row in rows} == adding | others
 
 
 # 9. A backup code with a letter beyond ASCII was an error 500.
