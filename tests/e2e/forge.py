@@ -3,6 +3,7 @@
 import base64
 import json
 import secrets
+from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
 
@@ -14,7 +15,7 @@ FACTORS = """
 COPY totp.factors (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
                    confirmed_at) FROM STDIN
 """
-MADE_AT = "2026-01-01 00:00:00+00"
+MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def forge(cluster, dbname, accounts):
@@ -29,6 +30,7 @@ def forge(cluster, dbname, accounts):
         with connection.cursor().copy(FACTORS) as copy:
             for account in accounts:
                 place = {"purpose": "totp", "account": account, "label": "default"}
+                place["identity"] = f"{int(MADE_AT.timestamp())}000000"
                 sealed = fernet.encrypt(json.dumps({**place, "secret": secret}).encode()).decode()
                 row = (account, "default", "active", "SHA1", 6, 30, sealed, sealed_by)
                 copy.write_row((*row, MADE_AT, MADE_AT))
