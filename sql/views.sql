@@ -80,6 +80,74 @@ COMMENT ON COLUMN totp.audit_log.outcome IS 'How it ended';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_log.detail IS 'What else is known: label, method, reason, the role when it is not the login role';
 
+CREATE VIEW totp.key_status AS
+SELECT key_id,
+       coalesce(ring.is_primary, false) AS is_primary,
+       ring.key_id IS NOT NULL AS in_keyring,
+       coalesce(used.factors, 0) AS factors,
+       coalesce(used.backup_codes, 0) AS backup_codes,
+       coalesce(used.percent, 0) AS percent,
+       used.oldest,
+       used.newest,
+       CASE WHEN ring.is_primary THEN (
+           SELECT count(*) FROM pg_locks AS announced
+           WHERE announced.locktype = 'advisory' AND announced.classid = 'totp.accounts'::regclass
+             AND announced.objid = 0 AND announced.objsubid = 2 AND announced.granted
+             AND announced.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       ) ELSE 0 END AS sessions
+FROM totp.key_ids() AS ring
+FULL JOIN (
+    SELECT key_id::text,
+           count(*) FILTER (WHERE is_factor) AS factors,
+           count(*) FILTER (WHERE NOT is_factor) AS backup_codes,
+           round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent,
+           min(sealed_at) AS oldest,
+           max(sealed_at) AS newest
+    FROM (
+        SELECT key_id, true AS is_factor, sealed FROM totp.factors
+        UNION ALL
+        SELECT key_id, false, sealed FROM totp.backup_codes
+    ) AS stored,
+    -- A Fernet token begins with its version, 80, and the time it was made, in seconds since 1970.
+    LATERAL (
+        SELECT CASE WHEN sealed ~ '^gAAAAA[-[:alnum:]_]{6}' THEN to_timestamp(
+            ('x' || right(encode(decode(translate(left(sealed, 12), '-_', '+/'), 'base64'), 'hex'), 16))::bit(64)::bigint
+        ) END AS sealed_at
+    ) AS token
+    GROUP BY key_id
+) AS used USING (key_id);
+ALTER VIEW totp.key_status OWNER TO totp_owner;
+COMMENT ON VIEW totp.key_status IS
+'Encryption keys of the keyring and of stored rows, and how far a rotation is. Reads all rows of factors and backup codes';
+COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
+COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether it is the first of the keyring, which seals';
+COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether it is in the keyring: if not, its rows do not open';
+COMMENT ON COLUMN totp.key_status.factors IS 'Authenticator apps that it sealed';
+COMMENT ON COLUMN totp.key_status.backup_codes IS 'Backup codes that it sealed, spent ones too';
+COMMENT ON COLUMN totp.key_status.percent IS 'Its part of all rows: of the first key, how far a rotation is';
+COMMENT ON COLUMN totp.key_status.oldest IS 'When the first of these rows was sealed';
+COMMENT ON COLUMN totp.key_status.newest IS 'When the last of these rows was sealed';
+COMMENT ON COLUMN totp.key_status.sessions IS 'Sessions of key_rotate that seal rows with it at this moment';
+
+-- Not SECURITY DEFINER and without SET, either of which forbids COMMIT. So nothing stands here that
+-- a search_path could redirect: no operator, and names in full.
+CREATE PROCEDURE totp.key_rotate(batch integer DEFAULT 1000)
+LANGUAGE plpgsql AS $$
+DECLARE
+    finished boolean;
+BEGIN
+    finished := totp.key_rotate_step(batch, true);
+    LOOP
+        COMMIT;
+        -- At any other level a row that a login has changed would be an error.
+        SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
+        EXIT WHEN finished;
+        finished := totp.key_rotate_step(batch, false);
+    END LOOP;
+END $$;
+COMMENT ON PROCEDURE totp.key_rotate(integer) IS
+'For administrators: seals every row of an older key anew with the first one, batch by batch, each committed, while logins go on. To be called outside of a transaction block; several sessions may call it at once; after an interruption call it again. Progress: notices, and the view key_status. Rows that do not open are named in a warning and stay as they are. batch: 1 to 10000 rows. Errors: 25001 in a transaction block, 22023, F0000, 25006.';
+
 -- A trigger for the application's table of users.
 CREATE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

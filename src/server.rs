@@ -107,6 +107,12 @@ pub fn require_superuser() -> Result<(), Error> {
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
 }
 
+/// Refuses callers that have begun a transaction block.
+pub fn require_no_transaction_block() -> Result<(), Error> {
+    // SAFETY: a function without arguments that reads this process's state.
+    if unsafe { pg_sys::IsTransactionBlock() } { Err(Error::TransactionBlock) } else { Ok(()) }
+}
+
 /// Makes the commit of the running transaction wait for the disk, whatever the caller set.
 pub fn force_sync_commit() {
     // SAFETY: sets a flag of the running transaction.
@@ -159,6 +165,13 @@ pub fn other_role() -> Option<String> {
 fn role_name(role: pg_sys::Oid) -> String {
     // SAFETY: with `noerr` the result is null or a C string in the current memory context.
     unsafe { text(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
+/// A setting of any prefix; `None` when nobody has set it.
+pub fn setting(name: &'static CStr) -> Option<String> {
+    // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
+    // lives until the setting changes.
+    unsafe { text(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
 }
 
 /// The name of the database of the session.

@@ -10,5 +10,6 @@ mod enrol;
 mod key;
 mod otp;
 mod picture;
+mod preflight;
 mod status;
 mod verify;

@@ -38,6 +38,8 @@ pub enum Event {
     Rename,
     /// An account was erased.
     Forget,
+    /// An administrator had rows sealed anew with another key.
+    KeyRotate,
 }
 
 impl Event {
@@ -59,6 +61,7 @@ impl Event {
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",
+            Self::KeyRotate => "key_rotate",
         }
     }
 }

@@ -43,6 +43,8 @@ pub enum Invalid {
     Time,
     /// The number of drift steps is not 0 to 1000.
     DriftSteps(i32),
+    /// The rows of a batch are not 1 to 10000.
+    Batch,
     /// The data does not fit into a QR code.
     QrCapacity,
     /// The text is no URI of a TOTP secret.

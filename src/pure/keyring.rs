@@ -159,8 +159,8 @@ impl Keyring {
 
     /// Opens a token at its place.
     pub fn open(&self, place: &Place, sealed: &Sealed) -> Result<Content, Unreadable> {
-        let key = std::iter::once(&self.primary)
-            .chain(&self.others)
+        let key = self
+            .keys()
             .find(|key| key.id == sealed.key_id)
             .ok_or_else(|| Unreadable::UnknownKey(sealed.key_id.clone()))?;
         let payload = key.fernet.decrypt(&sealed.token).map_err(|_| Unreadable::Damaged)?;
@@ -170,6 +170,20 @@ impl Keyring {
     /// Opens nothing, in the time that `open` takes.
     pub fn open_decoy(&self) -> Content {
         self.open(&Place::nowhere(), &self.decoy).unwrap_or_default()
+    }
+
+    /// The id of the key that seals.
+    pub fn primary_id(&self) -> &str {
+        &self.primary.id
+    }
+
+    /// The ids of all keys, that of the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys().map(|key| key.id.as_str())
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        std::iter::once(&self.primary).chain(&self.others)
     }
 
     /// The key that signs the audit trail.

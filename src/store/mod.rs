@@ -6,4 +6,6 @@ pub mod account;
 pub mod audit_event;
 pub mod backup_code;
 pub mod factor;
+pub mod key_use;
+pub mod old_row;
 mod plan;
