@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test lint docs demo demo-stop bench clean
+.PHONY: help setup build install installcheck test lint docs demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,10 @@ docs: ## Draws the diagrams of docs
 
 demo: ## Shows the main job on a throw-away cluster
 	@scripts/demo run
+
+demo-rotate: ## Shows a new encryption key while people log in
+	@scripts/setup demo
+	@scripts/demo-rotate
 
 demo-stop: ## Removes that cluster
 	@scripts/demo stop

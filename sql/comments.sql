@@ -70,6 +70,12 @@ COMMENT ON FUNCTION totp.totp_rename(text, text, text) IS
 'For administrators: gives an account another name and seals its secrets anew for it. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.key_generate() IS
 'Makes an encryption key. When there is no keyring yet, writes it to totp.key_file with mode 0600 and says so; else returns a new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.';
+COMMENT ON FUNCTION totp.key_ids() IS
+'The ids of the keys in the keyring, for the view key_status. Errors: F0000.';
+COMMENT ON FUNCTION totp.key_rotate_step(integer, boolean) IS
+'One batch of key_rotate: true when there are no more.';
+COMMENT ON FUNCTION totp.preflight() IS
+'For administrators: the checklist of a deployment. One row for each check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.';
 COMMENT ON FUNCTION totp.totp_code(text, timestamptz, text, integer, integer) IS
 'The TOTP code of a base32 secret at a time (RFC 6238, 4). Reads no table. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_check(text, text, timestamptz, text, integer, integer, integer) IS

@@ -13,7 +13,7 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA totp, totp_api FROM PUBLIC;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA totp, totp_api FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
 REVOKE ALL ON SCHEMA totp, totp_api FROM PUBLIC;
 
@@ -29,7 +29,7 @@ BEGIN
             FROM pg_catalog.pg_class
             WHERE relnamespace = 'totp'::pg_catalog.regnamespace AND relkind IN ('r', 'v', 'S')
             UNION ALL
-            SELECT 'FUNCTION ' || oid::pg_catalog.regprocedure, proacl, proowner
+            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proacl, proowner
             FROM pg_catalog.pg_proc
             WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
             UNION ALL
@@ -119,11 +119,12 @@ GRANT EXECUTE ON FUNCTION
     totp.totp_enabled(text),
     totp.totp_status(text),
     totp.backup_remaining(text),
-    totp.guard_usage()
+    totp.guard_usage(),
+    totp.key_ids()
 TO totp_admin, totp_auditor;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.audit_log
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.audit_log, totp.key_status
 TO totp_admin, totp_auditor;
-GRANT EXECUTE ON FUNCTION totp.guard_usage() TO totp_owner;
+GRANT EXECUTE ON FUNCTION totp.guard_usage(), totp.key_ids() TO totp_owner;
 
 -- Administrators: act, each time with a reason that is audited.
 GRANT EXECUTE ON FUNCTION
@@ -135,5 +136,8 @@ GRANT EXECUTE ON FUNCTION
     totp.totp_rename(text, text, text),
     totp.totp_forget(text, text),
     totp.totp_prune(),
-    totp.forget_account()
+    totp.forget_account(),
+    totp.key_rotate_step(integer, boolean),
+    totp.preflight()
 TO totp_admin;
+GRANT EXECUTE ON PROCEDURE totp.key_rotate(integer) TO totp_admin;

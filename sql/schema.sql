@@ -158,7 +158,7 @@ COMMENT ON COLUMN totp.factors.state IS 'pending until a code confirms it, then 
 COMMENT ON COLUMN totp.factors.algorithm IS 'Hash under the HMAC (RFC 6238, 1.2)';
 COMMENT ON COLUMN totp.factors.digits IS 'Length of a code (RFC 4226, 5.3)';
 COMMENT ON COLUMN totp.factors.period IS 'Seconds of a step (RFC 6238, 4.1)';
-COMMENT ON COLUMN totp.factors.sealed IS 'The secret, as a Fernet token whose payload names purpose, account and label';
+COMMENT ON COLUMN totp.factors.sealed IS 'The secret, as a Fernet token whose payload names purpose, account, label and created_at';
 COMMENT ON COLUMN totp.factors.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.factors.last_step IS 'Newest spent step; codes of it and of older ones are refused; -1 before the first';
 COMMENT ON COLUMN totp.factors.drift IS 'Steps that the app''s clock is taken to be ahead; follows by one a login (RFC 6238, 6)';
@@ -181,7 +181,7 @@ COMMENT ON TABLE totp.backup_codes IS 'One-time recovery codes, one set an accou
 COMMENT ON COLUMN totp.backup_codes.account IS 'Whose code it is';
 COMMENT ON COLUMN totp.backup_codes.slot IS 'Place in the set, from 1';
 COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt that the codes of the set share';
-COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, as a Fernet token whose payload names purpose, account and slot';
+COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, as a Fernet token whose payload names purpose, account, slot and salt';
 COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When it was spent';
 
@@ -270,8 +270,8 @@ ALTER TABLE totp.audit_events OWNER TO totp_owner;
 COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change, as totp.audit says';
 COMMENT ON COLUMN totp.audit_events.id IS 'Order of writing';
 COMMENT ON COLUMN totp.audit_events.at IS 'When it happened';
-COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts)';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget';
+COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget, key_rotate';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.detail IS 'What else is known: label, method, reason, the role when it is not the login role';

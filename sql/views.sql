@@ -80,58 +80,51 @@ COMMENT ON COLUMN totp.audit_log.outcome IS 'How it ended';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_log.detail IS 'What else is known: label, method, reason, the role when it is not the login role';
 
--- Triggers for the application's tables.
-
-CREATE FUNCTION totp.require_totp() RETURNS trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    max_age interval;
-BEGIN
-    IF TG_WHEN <> 'BEFORE' OR TG_NARGS > 1 THEN
-        RAISE EXCEPTION 'require_totp is for triggers BEFORE a change, with one argument at most'
-            USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL = 'The argument is how old the proof of a second factor may be.',
-                  HINT = 'CREATE TRIGGER ... BEFORE INSERT ON transfers FOR EACH ROW EXECUTE FUNCTION totp.require_totp(''5 min'').';
-    END IF;
-    IF TG_NARGS = 1 THEN
-        max_age := TG_ARGV[0]::interval;
-    END IF;
-    IF NOT totp.totp_verified(max_age) THEN
-        RAISE EXCEPTION 'two-factor authentication is required for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'This session has not proved a second factor, or too long ago.',
-                  HINT = 'Verify a TOTP or backup code in this session first.';
-    END IF;
-    IF TG_LEVEL = 'STATEMENT' THEN
-        RETURN NULL;
-    ELSIF TG_OP = 'DELETE' THEN
-        RETURN OLD;
-    ELSE
-        RETURN NEW;
-    END IF;
-END $$;
-COMMENT ON FUNCTION totp.require_totp() IS
-'Trigger BEFORE a change: lets it pass only in a session for which totp_verified(max_age) holds, max_age being its argument, totp.session_ttl without one. For each row or statement. Errors: 42501 not verified, 22023 wrong kind of trigger.';
-
-CREATE FUNCTION totp.forget_account() RETURNS trigger
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-DECLARE
-    account text;
-BEGIN
-    IF TG_OP <> 'DELETE' OR TG_LEVEL <> 'ROW' OR TG_NARGS <> 1 THEN
-        RAISE EXCEPTION 'forget_account is for triggers FOR EACH ROW on DELETE, with one argument'
-            USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL = 'The argument names the column that holds the account.',
-                  HINT = 'CREATE TRIGGER ... AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account(''id'').';
-    END IF;
-    -- By the output function of the column's type. A cast could be somebody's own function, which
-    -- would run here with the rights of totp_owner.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO account USING OLD;
-    IF account IS NULL OR pg_catalog.length(account) NOT BETWEEN 1 AND 255 THEN
-        RETURN OLD;
-    END IF;
-    PERFORM totp.totp_forget(account, pg_catalog.format('row deleted from %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
-    RETURN OLD;
-END $$;
-COMMENT ON FUNCTION totp.forget_account() IS
-'Trigger for DELETE on the application''s table of users, for each row: erases the account that the column named by the argument holds. Its creator needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 55P03, F0000, 25006.';
+CREATE VIEW totp.key_status AS
+SELECT key_id,
+       coalesce(ring.is_primary, false) AS is_primary,
+       ring.key_id IS NOT NULL AS in_keyring,
+       coalesce(used.factors, 0) AS factors,
+       coalesce(used.backup_codes, 0) AS backup_codes,
+       coalesce(used.percent, 0) AS percent,
+       used.oldest,
+       used.newest,
+       CASE WHEN ring.is_primary THEN (
+           SELECT count(*) FROM pg_locks AS announced
+           WHERE announced.locktype = 'advisory' AND announced.classid = 'totp.accounts'::regclass
+             AND announced.objid = 0 AND announced.objsubid = 2 AND announced.granted
+             AND announced.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       ) ELSE 0 END AS sessions
+FROM totp.key_ids() AS ring
+FULL JOIN (
+    SELECT key_id::text,
+           count(*) FILTER (WHERE is_factor) AS factors,
+           count(*) FILTER (WHERE NOT is_factor) AS backup_codes,
+           round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent,
+           min(sealed_at) AS oldest,
+           max(sealed_at) AS newest
+    FROM (
+        SELECT key_id, true AS is_factor, sealed FROM totp.factors
+        UNION ALL
+        SELECT key_id, false, sealed FROM totp.backup_codes
+    ) AS stored,
+    -- A Fernet token begins with its version, 80, and the time it was made, in seconds since 1970.
+    LATERAL (
+        SELECT CASE WHEN sealed ~ '^gAAAAA[-[:alnum:]_]{6}' THEN to_timestamp(
+            ('x' || right(encode(decode(translate(left(sealed, 12), '-_', '+/'), 'base64'), 'hex'), 16))::bit(64)::bigint
+        ) END AS sealed_at
+    ) AS token
+    GROUP BY key_id
+) AS used USING (key_id);
+ALTER VIEW totp.key_status OWNER TO totp_owner;
+COMMENT ON VIEW totp.key_status IS
+'Encryption keys of the keyring and of stored rows, and how far a rotation is. Reads all rows of factors and backup codes';
+COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
+COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether it is the first of the keyring, which seals';
+COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether it is in the keyring: if not, its rows do not open';
+COMMENT ON COLUMN totp.key_status.factors IS 'Authenticator apps that it sealed';
+COMMENT ON COLUMN totp.key_status.backup_codes IS 'Backup codes that it sealed, spent ones too';
+COMMENT ON COLUMN totp.key_status.percent IS 'Its part of all rows: of the first key, how far a rotation is';
+COMMENT ON COLUMN totp.key_status.oldest IS 'When the first of these rows was sealed';
+COMMENT ON COLUMN totp.key_status.newest IS 'When the last of these rows was sealed';
+COMMENT ON COLUMN totp.key_status.sessions IS 'Sessions of key_rotate that seal rows with it at this moment';

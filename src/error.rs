@@ -44,6 +44,8 @@ pub enum Error {
     WeakJwtSecret,
     /// The caller is no superuser.
     NotSuperuser,
+    /// What commits by itself was called in a transaction block.
+    TransactionBlock,
     /// A transaction that can give back a spent step may not be prepared.
     Prepared,
     /// The keyring cannot be read.
@@ -229,6 +231,12 @@ impl From<Error> for ErrorReport {
                 "Only a superuser may make encryption keys.",
                 "Ask a superuser to run SELECT totp.key_generate().",
             ),
+            Error::TransactionBlock => report(
+                PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+                "key_rotate cannot run inside a transaction block",
+                "It commits each batch, so that logins do not wait for all of them.",
+                "CALL it outside of BEGIN and COMMIT, by itself; let a driver commit automatically.",
+            ),
             Error::Prepared => report(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 "cannot prepare a transaction that has spent a code",
@@ -278,6 +286,51 @@ impl From<Error> for ErrorReport {
                 format!("unexpected {what} in a table of totp"),
                 "The table's constraints exclude it.",
                 "Check with \\dx that the installed version of totp fits its library.",
+            ),
+        }
+    }
+}
+
+/// Why a rotation of keys left rows as they were. A warning: the others are done.
+#[derive(Debug)]
+pub enum Unrotated {
+    /// They do not open.
+    Unreadable {
+        /// How many.
+        rows: i64,
+        /// Some of them, and why.
+        named: Vec<(String, Unreadable)>,
+    },
+    /// Other transactions held them.
+    InUse {
+        /// How many.
+        rows: i64,
+    },
+}
+
+impl From<Unrotated> for ErrorReport {
+    fn from(unrotated: Unrotated) -> Self {
+        const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_WARNING;
+        match unrotated {
+            Unrotated::Unreadable { rows, named } => {
+                let because = |(row, reason)| match reason {
+                    Unreadable::UnknownKey(id) => format!("{row}: key {id} is not in the keyring"),
+                    Unreadable::Damaged => format!("{row}: it does not open under its own key"),
+                };
+                let named: Vec<String> = named.into_iter().map(because).collect();
+                report(
+                    CODE,
+                    format!("rows that do not open stay as they are: {rows}"),
+                    format!("Among them: {}.", named.join("; ")),
+                    "Add missing keys to the keyring and call key_rotate again; restore damaged rows, \
+                     or let their accounts enrol again.",
+                )
+            }
+            Unrotated::InUse { rows } => report(
+                CODE,
+                format!("rows that are in use stay as they are: {rows}"),
+                "Other transactions hold them for longer than totp.lock_timeout.",
+                "Call key_rotate again when those have ended.",
             ),
         }
     }
@@ -364,6 +417,11 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             "It becomes the payload of a token: {\"name\": value, ...}, at most 127 levels deep."
                 .to_owned(),
             "Pass an object; {} when there is nothing to say.",
+        ),
+        Invalid::Batch => (
+            "batch must be 1 to 10000 rows".to_owned(),
+            "A login may have to wait for one batch.".to_owned(),
+            "Use 1000.",
         ),
         Invalid::QrCapacity => (
             "data is too long for a QR code".to_owned(),

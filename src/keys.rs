@@ -73,6 +73,25 @@ pub fn keyring() -> Result<Rc<Keyring>, Error> {
     })
 }
 
+/// Where keys come from.
+pub enum Origin {
+    /// `totp.key_command`.
+    Command,
+    /// This file.
+    File(PathBuf),
+    /// The server's environment.
+    Variable,
+}
+
+/// Where the keyring in force comes from; `None` when no source has one.
+pub fn origin() -> Result<Option<Origin>, Error> {
+    Ok(find()?.map(|source| match source {
+        Source::Command(_) => Origin::Command,
+        Source::File { path, .. } => Origin::File(path),
+        Source::Variable => Origin::Variable,
+    }))
+}
+
 /// Makes a key. When no source has one it becomes the key file, else it is returned to be added by
 /// hand.
 pub fn generate() -> Result<String, Error> {

@@ -56,11 +56,14 @@ extension_sql_file!(
         api::enrol::totp_disable,
         api::enrol::totp_remove,
         api::key::key_generate,
+        api::key::key_ids,
+        api::key::key_rotate_step,
         api::otp::totp_check,
         api::otp::totp_code,
         api::otp::totp_uri,
         api::picture::qr_svg,
         api::picture::qr_text,
+        api::preflight::preflight,
         api::session::current_account,
         api::session::jwt_sign,
         api::session::session_account,
@@ -76,6 +79,8 @@ extension_sql_file!(
     ]
 );
 extension_sql_file!("../sql/views.sql", name = "views", requires = ["comments"]);
+extension_sql_file!("../sql/procedures.sql", name = "procedures", requires = ["comments"]);
+extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["comments"]);
 extension_sql_file!("../sql/self_service.sql", name = "self_service", requires = ["views"]);
 extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
 

@@ -195,6 +195,12 @@ pub fn require_superuser() -> Result<(), Error> {
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
 }
 
+/// Refuses callers that have begun a transaction block.
+pub fn require_no_transaction_block() -> Result<(), Error> {
+    // SAFETY: a function without arguments that reads this process's state.
+    if unsafe { pg_sys::IsTransactionBlock() } { Err(Error::TransactionBlock) } else { Ok(()) }
+}
+
 /// Makes the commit of the running transaction wait for the disk, whatever the caller set.
 pub fn force_sync_commit() {
     // SAFETY: sets a flag of the running transaction.

@@ -449,8 +449,8 @@ pub fn jwt_secret_file() -> Option<PathBuf> {
 }
 
 /// Backup codes in a new set.
-pub fn backup_codes() -> usize {
-    BACKUP_CODES.get().unsigned_abs() as usize
+pub fn backup_codes() -> i32 {
+    BACKUP_CODES.get()
 }
 
 /// Whether a spent step survives a rollback.

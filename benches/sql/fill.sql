@@ -1,6 +1,6 @@
 -- Enrols accounts :first to :last, all with one secret, so that one code is right for all of them.
 -- totp_create and totp_confirm would give each its own; so rows are made here as the extension
--- makes them: a Fernet token whose payload names purpose, account and label.
+-- makes them: a Fernet token whose payload names purpose, account, label and the time of created_at.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;
 SET session_replication_role = replica;
@@ -23,8 +23,8 @@ SELECT account, 'default', 'active', 'SHA1', 6, 30,
 FROM generate_series(:first, :last) AS number,
      key,
      LATERAL (SELECT number::text AS account, gen_random_bytes(16) AS iv) AS drawn,
-     LATERAL (SELECT format('{"purpose":"totp","account":"%s","label":"default","secret":"%s"}',
-                            account, :'secret') AS payload) AS packed,
+     LATERAL (SELECT format('{"purpose":"totp","account":"%s","label":"default","identity":"%s","secret":"%s"}',
+                            account, (extract(epoch FROM now()) * 1000000)::bigint, :'secret') AS payload) AS packed,
      LATERAL (SELECT '\x80'::bytea || int8send(extract(epoch FROM now())::bigint) || iv
                      || encrypt_iv(payload::bytea, encryption, iv, 'aes-cbc') AS token) AS sealed;
 

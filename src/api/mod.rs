@@ -11,6 +11,7 @@ mod enrol;
 mod key;
 mod otp;
 mod picture;
+mod preflight;
 mod session;
 mod status;
 mod verdict;

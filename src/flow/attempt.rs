@@ -7,7 +7,7 @@ use crate::guard::{self, Subject};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
-use crate::pure::keyring::{Keyring, Place, Purpose, Unreadable};
+use crate::pure::keyring::{Keyring, Place, Unreadable};
 use crate::pure::lock::Standing;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
@@ -144,8 +144,8 @@ pub struct Opened {
 impl Opened {
     /// Opens a factor's secret.
     pub fn open(keyring: &Keyring, account: &Account, factor: Factor) -> Result<Self, Unreadable> {
-        let place = Place { purpose: Purpose::Totp, account, label: &factor.label };
-        let content = keyring.open(place, &factor.sealed)?;
+        let place = Place::factor(account, &factor.label, factor.created_at);
+        let content = keyring.open(&place, &factor.sealed)?;
         let secret = Secret::from_bytes(content.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
         let otp = Otp::new(&secret, &factor.parameters);
         Ok(Self { factor, secret, otp })
@@ -244,8 +244,8 @@ fn by_backup<'a>(
     begin: impl FnOnce() -> Result<Trial<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
     let open = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
-        let place = Place { purpose: Purpose::Backup, account, label: &stored.slot.to_string() };
-        let hash = call.keyring.open(place, &stored.sealed)?.value;
+        let place = Place::backup_code(account, stored.slot, &stored.salt);
+        let hash = call.keyring.open(&place, &stored.sealed)?.value;
         Ok((stored, hash))
     };
     let opened = Readable::of(store::backup_code::load(account)?.into_iter().map(open))?;

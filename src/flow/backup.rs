@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::pure::audit::Event;
 use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
 use crate::pure::code::Code;
-use crate::pure::keyring::{Content, Place, Purpose};
+use crate::pure::keyring::{Content, Place};
 use crate::pure::name::Account;
 use crate::{random, settings, store};
 
@@ -31,8 +31,8 @@ pub fn new_set(call: &Call, account: &Account) -> Result<Vec<String>, Error> {
     let mut key_id = String::new();
     for slot in 1..=settings::backup_codes() {
         let code = BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?);
-        let place = Place { purpose: Purpose::Backup, account, label: &slot.to_string() };
-        let sealed = call.keyring.seal(place, &Content::of(code.hash(salt.as_slice()).expose()));
+        let place = Place::backup_code(account, slot, salt.as_slice());
+        let sealed = call.keyring.seal(&place, &Content::of(code.hash(salt.as_slice()).expose()));
         shown.push(code.grouped());
         tokens.push(sealed.token);
         key_id = sealed.key_id;

@@ -45,10 +45,28 @@ impl Call {
         }
     }
 
+    /// Writes to the audit trail what was done to the keys, which concerns no account.
+    pub fn record_keys(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
+        match self.signed(String::new(), event, Outcome::Ok, fields) {
+            Some(entry) => store::audit_event::append(&entry),
+            None => Ok(()),
+        }
+    }
+
     /// The entry for the audit trail; `None` when `totp.audit` does not want it.
     pub fn entry(
         &self,
         account: &Account,
+        event: Event,
+        outcome: Outcome,
+        fields: Map<String, Value>,
+    ) -> Option<Signed> {
+        self.signed(settings::audited_name(account), event, outcome, fields)
+    }
+
+    fn signed(
+        &self,
+        account: String,
         event: Event,
         outcome: Outcome,
         mut fields: Map<String, Value>,
@@ -65,7 +83,6 @@ impl Call {
         if let Some(role) = server::other_role() {
             fields.insert("role".to_owned(), role.into());
         }
-        let account = settings::audited_name(account);
         let detail = audit::detail(fields);
         let entry = Entry { at: self.now, account, event, outcome, actor, detail };
         let mac = entry.mac(self.keyring.audit_key());

@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::{Code, TotpCode};
-use crate::pure::keyring::{Content, Place, Purpose};
+use crate::pure::keyring::{Content, Place};
 use crate::pure::name::{Account, AccountName, Issuer, Label};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
@@ -58,13 +58,13 @@ pub fn create(
     if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
-    let place = Place { purpose: Purpose::Totp, account, label: &label };
+    let place = Place::factor(account, &label, call.now);
     let content = Content {
         issuer: Some(issuer.to_string()),
         account_name: Some(account_name.to_string()),
         ..Content::of(secret.expose())
     };
-    let sealed = call.keyring.seal(place, &content);
+    let sealed = call.keyring.seal(&place, &content);
     let factor =
         Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
     store::factor::put_pending(account, &factor)?;

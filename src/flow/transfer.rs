@@ -6,7 +6,7 @@ use super::enrol::FACTORS_LIMIT;
 use crate::error::Error;
 use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::keyring::{Content, Place, Purpose, Unreadable};
+use crate::pure::keyring::{Content, Place, Unreadable};
 use crate::pure::lock::Standing;
 use crate::pure::name::{Account, AccountName, Issuer, Justification, Label};
 use crate::pure::secret::Secret;
@@ -42,10 +42,10 @@ pub fn import(
     for stated in &factors {
         // A pending one of this label makes room.
         let stays = stated.is_active() || stated.factor.label != label;
-        let place = Place { purpose: Purpose::Totp, account, label: &stated.factor.label };
+        let place = Place::factor(account, &stated.factor.label, stated.factor.created_at);
         // Each code of one secret under two labels would count twice.
         if stays
-            && let Ok(other) = call.keyring.open(place, &stated.factor.sealed)
+            && let Ok(other) = call.keyring.open(&place, &stated.factor.sealed)
             && secret.equals(&other.value)
         {
             return Err(Error::FactorExists);
@@ -56,8 +56,8 @@ pub fn import(
         account_name: account_name.map(|name| name.to_string()),
         ..Content::of(secret.expose())
     };
-    let place = Place { purpose: Purpose::Totp, account, label: &label };
-    let sealed = call.keyring.seal(place, &content);
+    let place = Place::factor(account, &label, call.now);
+    let sealed = call.keyring.seal(&place, &content);
     store::factor::delete(account, &label)?;
     let factor =
         Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
@@ -86,8 +86,8 @@ pub fn export(
         .into_iter()
         .find(|stated| stated.is_active() && stated.factor.label == *label)
         .ok_or(Error::NoFactor)?;
-    let place = Place { purpose: Purpose::Totp, account, label };
-    let content = call.keyring.open(place, &stated.factor.sealed)?;
+    let place = Place::factor(account, label, stated.factor.created_at);
+    let content = call.keyring.open(&place, &stated.factor.sealed)?;
     let secret = Secret::from_bytes(content.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
     let issuer = content.issuer.or_else(settings::issuer).unwrap_or_else(server::database_name);
     let account_name = content.account_name.unwrap_or_else(|| account.to_string());
@@ -124,16 +124,16 @@ pub fn rename(account: &Account, new: &Account, why: &Justification) -> Result<(
     }
     let keyring = &call.keyring;
     for stated in &factors {
-        let from = Place { purpose: Purpose::Totp, account, label: &stated.factor.label };
-        let content = keyring.open(from, &stated.factor.sealed)?;
+        let from = Place::factor(account, &stated.factor.label, stated.factor.created_at);
+        let content = keyring.open(&from, &stated.factor.sealed)?;
         let spent = subject.spent_step(&content.value);
-        let sealed = keyring.seal(Place { account: new, ..from }, &content);
+        let sealed = keyring.seal(&from.renamed(new), &content);
         store::factor::reseal(new, stated, &sealed, spent.unwrap_or(stated.factor.last_step))?;
     }
     for code in &codes {
-        let from = Place { purpose: Purpose::Backup, account, label: &code.slot.to_string() };
-        let content = keyring.open(from, &code.sealed)?;
-        let sealed = keyring.seal(Place { account: new, ..from }, &content);
+        let from = Place::backup_code(account, code.slot, &code.salt);
+        let content = keyring.open(&from, &code.sealed)?;
+        let sealed = keyring.seal(&from.renamed(new), &content);
         store::backup_code::reseal(new, code.slot, &sealed)?;
     }
     let mut fields = field("new_account", settings::audited_name(new));

@@ -48,6 +48,8 @@ pub enum Event {
     Rename,
     /// An account was erased.
     Forget,
+    /// An administrator had rows sealed anew with another key.
+    KeyRotate,
 }
 
 impl Event {
@@ -74,6 +76,7 @@ impl Event {
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",
+            Self::KeyRotate => "key_rotate",
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum Invalid {
     Age,
     /// The claims are not a JSON object.
     Claims,
+    /// The rows of a batch are not 1 to 10000.
+    Batch,
     /// The data does not fit into a QR code.
     QrCapacity,
     /// The text is no URI of a TOTP secret.

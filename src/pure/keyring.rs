@@ -1,15 +1,17 @@
 //! The Fernet keys, and what is sealed with them.
 //!
 //! A sealed value is a standard Fernet token. Its payload names what it is for, so that a token
-//! copied to another row does not open there. The `fernet` crate draws each token's IV and
-//! timestamp itself; neither is relied on here.
+//! copied to another row, or an older token of the same row, does not open there. The `fernet` crate
+//! draws each token's IV and timestamp itself; neither is relied on here.
 
+use super::moment::Moment;
 use fernet::Fernet;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::fmt::Write;
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
 /// The characters of a key: 32 bytes in padded url-safe base64.
@@ -19,33 +21,37 @@ const AUDIT_LABEL: &[u8] = b"totp audit trail";
 const TOKEN_LABEL: &[u8] = b"totp token";
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
-/// What a sealed value is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// The secret of a factor.
-    Totp,
-    /// The hash of a backup code.
-    Backup,
-}
-
-impl Purpose {
-    const fn word(self) -> &'static str {
-        match self {
-            Self::Totp => "totp",
-            Self::Backup => "backup",
-        }
-    }
-}
-
-/// The row that a sealed value belongs to.
-#[derive(Debug, Clone, Copy)]
+/// The row that a sealed value belongs to, and which of the values that it had in its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place<'a> {
-    /// What it is for.
-    pub purpose: Purpose,
-    /// The account.
-    pub account: &'a str,
-    /// The factor's label, or the backup code's slot.
-    pub label: &'a str,
+    purpose: &'static str,
+    account: &'a str,
+    label: Cow<'a, str>,
+    identity: String,
+}
+
+impl<'a> Place<'a> {
+    /// Where the secret of a factor belongs. One that replaced another was made at another time.
+    pub fn factor(account: &'a str, label: &'a str, made_at: Moment) -> Self {
+        let identity = made_at.micros().to_string();
+        Self { purpose: "totp", account, label: label.into(), identity }
+    }
+
+    /// Where the hash of a backup code belongs. Another set has another salt.
+    pub fn backup_code(account: &'a str, slot: i32, salt: &[u8]) -> Self {
+        let label = slot.to_string().into();
+        Self { purpose: "backup", account, label, identity: hex(salt) }
+    }
+
+    /// The same place after its account was renamed.
+    pub fn renamed(self, account: &'a str) -> Self {
+        Self { account, ..self }
+    }
+
+    /// That of a token which belongs nowhere.
+    fn nowhere() -> Self {
+        Self::factor("nobody", "default", Moment::from_micros(0))
+    }
 }
 
 /// What is sealed: a value, and for a TOTP secret how its app shows it.
@@ -132,7 +138,7 @@ impl Keyring {
         }
         let mut keys = keys.into_iter();
         let primary = keys.next().ok_or(Malformed::Empty)?;
-        let decoy = primary.seal(DECOY, &Content::of(&[0; 20]));
+        let decoy = primary.seal(&Place::nowhere(), &Content::of(&[0; 20]));
         Ok(Self { primary, others: keys.collect(), decoy })
     }
 
@@ -143,21 +149,18 @@ impl Keyring {
 
     /// The id of a key: the first 16 hex digits of the SHA-256 of its 44 characters.
     pub fn id_of(key: &str) -> String {
-        let mut id = String::with_capacity(16);
-        for byte in Sha256::digest(key).iter().take(8) {
-            // Writing to a String cannot fail.
-            let _ = write!(id, "{byte:02x}");
-        }
+        let mut id = hex(&Sha256::digest(key));
+        id.truncate(16);
         id
     }
 
     /// Seals a content for one place with the primary key.
-    pub fn seal(&self, place: Place, content: &Content) -> Sealed {
+    pub fn seal(&self, place: &Place, content: &Content) -> Sealed {
         self.primary.seal(place, content)
     }
 
     /// Opens a token at its place.
-    pub fn open(&self, place: Place, sealed: &Sealed) -> Result<Content, Unreadable> {
+    pub fn open(&self, place: &Place, sealed: &Sealed) -> Result<Content, Unreadable> {
         let key = self
             .keys()
             .find(|key| key.id == sealed.key_id)
@@ -168,7 +171,17 @@ impl Keyring {
 
     /// Opens nothing, in the time that `open` takes.
     pub fn open_decoy(&self) -> Content {
-        self.open(DECOY, &self.decoy).unwrap_or_default()
+        self.open(&Place::nowhere(), &self.decoy).unwrap_or_default()
+    }
+
+    /// The id of the key that seals.
+    pub fn primary_id(&self) -> &str {
+        &self.primary.id
+    }
+
+    /// The ids of all keys, that of the one that seals first.
+    pub fn ids(&self) -> impl Iterator<Item = &str> {
+        self.keys().map(|key| key.id.as_str())
     }
 
     /// The key that signs the audit trail.
@@ -191,8 +204,6 @@ impl Keyring {
     }
 }
 
-const DECOY: Place = Place { purpose: Purpose::Totp, account: "nobody", label: "default" };
-
 impl Key {
     fn parse(text: &str) -> Option<Self> {
         let fernet = Some(text).filter(|text| text.len() == KEY_CHARS).and_then(Fernet::new)?;
@@ -204,7 +215,7 @@ impl Key {
         })
     }
 
-    fn seal(&self, place: Place, content: &Content) -> Sealed {
+    fn seal(&self, place: &Place, content: &Content) -> Sealed {
         let payload = pack(place, content);
         Sealed { token: self.fernet.encrypt(payload.as_bytes()), key_id: self.id.clone() }
     }
@@ -220,10 +231,20 @@ fn signing_key(key: &str, label: &[u8]) -> Option<Hmac<Sha256>> {
     signing
 }
 
-fn pack(place: Place, content: &Content) -> Zeroizing<String> {
-    let Place { purpose, account, label } = place;
+fn hex(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+fn pack(place: &Place, content: &Content) -> Zeroizing<String> {
+    let Place { purpose, account, label, identity } = place;
     let secret = Zeroizing::new(base32::encode(ALPHABET, &content.value));
-    let mut fields = json!({ "purpose": purpose.word(), "account": account, "label": label });
+    let mut fields =
+        json!({ "purpose": purpose, "account": account, "label": label, "identity": identity });
     for (name, value) in [("issuer", &content.issuer), ("account_name", &content.account_name)] {
         if let (Some(fields), Some(value)) = (fields.as_object_mut(), value) {
             fields.insert(name.to_owned(), value.as_str().into());
@@ -235,19 +256,19 @@ fn pack(place: Place, content: &Content) -> Zeroizing<String> {
     Zeroizing::new(format!("{open},\"secret\":\"{}\"}}", secret.as_str()))
 }
 
-fn unpack(place: Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
+fn unpack(place: &Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
     let mut fields: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
     let mut take = |name: &str| match fields.remove(name) {
         Some(Value::String(text)) => Some(text),
         _ => None,
     };
     let secret = Zeroizing::new(take("secret")?);
-    let (purpose, account, label) = (take("purpose")?, take("account")?, take("label")?);
-    let same = |found: String, expected: &str| found.as_bytes().ct_eq(expected.as_bytes());
-    let here = same(purpose, place.purpose.word())
-        & same(account, place.account)
-        & same(label, place.label);
-    if !bool::from(here) {
+    let found = [take("purpose")?, take("account")?, take("label")?, take("identity")?];
+    let expected = [place.purpose, place.account, &place.label, &place.identity];
+    let is_here = found.iter().zip(expected).fold(Choice::from(1), |so_far, (found, expected)| {
+        so_far & found.as_bytes().ct_eq(expected.as_bytes())
+    });
+    if !bool::from(is_here) {
         return None;
     }
     let value = Zeroizing::new(base32::decode(ALPHABET, &secret)?);
@@ -260,7 +281,11 @@ mod tests {
 
     const FIRST: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
     const SECOND: &str = "ZmVybmV0LXRlc3Qta2V5LW9mLTMyLWJ5dGVzLWxvbmc=";
-    const HERE: Place = Place { purpose: Purpose::Totp, account: "alice", label: "phone" };
+    const MADE_AT: Moment = Moment::from_secs(1_900_000_000);
+
+    fn here() -> Place<'static> {
+        Place::factor("alice", "phone", MADE_AT)
+    }
 
     #[test]
     fn a_file_may_have_comments_blanks_and_dos_line_ends() {
@@ -291,16 +316,27 @@ mod tests {
     #[test]
     fn a_value_opens_only_at_its_place() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(HERE, &Content::of(b"12345678901234567890"));
-        let open = |place| ring.open(place, &sealed).map(|content| content.value);
-        assert_eq!(open(HERE).unwrap().as_slice(), b"12345678901234567890");
+        let sealed = ring.seal(&here(), &Content::of(b"12345678901234567890"));
+        let open = |place: Place| ring.open(&place, &sealed).map(|content| content.value);
+        assert_eq!(open(here()).unwrap().as_slice(), b"12345678901234567890");
         for elsewhere in [
-            Place { account: "bob", ..HERE },
-            Place { label: "tablet", ..HERE },
-            Place { purpose: Purpose::Backup, ..HERE },
+            Place::factor("bob", "phone", MADE_AT),
+            Place::factor("alice", "tablet", MADE_AT),
+            Place::factor("alice", "phone", MADE_AT.plus_micros(1)),
+            Place { purpose: "backup", ..here() },
         ] {
-            assert_eq!(open(elsewhere).err(), Some(Unreadable::Damaged), "{elsewhere:?}");
+            assert_eq!(open(elsewhere.clone()).err(), Some(Unreadable::Damaged), "{elsewhere:?}");
         }
+    }
+
+    #[test]
+    fn a_backup_code_opens_only_in_its_slot_of_its_set() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let sealed = ring.seal(&Place::backup_code("alice", 1, &[1; 16]), &Content::of(&[7; 32]));
+        let open = |slot, salt: &[u8]| ring.open(&Place::backup_code("alice", slot, salt), &sealed);
+        assert_eq!(open(1, &[1; 16]).unwrap().value.as_slice(), [7; 32]);
+        assert!(open(2, &[1; 16]).is_err());
+        assert!(open(1, &[2; 16]).is_err());
     }
 
     #[test]
@@ -311,7 +347,7 @@ mod tests {
             account_name: Some("alice".into()),
             ..Content::of(b"0123456789")
         };
-        let opened = ring.open(HERE, &ring.seal(HERE, &content)).unwrap();
+        let opened = ring.open(&here(), &ring.seal(&here(), &content)).unwrap();
         assert_eq!(opened.issuer, content.issuer);
         assert_eq!(opened.account_name, content.account_name);
         assert_eq!(opened.value, content.value);
@@ -320,22 +356,21 @@ mod tests {
     #[test]
     fn quotes_in_names_do_not_reach_the_payload() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let odd =
-            Place { account: "a\",\"secret\":\"AAAA\\\n\u{1}", label: "\u{202e}🔑", ..HERE };
-        let sealed = ring.seal(odd, &Content::of(b"0123456789"));
-        assert_eq!(ring.open(odd, &sealed).unwrap().value.as_slice(), b"0123456789");
+        let odd = Place::factor("a\",\"secret\":\"AAAA\\\n\u{1}", "\u{202e}🔑", MADE_AT);
+        let sealed = ring.seal(&odd, &Content::of(b"0123456789"));
+        assert_eq!(ring.open(&odd, &sealed).unwrap().value.as_slice(), b"0123456789");
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(HERE, &Content::of(b"12345678901234567890"));
+        let sealed = ring.seal(&here(), &Content::of(b"12345678901234567890"));
         for place in 0..sealed.token.len() {
             for bit in 0..7 {
                 let mut token = sealed.token.clone().into_bytes();
                 *token.get_mut(place).unwrap() ^= 1 << bit;
                 let token = String::from_utf8(token).unwrap();
-                let opened = ring.open(HERE, &Sealed { token, ..sealed.clone() });
+                let opened = ring.open(&here(), &Sealed { token, ..sealed.clone() });
                 assert_eq!(opened.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
             }
         }
@@ -343,16 +378,19 @@ mod tests {
 
     #[test]
     fn an_old_key_opens_and_a_removed_one_is_named() {
-        let sealed = Keyring::parse(FIRST).unwrap().seal(HERE, &Content::of(b"0123456789"));
+        let sealed = Keyring::parse(FIRST).unwrap().seal(&here(), &Content::of(b"0123456789"));
         let rotated = Keyring::parse(&format!("{SECOND}\n{FIRST}")).unwrap();
-        assert!(rotated.open(HERE, &sealed).is_ok());
-        assert_eq!(rotated.seal(HERE, &Content::of(b"0123456789")).key_id, Keyring::id_of(SECOND));
+        assert!(rotated.open(&here(), &sealed).is_ok());
+        assert_eq!(
+            rotated.seal(&here(), &Content::of(b"0123456789")).key_id,
+            Keyring::id_of(SECOND)
+        );
         let removed = Keyring::parse(SECOND).unwrap();
         assert_eq!(
-            removed.open(HERE, &sealed).err(),
+            removed.open(&here(), &sealed).err(),
             Some(Unreadable::UnknownKey(Keyring::id_of(FIRST)))
         );
-        let foreign = removed.open(HERE, &Sealed { key_id: Keyring::id_of(SECOND), ..sealed });
+        let foreign = removed.open(&here(), &Sealed { key_id: Keyring::id_of(SECOND), ..sealed });
         assert_eq!(foreign.err(), Some(Unreadable::Damaged));
     }
 

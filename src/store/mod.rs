@@ -6,6 +6,8 @@ pub mod account;
 pub mod audit_event;
 pub mod backup_code;
 pub mod factor;
+pub mod key_use;
+pub mod old_row;
 mod plan;
 pub mod session;
 pub mod token;

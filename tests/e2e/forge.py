@@ -1,8 +1,9 @@
-"""Thousands of accounts at once, written into the tables as totp_create would have written them."""
+"""Thousands of accounts at once, written into the tables as the extension would have written them."""
 
 import base64
 import json
 import secrets
+from datetime import UTC, datetime
 
 from cryptography.fernet import Fernet
 
@@ -14,22 +15,48 @@ FACTORS = """
 COPY totp.factors (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
                    confirmed_at) FROM STDIN
 """
-MADE_AT = "2026-01-01 00:00:00+00"
+BACKUP_CODES = "COPY totp.backup_codes (account, slot, salt, sealed, key_id) FROM STDIN"
+MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class Sealer:
+    """Seals as the server does, with the first key of its file."""
+
+    def __init__(self, cluster):
+        key = KeyFile(cluster).keys[0]
+        self.fernet, self.key_id = Fernet(key), key_id(key)
+
+    def seal(self, purpose, account, label, identity, secret):
+        place = {"purpose": purpose, "account": account, "label": label, "identity": identity}
+        return self.fernet.encrypt(json.dumps({**place, "secret": secret}).encode()).decode()
 
 
 def forge(cluster, dbname, accounts):
     """Makes accounts whose factors all have one secret; the app that shows its codes."""
     secret = base64.b32encode(secrets.token_bytes(20)).decode()
-    key = KeyFile(cluster).keys[0]
-    fernet, sealed_by = Fernet(key), key_id(key)
+    sealer, identity = Sealer(cluster), f"{int(MADE_AT.timestamp())}000000"
     with cluster.connect(dbname=dbname, autocommit=False) as connection:
         with connection.cursor().copy(ACCOUNTS) as copy:
             for account in accounts:
                 copy.write_row((account, MADE_AT, MADE_AT))
         with connection.cursor().copy(FACTORS) as copy:
             for account in accounts:
-                place = {"purpose": "totp", "account": account, "label": "default"}
-                sealed = fernet.encrypt(json.dumps({**place, "secret": secret}).encode()).decode()
-                row = (account, "default", "active", "SHA1", 6, 30, sealed, sealed_by)
+                sealed = sealer.seal("totp", account, "default", identity, secret)
+                row = (account, "default", "active", "SHA1", 6, 30, sealed, sealer.key_id)
                 copy.write_row((*row, MADE_AT, MADE_AT))
     return Authenticator(f"otpauth://totp/forged?secret={secret}")
+
+
+def forge_backup_codes(cluster, dbname, accounts):
+    """Gives each account ten backup codes, which nobody knows."""
+    sealer = Sealer(cluster)
+    with (
+        cluster.connect(dbname=dbname, autocommit=False) as connection,
+        connection.cursor().copy(BACKUP_CODES) as copy,
+    ):
+        for account in accounts:
+            salt = secrets.token_bytes(16)
+            for slot in range(1, 11):
+                digest = base64.b32encode(secrets.token_bytes(32)).rstrip(b"=").decode()
+                sealed = sealer.seal("backup", account, str(slot), salt.hex(), digest)
+                copy.write_row((account, slot, salt, sealed, sealer.key_id))

@@ -167,8 +167,9 @@ def test_the_server_keeps_a_sealed_pbkdf2_hash_of_each_code(app, dba, account, k
     kept = []
     for row in rows:
         payload = json.loads(key_file.primary.decrypt(row.sealed))
-        assert payload.keys() == {"purpose", "account", "label", "secret"}
+        assert payload.keys() == {"purpose", "account", "label", "identity", "secret"}
         assert (payload["account"], payload["label"]) == (account, str(row.slot))
+        assert payload["identity"] == row.salt.hex()
         hash_text = payload["secret"]
         kept.append(base64.b32decode(hash_text + "=" * (-len(hash_text) % 8)))
     salt = bytes(rows[0].salt)

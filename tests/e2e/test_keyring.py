@@ -116,6 +116,77 @@ def test_a_pending_factor_waits_for_the_key(app, account, key_file):
     assert app.confirm(account, phone.take(app.now)).confirmed
 
 
+def become_a_pipe(file):
+    file.remove()
+    os.mkfifo(file.path, 0o600)
+    os.chown(file.path, file.owner, -1)
+
+
+def grow_to_a_gigabyte(file):
+    os.truncate(file.path, 2**30)
+
+
+def be_unreadable(file):
+    file.mode = 0
+
+
+def be_empty(file):
+    file.write()
+
+
+def repeat_a_key(file):
+    file.write("# twice", *file.keys * 2)
+
+
+def begin_with_a_byte_order_mark(file):
+    file.write("\ufeff" + file.keys[0])
+
+
+def hold_a_word(file):
+    file.write(*file.keys, "", "password")
+
+
+def be_latin_1(file):
+    file.path.write_bytes(b"# Schl\xfcssel\n" + file.keys[0].encode())
+
+
+MESSAGES = {
+    widen_to_group: "Its mode is 0640: others than its owner have access.",
+    turn_into_directory: "It is a directory, a pipe or a device.",
+    become_a_pipe: "It is a directory, a pipe or a device.",
+    belong_to_nobody: "It belongs to another user.",
+    grow_to_a_gigabyte: "It has more than 65536 bytes.",
+    be_unreadable: "The operating system says: permission denied.",
+    be_latin_1: "It is not UTF-8 text.",
+    be_empty: "There is no key in it.",
+    repeat_a_key: "The key of line 3 was there before.",
+    begin_with_a_byte_order_mark: "It begins with a byte order mark.",
+    hold_a_word: "Line 3 is not a Fernet key.",
+}
+
+
+@pytest.mark.parametrize("trouble", MESSAGES, ids=lambda trouble: trouble.__name__)
+def test_each_flaw_of_a_key_file_has_its_message(app, dba, account, key_file, trouble):
+    trouble(key_file)
+    with refused(NO_KEY) as caught:
+        app.create(account)
+    diagnosis = caught.value.diag
+    assert diagnosis.message_detail == MESSAGES[trouble]
+    assert str(key_file.path.resolve()) in diagnosis.message_primary
+    # Who asks before the first login is told the same.
+    check = dba.row("SELECT * FROM totp.preflight() WHERE check_name = 'keyring'")
+    said = f"{diagnosis.message_primary}: {diagnosis.message_detail}"
+    assert (check.status, check.detail, check.hint) == ("fail", said, diagnosis.message_hint)
+
+
+def test_a_symbolic_link_to_a_key_file_is_followed(app, account, key_file):
+    person = app.enrol(account)
+    target = key_file.path.rename(key_file.path.with_name("linked.keys"))
+    key_file.path.symlink_to(target)
+    assert_key_is_back(app, person)
+    target.rename(key_file.path)
+
+
 LINES = {
     "words": "correct horse battery staple",
     "a key cut short": SPECIFICATION_KEY[:-2],
@@ -174,6 +245,44 @@ def test_a_missing_key_that_rows_need_is_named_by_its_id(app, account, key_file)
     assert_no_key(app, person)
     key_file.restore()
     assert_key_is_back(app, person)
+
+
+def test_a_missing_key_shuts_out_only_the_rows_that_need_it(app, dba, account, key_file):
+    old, new = app.enrol(account), new_key()
+    key_file.write(new, *key_file.keys)
+    tablet = app.enrol(account, label="tablet")
+    other = app.enrol(f"{account}-new")
+    key_file.write(new)
+    with refused(NO_KEY):
+        app.verify(account, old.phone.take(app.now))
+    assert app.verify(account, tablet.phone.take(app.now))
+    assert app.verify(other.account, other.phone.take(app.now))
+
+
+def test_preflight_and_key_status_name_the_keys_that_rows_need(app, dba, account, key_file):
+    app.enrol(account)
+    old, new = key_file.keys[0], new_key()
+    status = "SELECT is_primary, in_keyring FROM totp.key_status WHERE key_id = %s"
+    checks = "SELECT check_name, status, detail FROM totp.preflight()"
+
+    def found():
+        return {row.check_name: (row.status, row.detail) for row in dba.rows(checks)}
+
+    assert found()["missing_keys"][0] == found()["key_rotation"][0] == "ok"
+    key_file.write(new, old)
+    assert found()["missing_keys"][0] == "ok"
+    assert found()["key_rotation"][0] == "warn" and key_id(old) in found()["key_rotation"][1]
+    assert tuple(dba.row(status, key_id(old))) == (False, True)
+    assert tuple(dba.row(status, key_id(new))) == (True, True)
+    key_file.write(new)
+    assert found()["missing_keys"][0] == "fail" and key_id(old) in found()["missing_keys"][1]
+    assert tuple(dba.row(status, key_id(old))) == (False, False)
+    # Without any keyring too.
+    key_file.remove()
+    assert found()["keyring"][0] == "fail"
+    assert found()["missing_keys"][0] == "fail" and key_id(old) in found()["missing_keys"][1]
+    with refused(NO_KEY):
+        dba.rows("SELECT * FROM totp.key_status")
 
 
 def test_new_rows_take_the_first_key_and_old_rows_keep_theirs(app, dba, account, key_file):

@@ -13,6 +13,10 @@ from refusal import DAMAGED, refused
 
 FERNET_VECTORS = ROOT / "tests" / "vectors" / "fernet"
 SEALED = "SELECT sealed FROM totp.factors WHERE account = %s AND label = %s"
+IDENTITY = """
+SELECT (extract(epoch FROM created_at) * 1000000)::bigint::text FROM totp.factors
+WHERE account = %s AND label = %s
+"""
 SEAL = "UPDATE totp.factors SET sealed = %s, key_id = %s WHERE account = %s"
 
 
@@ -20,8 +24,11 @@ def payload_of(token, key_file):
     return json.loads(key_file.primary.decrypt(token))
 
 
-def binding(account, secret, label="default"):
-    return {"purpose": "totp", "account": account, "label": label, "secret": secret}
+def binding(dba, account, secret, label="default"):
+    """The payload that a row asks for."""
+    identity = dba.value(IDENTITY, account, label)
+    place = {"purpose": "totp", "account": account, "label": label, "identity": identity}
+    return {**place, "secret": secret}
 
 
 def assert_damaged(client, person):
@@ -41,7 +48,8 @@ def test_cryptography_opens_a_stored_secret_and_finds_what_it_is_bound_to(
     account += '"\\ö\n'
     secret = app.create(account, label=label).secret
     token = dba.value(SEALED, account, label)
-    assert binding(account, secret, label).items() <= payload_of(token, key_file).items()
+    payload = payload_of(token, key_file)
+    assert binding(dba, account, secret, label).items() <= payload.items()
 
 
 def test_a_row_names_the_key_that_sealed_it(app, dba, account, key_file):
@@ -65,7 +73,7 @@ def test_the_server_opens_what_cryptography_sealed(app, dba, account, key_file, 
     account += "-ü"
     app.enrol(account)
     secret = pyotp.random_base32()
-    payload = json.dumps(binding(account, secret), **style)
+    payload = json.dumps(binding(dba, account, secret), **style)
     token = key_file.primary.encrypt(payload.encode()).decode()
     dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
     assert app.verify(account, pyotp.TOTP(secret).at(int(app.now), counter_offset=1))
@@ -117,6 +125,51 @@ def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, acc
     assert app.status(victim.account).failures == 0
 
 
+def test_two_tokens_that_changed_places_open_in_neither_row(app, dba, account):
+    one, other = app.enrol(account), app.enrol(f"{account}-other")
+    dba.execute(
+        "UPDATE totp.factors AS f SET sealed = g.sealed FROM totp.factors AS g"
+        " WHERE f.account = ANY (%s) AND g.account = ANY (%s) AND f.account <> g.account",
+        *[[one.account, other.account]] * 2,
+    )
+    assert_damaged(app, one)
+    assert_damaged(app, other)
+
+
+def test_an_older_token_of_the_same_row_does_not_open_after_a_new_enrolment(app, dba, account):
+    old = app.enrol(account)
+    token = dba.value(SEALED, account, "default")
+    key = dba.value("SELECT key_id FROM totp.factors WHERE account = %s", account)
+    new = app.enrol(account)
+    dba.execute(SEAL, token, key, account)
+    assert_damaged(app, old)
+    assert_damaged(app, new)
+
+
+def test_an_older_backup_code_of_the_same_slot_does_not_open(app, dba, account):
+    person = app.enrol(account)
+    query = "SELECT slot, sealed FROM totp.backup_codes WHERE account = %s"
+    old = dba.rows(query, account)
+    app.backup_rotate(account, person.backup_codes[0])
+    for row in old:
+        update = "UPDATE totp.backup_codes SET sealed = %s WHERE account = %s AND slot = %s"
+        dba.execute(update, row.sealed, account, row.slot)
+    with refused(DAMAGED):
+        app.backup_verify(account, person.backup_codes[1])
+
+
+def test_a_pending_factor_s_token_does_not_open_in_the_active_one_s_row(app, dba, account):
+    person = app.enrol(account)
+    app.create(account)
+    dba.execute(
+        "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.factors WHERE account = %s"
+        " AND state = 'pending') WHERE account = %s AND state = 'active'",
+        account,
+        account,
+    )
+    assert_damaged(app, person)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -124,6 +177,8 @@ def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, acc
         {"purpose": None},
         {"account": "somebody else"},
         {"label": "Default"},
+        {"identity": "1767225600000000"},
+        {"identity": None},
         {"secret": None},
         {"secret": ""},
         {"secret": "not base32!"},
@@ -134,7 +189,7 @@ def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, acc
 )
 def test_a_payload_that_is_not_the_row_s_own_does_not_open(app, dba, account, key_file, changes):
     person = app.enrol(account)
-    payload = {**binding(account, person.phone.totp.secret), **changes}
+    payload = {**binding(dba, account, person.phone.totp.secret), **changes}
     token = key_file.primary.encrypt(json.dumps(payload).encode()).decode()
     dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
@@ -160,6 +215,25 @@ def test_a_token_with_one_bit_flipped_does_not_open(app, dba, account, key_file,
     damaged = base64.urlsafe_b64encode(token).decode()
     dba.execute(SEAL, damaged, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
+
+
+def test_a_bit_flipped_in_any_place_does_not_open_and_shuts_out_no_other_factor(
+    app, dba, account, dice
+):
+    damaged, good = app.enrol(account), app.enrol(account, label="good")
+    token = dba.value(SEALED, account, "default")
+    seal = "UPDATE totp.factors SET sealed = %s WHERE account = %s AND label = 'default'"
+    code = damaged.phone.take(app.now)
+    for place, character in enumerate(token):
+        # Of the bits of ASCII those that give a character that can be stored.
+        bits = [bit for bit in range(7) if ord(character) ^ 1 << bit >= 32]
+        flipped = chr(ord(character) ^ 1 << dice.choice(bits))
+        dba.execute(seal, token[:place] + flipped + token[place + 1 :], account)
+        with refused(DAMAGED):
+            app.verify(account, code)
+        # It was compared with the good one, which counts.
+        dba.call("totp_unlock", account=account, reason="the next bit")
+    assert app.verify(account, good.phone.take(app.now))
 
 
 FORMS = {
@@ -206,7 +280,7 @@ def test_a_secret_sealed_with_the_specification_s_key_opens(app, dba, account, k
     (vector,) = json.loads((FERNET_VECTORS / "generate.json").read_text())
     key_file.write(*key_file.keys, vector["secret"])
     person = app.enrol(account)
-    payload = json.dumps(binding(account, person.phone.totp.secret)).encode()
+    payload = json.dumps(binding(dba, account, person.phone.totp.secret)).encode()
     # The IV and the time of the vector; cryptography has no other way to choose them.
     token = Fernet(vector["secret"])._encrypt_from_parts(payload, 499162800, bytes(vector["iv"]))
     dba.execute(SEAL, token.decode(), key_id(vector["secret"]), account)

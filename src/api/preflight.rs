@@ -1,0 +1,25 @@
+//! The checklist of a deployment.
+
+use crate::flow::preflight;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+#[pg_extern(volatile, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn preflight() -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(check_name, String),
+            name!(status, String),
+            name!(detail, String),
+            name!(hint, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let row = |check: preflight::Check| {
+        (check.name.to_owned(), check.status.word().to_owned(), check.detail, check.hint)
+    };
+    Ok(TableIterator::new(preflight::checks()?.into_iter().map(row)))
+}

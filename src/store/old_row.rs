@@ -1,0 +1,187 @@
+//! Rows of any table that an older key sealed, found page by page, so that a table of millions needs
+//! no index on its keys and is read once.
+
+use super::plan::{Plan, Row};
+use crate::clock;
+use crate::error::Error;
+use crate::pure::keyring::{Place, Sealed};
+use crate::pure::moment::Moment;
+use pgrx::datum::TimestampWithTimeZone;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
+use std::fmt;
+
+const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
+const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
+/// The most pages that one batch reads: rows that it found first stay locked while it reads on.
+const PAGES: i64 = 1024;
+
+thread_local! {
+    static COUNT: Plan = const { Plan::new(
+        "SELECT (SELECT count(*) FROM totp.factors WHERE key_id <> $1)
+              + (SELECT count(*) FROM totp.backup_codes WHERE key_id <> $1)",
+        &[TEXT],
+    ) };
+    static PAGES_OF: Plan = const { Plan::new(
+        "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint",
+        &[TEXT],
+    ) };
+    static FACTORS: Plan = const { Plan::new(
+        "SELECT ctid::text, account::text, sealed, key_id::text, label::text, created_at
+         FROM totp.factors
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3
+         LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, BIGINT],
+    ) };
+    static BACKUP_CODES: Plan = const { Plan::new(
+        "SELECT ctid::text, account::text, sealed, key_id::text, slot, salt
+         FROM totp.backup_codes
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3
+         LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, BIGINT],
+    ) };
+    static RESEAL_FACTORS: Plan = const { Plan::new(
+        "UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = $3
+         FROM unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
+        &[TEXTS, TEXTS, TEXT],
+    ) };
+    static RESEAL_BACKUP_CODES: Plan = const { Plan::new(
+        "UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = $3
+         FROM unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
+        &[TEXTS, TEXTS, TEXT],
+    ) };
+    static ANNOUNCE: Plan = const { Plan::new(
+        "SELECT pg_try_advisory_xact_lock_shared('totp.accounts'::regclass::oid::integer, 0)",
+        &[],
+    ) };
+}
+
+/// A table with sealed rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Table {
+    /// `factors`.
+    Factors,
+    /// `backup_codes`.
+    BackupCodes,
+}
+
+impl Table {
+    /// How many pages it has.
+    pub fn pages(self) -> Result<i64, Error> {
+        let name = match self {
+            Self::Factors => "totp.factors",
+            Self::BackupCodes => "totp.backup_codes",
+        };
+        let rows = PAGES_OF.with(|plan| plan.rows(&[name.into()], |row| row.get::<i64>(1)))?;
+        Ok(rows.into_iter().sum())
+    }
+}
+
+/// What a row holds, beside its account, that its ciphertext is bound to.
+enum Identity {
+    Factor { label: String, made_at: Moment },
+    BackupCode { slot: i32, salt: Vec<u8> },
+}
+
+/// A row, locked by this transaction.
+pub struct OldRow {
+    /// Where it stands: its page, and its place there.
+    position: (i64, i64),
+    account: String,
+    identity: Identity,
+    /// Its ciphertext.
+    pub sealed: Sealed,
+}
+
+impl OldRow {
+    /// Where its ciphertext opens.
+    pub fn place(&self) -> Place<'_> {
+        match &self.identity {
+            Identity::Factor { label, made_at } => Place::factor(&self.account, label, *made_at),
+            Identity::BackupCode { slot, salt } => Place::backup_code(&self.account, *slot, salt),
+        }
+    }
+}
+
+impl fmt::Display for OldRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.identity {
+            Identity::Factor { label, .. } => write!(f, "factor {label:?} of {:?}", self.account),
+            Identity::BackupCode { slot, .. } => {
+                write!(f, "backup code {slot} of {:?}", self.account)
+            }
+        }
+    }
+}
+
+/// What one batch found, and where the next one goes on.
+pub struct Batch {
+    /// The rows.
+    pub rows: Vec<OldRow>,
+    /// The last position it looked at.
+    pub end: (i64, i64),
+}
+
+/// Takes up to `limit` rows behind a position that another key than `key_id` sealed. Those that
+/// another transaction holds are left out.
+pub fn take(table: Table, after: (i64, i64), key_id: &str, limit: i32) -> Result<Batch, Error> {
+    ANNOUNCE.with(|plan| plan.rows(&[], |_| Ok(())))?;
+    let end = (after.0 + PAGES, 0);
+    let (from, to) = (tid(after), tid(end));
+    let limit = i64::from(limit);
+    let arguments = [from.as_str().into(), to.as_str().into(), key_id.into(), limit.into()];
+    let rows = match table {
+        Table::Factors => FACTORS.with(|plan| plan.rows(&arguments, factor))?,
+        Table::BackupCodes => BACKUP_CODES.with(|plan| plan.rows(&arguments, backup_code))?,
+    };
+    let is_full = rows.len() as i64 == limit;
+    // A row that a login has just moved shows its new position, which may be anywhere.
+    let is_on_the_way = |position: &(i64, i64)| after < *position && *position < end;
+    let last = rows.iter().map(|row| row.position).filter(is_on_the_way).max();
+    Ok(Batch { end: last.filter(|_| is_full).unwrap_or(end), rows })
+}
+
+/// Writes what was sealed anew for rows that `take` has locked.
+pub fn reseal(table: Table, rows: &[(&OldRow, Sealed)], key_id: &str) -> Result<(), Error> {
+    let positions: Vec<String> = rows.iter().map(|(row, _)| tid(row.position)).collect();
+    let tokens: Vec<&str> = rows.iter().map(|(_, sealed)| sealed.token.as_str()).collect();
+    let arguments = [positions.into(), tokens.into(), key_id.into()];
+    match table {
+        Table::Factors => RESEAL_FACTORS.with(|plan| plan.execute(&arguments))?,
+        Table::BackupCodes => RESEAL_BACKUP_CODES.with(|plan| plan.execute(&arguments))?,
+    };
+    Ok(())
+}
+
+/// How many rows of all tables another key than `key_id` sealed.
+pub fn count(key_id: &str) -> Result<i64, Error> {
+    let rows = COUNT.with(|plan| plan.rows(&[key_id.into()], |row| row.get::<i64>(1)))?;
+    Ok(rows.into_iter().sum())
+}
+
+fn factor(row: &Row) -> Result<OldRow, Error> {
+    let made_at: TimestampWithTimeZone = row.get(6)?;
+    old_row(row, Identity::Factor { label: row.get(5)?, made_at: clock::moment(&made_at) })
+}
+
+fn backup_code(row: &Row) -> Result<OldRow, Error> {
+    old_row(row, Identity::BackupCode { slot: row.get(5)?, salt: row.get(6)? })
+}
+
+fn old_row(row: &Row, identity: Identity) -> Result<OldRow, Error> {
+    Ok(OldRow {
+        position: position(&row.get::<String>(1)?).ok_or(Error::Corrupt("row position"))?,
+        account: row.get(2)?,
+        identity,
+        sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+    })
+}
+
+fn tid((page, item): (i64, i64)) -> String {
+    format!("({page},{item})")
+}
+
+fn position(tid: &str) -> Option<(i64, i64)> {
+    let (page, item) = tid.strip_prefix('(')?.strip_suffix(')')?.split_once(',')?;
+    Some((page.parse().ok()?, item.parse().ok()?))
+}

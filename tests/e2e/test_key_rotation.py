@@ -1,0 +1,256 @@
+"""Rows are sealed anew with another key while people log in, through kills, by several sessions.
+
+ROTATION_ROWS, 1000000 say, makes it a measurement with limits: see benches/rotation.
+"""
+
+import os
+import re
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import timedelta
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+
+from client import Client
+from cluster import Cluster, until
+from conftest import install
+from forge import MADE_AT, forge, forge_backup_codes
+from key_file import KeyFile, key_id
+
+ROWS = int(os.environ.get("ROTATION_ROWS", "20000"))
+IS_MEASURED = ROWS >= 1_000_000
+NOW = MADE_AT + timedelta(days=1)
+CLIENTS = 4
+# Each account logs in once: all have the same code, and time stands still.
+LOGINS = r"""
+\set n (:base + :i * 4 + :client_id) * 7919 % :rows
+\set i :i + 1
+SELECT 1 / totp.totp_verify('user-' || :n, 'CODE')::integer;
+"""
+LEFT = """
+SELECT coalesce(sum(factors + backup_codes), 0)::integer FROM totp.key_status WHERE NOT is_primary
+"""
+# As a server is run, but for the small one, which loses nothing but to the operating system.
+SETTINGS = {"shared_buffers": "256MB"}
+if IS_MEASURED:
+    SETTINGS |= {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
+
+
+class Crowd:
+    """A cluster with many accounts, and their app."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        names = [f"user-{n}" for n in range(ROWS)]
+        self.app = forge(cluster, "postgres", names)
+        forge_backup_codes(cluster, "postgres", names[: ROWS // 10])
+        cluster.execute("VACUUM ANALYZE", f"ALTER DATABASE postgres SET totp.clock = '{NOW}'")
+        self.code = self.app.code(NOW.timestamp())
+        self.logged_in = 0
+        self.file = KeyFile(cluster)
+
+    def connect(self, **options):
+        return closing(self.cluster.connect(**options))
+
+    def put_new_key(self):
+        """Puts a new key before the others."""
+        self.file.write(Fernet.generate_key().decode(), *self.file.keys)
+
+    def log_in(self, seconds, directory):
+        """Four clients that log in for a while; when each login ended, and how long it took. Ends
+        badly when one fails."""
+        script, log = directory / "logins", directory / f"log-{self.logged_in}"
+        script.write_text(LOGINS.replace("CODE", self.code))
+        variables = {"base": self.logged_in, "i": 0, "rows": ROWS}
+        defined = [f"-D{name}={value}" for name, value in variables.items()]
+        # No account may log in twice.
+        rate = [] if IS_MEASURED else [f"-R{ROWS // 4 // seconds}"]
+        output = self.cluster.run(
+            "pgbench", "-n", "-Mprepared", f"-c{CLIENTS}", "-j2", f"-T{seconds}", *rate,
+            *defined, "-l", f"--log-prefix={log}", "-f", script, "postgres",
+        )  # fmt: skip
+        assert "number of failed transactions: 0 " in output
+        lines = [line.split() for path in directory.glob(f"{log.name}.*") for line in path.open()]
+        # A client may be ahead of the others.
+        self.logged_in += CLIENTS * (max(int(line[1]) for line in lines) + 1)
+        return [(int(line[4]) + int(line[5]) / 1e6, int(line[2])) for line in lines]
+
+    def size(self):
+        """Bytes of the two tables, and of their indexes."""
+        query = """
+            SELECT sum(pg_table_size(oid))::bigint AS tables, sum(pg_indexes_size(oid))::bigint
+            FROM unnest(ARRAY['totp.factors', 'totp.backup_codes']::regclass[]) AS oid
+        """
+        with self.connect() as connection:
+            return connection.execute(query).fetchone()
+
+    def left(self):
+        with self.connect() as connection:
+            return connection.execute(LEFT).fetchone()[0]
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory):
+    with Cluster(settings=SETTINGS) as cluster:
+        install(cluster, "postgres")
+        cluster.execute("CREATE ROLE administrator LOGIN IN ROLE totp_admin")
+        yield Crowd(cluster)
+        assert "PANIC:  " not in cluster.log and "panicked at" not in cluster.log
+
+
+class Rotator:
+    """An administrator's session that rotates, and what it was told."""
+
+    def __init__(self, crowd):
+        self.connection = crowd.cluster.connect("administrator")
+        self.notices, self.warnings = [], []
+        self.connection.add_notice_handler(self.hear)
+
+    def hear(self, diagnosis):
+        kind = self.warnings if diagnosis.severity_nonlocalized == "WARNING" else self.notices
+        # Its texts are gone once this returns.
+        kind.append((diagnosis.message_primary, diagnosis.message_detail))
+
+    def rotate(self, batch=1000):
+        with closing(self.connection):
+            self.connection.execute(f"CALL totp.key_rotate({batch})")
+        return self
+
+    @property
+    def sealed(self):
+        """How many rows it says it has sealed anew."""
+        (done,) = re.findall(r"^sealed (\d+) rows anew with key", self.notices[-1][0])
+        return int(done)
+
+
+def percentile_99(latencies):
+    return statistics.quantiles(latencies, n=100)[98]
+
+
+def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(0o755)
+    seconds = 60 if IS_MEASURED else 10
+    before = [time for _, time in crowd.log_in(seconds // 3, tmp_path)]
+    size = crowd.size()
+    old = crowd.file.keys
+    crowd.put_new_key()
+    assert crowd.left() == 2 * ROWS
+    with ThreadPoolExecutor() as pool:
+        logins = pool.submit(crowd.log_in, seconds, tmp_path)
+        time.sleep(1)
+        began = time.time()
+        rotator = Rotator(crowd).rotate()
+        ended = time.time()
+        logins = logins.result()
+    assert logins[-1][0] > ended, "the rotation took longer than the logins"
+    assert rotator.sealed == 2 * ROWS and not rotator.warnings
+    assert crowd.left() == 0
+    during = [took for at, took in logins if began < at < ended]
+    assert len(during) > 100
+    growth = [after / before for after, before in zip(crowd.size(), size, strict=True)]
+    ratio = percentile_99(during) / percentile_99(before)
+    rate = 2 * ROWS / (ended - began)
+    print(f"{rate:,.0f} rows a second; growth of tables and indexes {growth}")
+    print(f"p99 of logins {percentile_99(before)} µs before, {percentile_99(during)} µs during:")
+    print(f"ratio {ratio:.2f}, {len(before)} logins before, {len(during)} during")
+    assert max(growth) < 2.2
+    if IS_MEASURED:
+        assert rate >= 20_000
+        assert ratio <= 2
+    # The old key is needed no more, and what is spent is still spent.
+    crowd.file.write(*crowd.file.keys[: -len(old)])
+    with crowd.connect() as connection:
+        client = Client(connection)
+        assert not client.verify("user-0", crowd.code)
+        assert client.verify("user-0", crowd.app.code(NOW.timestamp(), 1))
+
+
+def test_a_rotation_that_was_killed_goes_on(crowd):
+    crowd.put_new_key()
+    rotator = Rotator(crowd)
+    with ThreadPoolExecutor() as pool:
+        running = pool.submit(rotator.rotate, 100)
+        until(lambda: crowd.left() < 2 * ROWS, what="the first batch", timeout=60)
+        crowd.cluster.kill_backend(rotator.connection.info.backend_pid)
+        with pytest.raises(psycopg.OperationalError):
+            running.result()
+    crowd.cluster.wait_until_ready()
+    left = crowd.left()
+    assert 0 < left < 2 * ROWS
+    assert Rotator(crowd).rotate().sealed == left
+    assert crowd.left() == 0
+
+
+def test_several_sessions_share_the_rows(crowd):
+    crowd.put_new_key()
+    rotators = [Rotator(crowd) for _ in range(3)]
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(rotator.rotate, 200) for rotator in rotators]
+        sessions = "SELECT sessions FROM totp.key_status WHERE is_primary"
+        with crowd.connect() as connection:
+            until(lambda: connection.execute(sessions).fetchone()[0] > 1, what="two at work")
+        done = [future.result().sealed for future in running]
+    # Each row by one of them.
+    assert sum(done) == 2 * ROWS and min(done) > 0
+    assert crowd.left() == 0
+
+
+def test_a_login_that_meets_a_batch_waits_for_it_and_succeeds(crowd):
+    crowd.put_new_key()
+    with crowd.connect() as connection, ThreadPoolExecutor() as pool:
+        connection.execute("SELECT totp.key_rotate_step(1, true)")
+        connection.execute("BEGIN")
+        connection.execute("SELECT totp.key_rotate_step(1, false)")
+        (account,) = connection.execute(
+            "SELECT account FROM totp.factors WHERE key_id = (SELECT key_id FROM totp.key_ids()"
+            " WHERE is_primary)"
+        ).fetchone()
+
+        def log_in():
+            with crowd.connect() as other:
+                return Client(other).verify(account, crowd.app.code(NOW.timestamp(), 1))
+
+        waiting = pool.submit(log_in)
+        blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+        with crowd.connect() as watcher:
+            until(lambda: watcher.execute(blocked).fetchone()[0] > 0, what="a login that waits")
+        connection.execute("COMMIT")
+        assert waiting.result() is True
+
+
+def test_rows_that_others_hold_are_left_for_the_next_call(crowd):
+    crowd.put_new_key()
+    with crowd.connect(autocommit=False) as connection:
+        connection.execute("SELECT FROM totp.factors WHERE account = 'user-7' FOR UPDATE")
+        rotator = Rotator(crowd).rotate()
+        (warning,) = rotator.warnings
+        assert warning[0] == "rows that are in use stay as they are: 1"
+        assert crowd.left() == 1
+    assert Rotator(crowd).rotate().sealed == 1
+
+
+def test_rows_that_do_not_open_are_named_and_left_and_the_others_are_done(crowd):
+    crowd.put_new_key()
+    damage = "UPDATE totp.factors SET sealed = reverse(sealed) WHERE account = 'user-3'"
+    lose = "UPDATE totp.backup_codes SET key_id = %s WHERE account = 'user-5' AND slot = 2"
+    with crowd.connect() as connection:
+        connection.execute(damage)
+        connection.execute(lose, [key_id("lost")])
+        sealed = "SELECT sealed FROM totp.factors WHERE account = 'user-3'"
+        before = connection.execute(sealed).fetchone()
+        rotator = Rotator(crowd).rotate()
+        assert rotator.sealed == 2 * ROWS - 2 and crowd.left() == 2
+        ((message, detail),) = rotator.warnings
+        assert message == "rows that do not open stay as they are: 2"
+        assert 'factor "default" of "user-3": it does not open' in detail
+        assert f'backup code 2 of "user-5": key {key_id("lost")} is not' in detail
+        assert connection.execute(sealed).fetchone() == before
+        # The next call finds no others to do, and says the same.
+        again = Rotator(crowd).rotate()
+        assert again.sealed == 0 and again.warnings == rotator.warnings
