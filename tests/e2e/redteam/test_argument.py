@@ -28,8 +28,10 @@ def peak(client):
 def bomb(cluster, dba):
     """Values of 32 MB that take less than one in the table."""
     dba.execute("CREATE TABLE public.bomb (big text, claims jsonb); GRANT SELECT ON bomb TO PUBLIC")
-    dba.execute("INSERT INTO bomb SELECT big, jsonb_build_object('a', big) FROM repeat('1', %s) AS big",
-                HUGE)
+    dba.execute(
+        "INSERT INTO bomb SELECT big, jsonb_build_object('a', big) FROM repeat('1', %s) AS big",
+        HUGE,
+    )
     yield
     dba.execute("DROP TABLE public.bomb")
 
@@ -96,7 +98,7 @@ def test_claims_of_great_depth_are_an_error(connect):
 
 def test_enrolments_of_one_person_without_end_are_twenty(dba, app, account):
     """Each call adds a secret, until the account has twenty; each one after that is an error, and
-    leaves nothing. What a person can store is bounded by the account, not by the number of calls."""
+    leaves nothing. What a person can store is bounded by the account, not by its calls."""
     for number in range(FACTORS_LIMIT):
         app.create(account, label=f"device {number}")
     stored = """
@@ -116,7 +118,8 @@ INSERT INTO totp.accounts (account, changed_at, created_at)
 SELECT %(account)s || n, now(), now() - interval '1 day' FROM generate_series(1, 100000) AS n
 """
 FACTORS = """
-INSERT INTO totp.factors (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
+INSERT INTO totp.factors (account, label, state, algorithm, digits, period, sealed, key_id,
+    created_at)
 SELECT %(account)s || n, label, state, algorithm, digits, period, sealed, key_id,
     now() - interval '1 day'
 FROM totp.factors, generate_series(1, 100000) AS n WHERE account = %(account)s
@@ -124,8 +127,8 @@ FROM totp.factors, generate_series(1, 100000) AS n WHERE account = %(account)s
 
 
 def test_a_hundred_thousand_pending_enrolments_slow_nobody_down(dba, app, account):
-    """Of as many accounts, by somebody who may register. Those that have expired go as others come, a
-    few with each call."""
+    """Of as many accounts, by somebody who may register. Those that have expired go as others
+    come, a few with each call."""
     app.create(account)
     for statement in (PENDING, FACTORS):
         dba.connection.execute(statement, {"account": account})
@@ -173,7 +176,9 @@ def test_a_nul_in_a_parameter_is_refused(connect):
     """As a parameter of the protocol, in text and in binary."""
     pgconn = connect("app").connection.pgconn
     for value, form in ((b"12\x003456", 1), (b"\xff\xfe", 0), (b"\xc3\x28", 1)):
-        result = pgconn.exec_params(b"SELECT totp.totp_verify('x', $1::text)", [value], None, [form])
+        result = pgconn.exec_params(
+            b"SELECT totp.totp_verify('x', $1::text)", [value], None, [form]
+        )
         sqlstate = result.error_field(psycopg.pq.DiagnosticField.SQLSTATE)
         assert sqlstate == b"22021", (value, result.error_message)
 
@@ -184,7 +189,9 @@ def test_a_body_of_great_size_is_no_account_and_no_code(cluster, server):
     million = "9" * MEGABYTE
     assert server.post("totp_verify", {"code": million}, token).body["verified"] is False
     assert server.post("totp_create", {"label": million}, token).status == 400
-    answer = server.post("challenge_verify", {"token": million, "code": million, "binding": million})
+    answer = server.post(
+        "challenge_verify", {"token": million, "code": million, "binding": million}
+    )
     assert (answer.status, answer.body["reason"]) == (200, "invalid")
     for code in (123456, 1e300, True, [], {"a": 1}, None):
         body = json.dumps({"code": code})

@@ -28,7 +28,7 @@ CODES_THAT_LOOK_RIGHT = {
 
 @pytest.mark.parametrize("name", LOOK_ALIKES.values(), ids=LOOK_ALIKES.keys())
 def test_an_account_that_looks_like_another_is_another(app, account, name):
-    """Who registers under a name that looks like the victim's, or that some comparison takes for it."""
+    """A name that looks like the victim's, or that some comparison takes for it."""
     victim = app.enrol(f"{account}-alice")
     attacker = app.enrol(f"{account}-{name}")
     assert app.backup_verify(victim.account, attacker.backup_codes[0]) is False
@@ -86,12 +86,14 @@ def test_a_claim_that_is_no_text_is_nobody(narrow, name):
 
 
 def test_roles_whose_names_are_no_text_are_nobody(cluster, narrow):
-    """With totp.identity = role. Shown with replacement characters, two names would be one account."""
+    """With totp.identity = role: replacement characters would make one account of two names."""
     with cluster.connect(dbname=narrow.connection.info.dbname) as connection:
         dba = Client(connection)
         dba.execute("SET totp.identity = 'role'")
         for role in (r"u\xfc", r"u\xe4"):
-            dba.execute(f"DO $$ BEGIN EXECUTE format('CREATE ROLE %I IN ROLE totp_user', E'{role}'); END $$")
+            dba.execute(
+                f"DO $$ BEGIN EXECUTE format('CREATE ROLE %I IN ROLE totp_user', E'{role}'); END $$"
+            )
             dba.execute(f"SELECT set_config('session_authorization', E'{role}', false)")
             assert dba.value("SELECT totp.current_account()") is None
             dba.execute("RESET SESSION AUTHORIZATION")
