@@ -42,61 +42,103 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Who may call which function: roles without their prefix, PUBLIC for everybody. Each function stands
+-- here, also one that only its owner calls.
+DO $$
+DECLARE
+    entry record;
+    role text;
+    listed oid[];
+BEGIN
+    FOR entry IN
+        SELECT * FROM (VALUES
+            -- Anybody: computations on secrets that the caller already has.
+            ('PUBLIC',                       'totp.totp_code(text, timestamptz, text, integer, integer)'),
+            ('PUBLIC',                       'totp.totp_check(text, text, timestamptz, text, integer, integer, integer)'),
+            ('PUBLIC',                       'totp.totp_uri(text, text, text, text, integer, integer)'),
+            ('PUBLIC',                       'totp.qr_svg(text)'),
+            ('PUBLIC',                       'totp.qr_text(text)'),
+            -- The application's backend: names the account, so it is trusted with all of them.
+            ('app',                          'totp.totp_create(text, text, text, text, text, integer, integer)'),
+            ('app',                          'totp.totp_confirm(text, text, text)'),
+            ('app',                          'totp.totp_disable(text, text)'),
+            ('app',                          'totp.totp_remove(text, text, text)'),
+            ('app',                          'totp.totp_verify(text, text)'),
+            ('app',                          'totp.backup_verify(text, text)'),
+            ('app',                          'totp.totp_attempt(text, text)'),
+            ('app',                          'totp.totp_resync(text, text, text, text)'),
+            ('app',                          'totp.backup_rotate(text, text)'),
+            ('app',                          'totp.challenge_create(text, text, text, jsonb, interval)'),
+            ('app',                          'totp.challenge_verify(text, text, text, text)'),
+            ('app',                          'totp.challenge_account(text)'),
+            ('app',                          'totp.recovery_create(text, interval)'),
+            ('app',                          'totp.recovery_confirm(text)'),
+            ('app',                          'totp.trust_create(text, interval)'),
+            ('app',                          'totp.trust_verify(text, text)'),
+            ('app',                          'totp.trust_revoke(text)'),
+            -- Looking at accounts and at shared memory.
+            ('app admin auditor',            'totp.totp_enabled(text)'),
+            ('app admin auditor',            'totp.totp_status(text)'),
+            ('app admin auditor',            'totp.backup_remaining(text)'),
+            ('admin auditor owner',          'totp.guard_usage()'),
+            ('admin auditor owner',          'totp.key_ids()'),
+            ('admin',                        'totp.preflight()'),
+            -- Row policies and triggers: who this session is, and whether it is verified.
+            ('app user admin auditor owner', 'totp.current_account()'),
+            ('app user admin auditor',       'totp.totp_verified(interval)'),
+            ('app admin',                    'totp.require_totp()'),
+            -- People behind PostgREST: their own account only.
+            ('user',                         'totp_api.totp_create(text, text)'),
+            ('user',                         'totp_api.totp_confirm(text, text)'),
+            ('user',                         'totp_api.totp_verify(text)'),
+            ('user',                         'totp_api.totp_disable(text)'),
+            ('user',                         'totp_api.totp_remove(text, text)'),
+            ('user',                         'totp_api.backup_rotate(text)'),
+            ('user',                         'totp_api.totp_status()'),
+            ('user',                         'totp_api.challenge_verify(text, text, text)'),
+            -- What these functions call; they run as totp_owner.
+            ('owner',                        'totp.session_account()'),
+            ('owner',                        'totp.verified_account()'),
+            ('',                             'totp.challenge_login(text, text, text)'),
+            ('admin owner',                  'totp.jwt_sign(jsonb)'),
+            -- Administrators: act, each time with a reason that is audited.
+            ('admin',                        'totp.totp_reset(text, text)'),
+            ('admin',                        'totp.totp_unlock(text, text)'),
+            ('admin',                        'totp.backup_reissue(text, text)'),
+            ('admin',                        'totp.totp_import(text, text, text, text)'),
+            ('admin',                        'totp.totp_export(text, text, text)'),
+            ('admin',                        'totp.totp_rename(text, text, text)'),
+            ('admin',                        'totp.totp_forget(text, text)'),
+            ('admin',                        'totp.totp_prune()'),
+            ('admin',                        'totp.forget_account()'),
+            ('admin',                        'totp.key_rotate(integer)'),
+            ('admin',                        'totp.key_rotate_step(integer, boolean)'),
+            -- Superusers.
+            ('',                             'totp.key_generate()')
+        ) AS grants (roles, function)
+    LOOP
+        listed := listed || entry.function::pg_catalog.regprocedure::oid;
+        FOREACH role IN ARRAY pg_catalog.string_to_array(entry.roles, ' ') LOOP
+            IF role <> 'PUBLIC' THEN
+                role := pg_catalog.quote_ident('totp_' || role);
+            END IF;
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s', entry.function, role);
+        END LOOP;
+    END LOOP;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_proc
+        WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
+          AND oid <> ALL (listed)
+    ) THEN
+        RAISE EXCEPTION 'a function is missing in the table of grants'
+            USING DETAIL = 'Who may call it must be said here.', HINT = 'Add it to sql/grants.sql.';
+    END IF;
+END $$;
+
 GRANT USAGE ON SCHEMA totp TO PUBLIC;
-
--- Anybody: computations on secrets that the caller already has.
-GRANT EXECUTE ON FUNCTION
-    totp.totp_code(text, timestamptz, text, integer, integer),
-    totp.totp_check(text, text, timestamptz, text, integer, integer, integer),
-    totp.totp_uri(text, text, text, text, integer, integer),
-    totp.qr_svg(text),
-    totp.qr_text(text)
-TO PUBLIC;
-
--- The application's backend: names the account, so it is trusted with all of them.
-GRANT EXECUTE ON FUNCTION
-    totp.totp_create(text, text, text, text, text, integer, integer),
-    totp.totp_confirm(text, text, text),
-    totp.totp_disable(text, text),
-    totp.totp_remove(text, text, text),
-    totp.totp_enabled(text),
-    totp.totp_status(text),
-    totp.totp_verify(text, text),
-    totp.backup_verify(text, text),
-    totp.totp_attempt(text, text),
-    totp.totp_resync(text, text, text, text),
-    totp.backup_rotate(text, text),
-    totp.backup_remaining(text),
-    totp.challenge_create(text, text, text, jsonb, interval),
-    totp.challenge_verify(text, text, text, text),
-    totp.challenge_account(text),
-    totp.recovery_create(text, interval),
-    totp.recovery_confirm(text),
-    totp.trust_create(text, interval),
-    totp.trust_verify(text, text),
-    totp.trust_revoke(text)
-TO totp_app;
-
--- Row policies and triggers: who this session is, and whether it is verified.
-GRANT EXECUTE ON FUNCTION
-    totp.current_account(),
-    totp.totp_verified(interval)
-TO totp_app, totp_user, totp_admin, totp_auditor;
-GRANT EXECUTE ON FUNCTION totp.require_totp() TO totp_app, totp_admin;
-GRANT EXECUTE ON FUNCTION totp.jwt_sign(jsonb) TO totp_admin;
-
--- People behind PostgREST: their own account only.
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT EXECUTE ON FUNCTION
-    totp_api.totp_create(text, text),
-    totp_api.totp_confirm(text, text),
-    totp_api.totp_verify(text),
-    totp_api.totp_disable(text),
-    totp_api.totp_remove(text, text),
-    totp_api.backup_rotate(text),
-    totp_api.totp_status(),
-    totp_api.challenge_verify(text, text, text)
-TO totp_user;
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log
+TO totp_admin, totp_auditor;
 
 -- Anonymous callers, if there is a role of the name that PostgREST and Supabase use.
 DO $$ BEGIN
@@ -105,39 +147,3 @@ DO $$ BEGIN
         GRANT EXECUTE ON FUNCTION totp_api.challenge_verify(text, text, text) TO anon;
     END IF;
 END $$;
-
--- What these functions call; they run as totp_owner.
-GRANT EXECUTE ON FUNCTION
-    totp.current_account(),
-    totp.session_account(),
-    totp.verified_account(),
-    totp.jwt_sign(jsonb)
-TO totp_owner;
-
--- Administrators and auditors: look.
-GRANT EXECUTE ON FUNCTION
-    totp.totp_enabled(text),
-    totp.totp_status(text),
-    totp.backup_remaining(text),
-    totp.guard_usage(),
-    totp.key_ids()
-TO totp_admin, totp_auditor;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.audit_log, totp.key_status
-TO totp_admin, totp_auditor;
-GRANT EXECUTE ON FUNCTION totp.guard_usage(), totp.key_ids() TO totp_owner;
-
--- Administrators: act, each time with a reason that is audited.
-GRANT EXECUTE ON FUNCTION
-    totp.totp_reset(text, text),
-    totp.totp_unlock(text, text),
-    totp.backup_reissue(text, text),
-    totp.totp_import(text, text, text, text),
-    totp.totp_export(text, text, text),
-    totp.totp_rename(text, text, text),
-    totp.totp_forget(text, text),
-    totp.totp_prune(),
-    totp.forget_account(),
-    totp.key_rotate_step(integer, boolean),
-    totp.preflight()
-TO totp_admin;
-GRANT EXECUTE ON PROCEDURE totp.key_rotate(integer) TO totp_admin;

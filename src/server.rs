@@ -255,11 +255,15 @@ fn role_name(role: pg_sys::Oid) -> String {
     unsafe { text(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
 }
 
-/// A setting of any prefix; `None` when nobody has set it.
+/// A setting of any prefix; `None` when nobody has set it, or it is not UTF-8: values that differ must
+/// not become one.
 pub fn setting(name: &'static CStr) -> Option<String> {
     // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
     // lives until the setting changes.
-    unsafe { text(pg_sys::GetConfigOption(name.as_ptr(), true, false)) }
+    let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
+    // SAFETY: as above.
+    let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })?;
+    value.to_str().ok().map(str::to_owned)
 }
 
 /// What tells this connection from all others that the server ever had.

@@ -18,6 +18,8 @@ thread_local! {
 pub fn current() -> Option<Session> {
     let login = server::session_user();
     match settings::identity() {
+        // What is not UTF-8 in a name is replaced: two names could become one account.
+        Identity::Role if login.contains(char::REPLACEMENT_CHARACTER) => None,
         Identity::Role => {
             Some(Session { account: Account::new(login).ok()?, id: server::connection() })
         }

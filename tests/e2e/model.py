@@ -261,7 +261,7 @@ class Model:
         pending.confirmed_at = self.now
         del account.factors[label, "pending"]
         account.factors[label, "active"] = pending
-        account.changed_at = self.now
+        account.changed_at = max(account.changed_at, self.now)
         return self._accept(name, "confirm", "totp", label)
 
     def wants_backup_codes(self, name):
@@ -351,7 +351,7 @@ class Model:
             return False
         for state in ("active", "pending"):
             account.factors.pop((label, state), None)
-        account.changed_at = self.now
+        account.changed_at = max(account.changed_at, self.now)
         self._record(name, "remove")
         return True
 
@@ -388,7 +388,7 @@ class Model:
         account = self.accounts[name]
         account.factors.pop((label, "pending"), None)
         account.factors[label, "active"] = Factor(app, self.now, confirmed_at=self.now)
-        account.changed_at = self.now
+        account.changed_at = max(account.changed_at, self.now)
         self._record(name, "import")
 
     def export(self, name, label):
@@ -407,7 +407,7 @@ class Model:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
         account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
-        account.changed_at = self.now
+        account.changed_at = max(account.changed_at, self.now)
         self.pardoned.append(new)
         for factor in account.factors.values():
             step = self.steps.get((name, factor.app.secret), -1)
@@ -508,7 +508,7 @@ class Model:
         account = self.accounts[name]
         account.factors.clear()
         account.codes.clear()
-        account.changed_at = self.now
+        account.changed_at = max(account.changed_at, self.now)
 
     def _is_expired(self, factor):
         return factor.created_at <= self.now - PENDING_TTL

@@ -1,4 +1,4 @@
-"""PostgREST, as far as the database sees it: what it sends for a request, and what it makes of the answer.
+"""PostgREST as the database sees it: what it sends for a request, and makes of the answer.
 
 It follows PostgREST 12.2.12, the last line that knows `Prefer: params=single-object`: the
 transaction of src/PostgREST/Query.hs (setPgLocals, runPreReq, optionalRollback), the calls of
@@ -76,7 +76,8 @@ FROM (SELECT pgrst_source.* FROM pgrst_source) _postgrest_t
 """
 ARGUMENTS = """
 (SELECT {body}::json AS json_data) pgrst_payload,
-LATERAL (SELECT {names} FROM json_to_record(pgrst_payload.json_data) AS _({types}) LIMIT 1) pgrst_body,
+LATERAL (SELECT {names} FROM json_to_record(pgrst_payload.json_data) AS _({types})
+         LIMIT 1) pgrst_body,
 LATERAL {function}({arguments})
 """
 

@@ -86,11 +86,18 @@ def test_the_whole_job(web, server, browser):
 def test_the_second_step_of_a_login_gives_a_token(web, server, browser, backend):
     """Password at the backend, code from anybody: the only call that needs no token."""
     _, codes = browser.enrol()
-    login = {"token": backend.call("challenge_create", account=browser.account)[0], "code": codes[0]}
+    login = {
+        "token": backend.call("challenge_create", account=browser.account)[0],
+        "code": codes[0],
+    }
     answer = server.post("challenge_verify", login)
     assert answer.status == 200 and answer.body["verified"] is True
     claims = jwt.decode(answer.body["access_token"], web.secret, ["HS256"])
-    assert (claims["sub"], claims["role"], claims["aal"]) == (browser.account, "authenticated", "aal2")
+    assert (claims["sub"], claims["role"], claims["aal"]) == (
+        browser.account,
+        "authenticated",
+        "aal2",
+    )
     browser.token = answer.body["access_token"]
     assert browser.get("totp_status").body["verified"] is True
     assert server.post("challenge_verify", login).body["reason"] == "spent"
@@ -244,6 +251,8 @@ def test_an_anon_that_is_there_first_is_granted_its_function(web, dba):
     web.execute("CREATE EXTENSION totp", dbname=name)
     function = "totp_api.challenge_verify(text, text, text)"
     with web.connect(dbname=name) as connection:
-        allowed = connection.execute("SELECT has_function_privilege('anon', %s, 'EXECUTE')", [function])
+        allowed = connection.execute(
+            "SELECT has_function_privilege('anon', %s, 'EXECUTE')", [function]
+        )
         assert allowed.fetchone() == (True,)
     web.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

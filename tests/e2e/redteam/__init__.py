@@ -1,4 +1,4 @@
-"""The red team: every attack on the extension from inside of PostgreSQL that we know, one test each.
+"""The red team: every attack from inside of PostgreSQL that we know, one test each.
 
 A test first makes the attack work on something weaker, where that is cheap: on a naive twin of what
 is attacked, or on PostgreSQL itself. What cannot be prevented is tested too, so that

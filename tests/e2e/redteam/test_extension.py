@@ -135,6 +135,6 @@ def test_nobody_hands_on_what_the_extension_granted(landlord, dba):
     landlord.execute("GRANT SELECT ON totp.audit_log TO PUBLIC")
     assert dba.row("""
         SELECT has_schema_privilege('stranger', 'totp_api', 'USAGE') AS schema,
-            has_function_privilege('stranger', 'totp.totp_export(text, text, text)', 'EXECUTE') AS f,
+            has_function_privilege('stranger', 'totp.totp_export(text, text, text)', 'EXECUTE'),
             has_table_privilege('stranger', 'totp.audit_log', 'SELECT') AS view
     """) == (False, False, False)

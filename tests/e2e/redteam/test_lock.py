@@ -23,15 +23,19 @@ def soon():
 
 
 def test_advisory_locks_on_everything_that_has_a_number_stop_nobody(connect, app, dba, victim):
-    """Any role takes any advisory lock: on the numbers and hashes of our tables, roles, accounts."""
+    """Any role takes any advisory lock: on numbers and hashes of tables, roles, accounts."""
     attacker = connect("stranger")
     attacker.execute("BEGIN")
-    numbers = dba.rows("""
+    numbers = dba.rows(
+        """
         SELECT oid::bigint AS key FROM pg_class WHERE relnamespace = 'totp'::regnamespace
         UNION SELECT oid::bigint FROM pg_proc WHERE pronamespace = 'totp'::regnamespace
         UNION SELECT hashtext(%s)::bigint UNION SELECT hashtextextended(%s, 0)
         UNION SELECT n FROM generate_series(-100, 1000) AS n
-    """, victim.account, victim.account)
+    """,
+        victim.account,
+        victim.account,
+    )
     for (key,) in numbers:
         attacker.execute("SELECT pg_advisory_xact_lock(%s)", key)
         if abs(key) < 2**31:
@@ -57,8 +61,8 @@ def test_no_table_can_be_locked_by_a_role_of_ours(connect, login):
 def test_what_asks_for_a_table_without_a_right_does_not_queue_before_logins(
     connect, app, dba, victim
 ):
-    """DROP, ALTER and VACUUM FULL of somebody without the right: behind a long transaction they would
-    wait for the table, and every login behind them."""
+    """DROP, ALTER and VACUUM FULL by somebody without the right: behind a long transaction they
+    would wait for the table, and every login behind them."""
     with dba.connection.transaction():
         dba.execute("SELECT FROM totp.accounts LIMIT 1")
         for statement in (
@@ -80,7 +84,9 @@ def test_what_asks_for_a_table_without_a_right_does_not_queue_before_logins(
 def test_a_reader_of_views_who_idles_stops_no_login(connect, app, victim):
     """An auditor's long transaction."""
     auditor = connect("auditor")
-    auditor.execute("BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE totp.audit_log IN ACCESS SHARE MODE")
+    auditor.execute(
+        "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE totp.audit_log IN ACCESS SHARE MODE"
+    )
     auditor.rows("SELECT * FROM totp.account_status")
     with soon():
         assert app.verify(victim.account, victim.phone.take(app.now)) is True
@@ -103,7 +109,9 @@ def test_a_guess_that_is_not_committed_does_not_stop_its_victim(app, holder, vic
         assert app.verify(victim.account, victim.phone.take(app.now)) is True
 
 
-def test_whoever_waits_for_a_held_row_waits_no_longer_than_the_setting(dba, connect, holder, victim):
+def test_whoever_waits_for_a_held_row_waits_no_longer_than_the_setting(
+    dba, connect, holder, victim
+):
     """What does need it, a backup code say, is an error then, and not spent."""
     dba.execute("ALTER ROLE traveller SET totp.lock_timeout = '300ms'")
     client = connect("traveller")
@@ -123,7 +131,7 @@ def test_a_held_row_stops_nobody_else(app, holder, victim):
 
 
 def test_guesses_that_give_up_at_once_are_counted(connect, app, holder, victim):
-    """lock_timeout = 1ms beside a session that holds the row: an error before anything is written."""
+    """lock_timeout = 1ms beside a holder of the row: an error before anything is written."""
     attacker = connect("app")
     attacker.execute("SET lock_timeout = '1ms'")
     for _ in range(4):

@@ -4,11 +4,12 @@ import pytest
 from psycopg import errors
 
 from conftest import DATABASE
-from refusal import denied, refused
 from redteam.grant import LOGINS, ROLES, allowed
+from refusal import denied, refused
 
 FUNCTIONS = """
-SELECT pronamespace::regnamespace::text AS schema, proname AS name, pronargs - pronargdefaults AS required,
+SELECT pronamespace::regnamespace::text AS schema, proname AS name,
+    pronargs - pronargdefaults AS required,
     ARRAY(SELECT format_type(type, NULL) FROM unnest(proargtypes) AS type) AS types,
     prorettype = 'trigger'::regtype AS is_trigger
 FROM pg_proc WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace) ORDER BY 1, 2
@@ -109,8 +110,10 @@ def test_what_was_prepared_before_a_revoke_is_refused_after_it(leaver, dba, vict
         AS $$ BEGIN RETURN totp.totp_verify(account, code); END $$
     """)
     wrong = victim.phone.wrong(leaver.now)
-    for guess in (f"EXECUTE guess('{victim.account}', '{wrong}')",
-                  f"SELECT pg_temp.guess('{victim.account}', '{wrong}')"):
+    for guess in (
+        f"EXECUTE guess('{victim.account}', '{wrong}')",
+        f"SELECT pg_temp.guess('{victim.account}', '{wrong}')",
+    ):
         assert leaver.value(guess) is False
         dba.execute("REVOKE totp_app FROM leaver")
         with denied():
@@ -126,13 +129,15 @@ def test_what_was_prepared_before_a_revoke_is_refused_after_it(leaver, dba, vict
 
 @pytest.mark.parametrize("login", LOGINS)
 def test_nobody_switches_triggers_off(connect, login):
-    """session_replication_role = replica fires no trigger: neither require_totp nor foreign keys."""
+    """session_replication_role = replica fires no trigger: neither require_totp nor others."""
     attacker = connect(login)
     with pytest.raises(errors.InsufficientPrivilege):
         attacker.execute("SET session_replication_role = replica")
     with pytest.raises(errors.InsufficientPrivilege):
-        attacker.execute("CREATE FUNCTION pg_temp.f() RETURNS int"
-                         " SET session_replication_role = replica RETURN 1")
+        attacker.execute(
+            "CREATE FUNCTION pg_temp.f() RETURNS int"
+            " SET session_replication_role = replica RETURN 1"
+        )
 
 
 def test_the_audit_trail_and_the_locks_need_no_trigger(connect, dba, victim):
@@ -148,15 +153,18 @@ def test_the_audit_trail_and_the_locks_need_no_trigger(connect, dba, victim):
 def test_nobody_hears_of_ddl_or_logins(connect, login):
     """Event triggers run in the sessions of others, as these: for superusers only."""
     attacker = connect(login)
-    attacker.execute("CREATE FUNCTION pg_temp.spy() RETURNS event_trigger LANGUAGE plpgsql"
-                     " AS 'BEGIN END'")
+    attacker.execute(
+        "CREATE FUNCTION pg_temp.spy() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'"
+    )
     with pytest.raises(errors.InsufficientPrivilege):
-        attacker.execute("CREATE EVENT TRIGGER spy ON ddl_command_end EXECUTE FUNCTION pg_temp.spy()")
+        attacker.execute(
+            "CREATE EVENT TRIGGER spy ON ddl_command_end EXECUTE FUNCTION pg_temp.spy()"
+        )
 
 
 def test_a_trojan_that_an_administrator_runs_is_in_the_audit_trail(connect, dba, victim):
-    """A trigger on a stranger's table calls what only the administrator may, who inserts a row. That
-    is PostgreSQL's way; the trail tells it from the calls of the help desk by its reason."""
+    """A trigger on a stranger's table calls what only the administrator may, who inserts a row.
+    That is PostgreSQL's way; the trail tells it from the calls of the help desk by its reason."""
     dba.execute("CREATE SCHEMA lair AUTHORIZATION stranger; GRANT USAGE ON SCHEMA lair TO PUBLIC")
     connect("stranger").execute(f"""
         CREATE TABLE lair.tickets (n integer);
@@ -168,17 +176,21 @@ def test_a_trojan_that_an_administrator_runs_is_in_the_audit_trail(connect, dba,
     with denied():
         connect("app").execute("INSERT INTO lair.tickets VALUES (1)")
     connect("administrator").execute("INSERT INTO lair.tickets VALUES (1)")
-    event = dba.row("""
+    event = dba.row(
+        """
         SELECT event, actor, detail ->> 'reason' AS reason FROM totp.audit_log
         WHERE account = %s ORDER BY id DESC LIMIT 1
-    """, victim.account)
+    """,
+        victim.account,
+    )
     assert event == ("reset", "administrator", "as you wish")
     dba.execute("SET client_min_messages = warning; DROP SCHEMA lair CASCADE")
 
 
 PARALLEL = """
-CREATE FUNCTION pg_temp.guess(account text, code text) RETURNS boolean LANGUAGE plpgsql PARALLEL SAFE
-AS $$ BEGIN RETURN (totp.totp_attempt(account, code)).verified; END $$;
+CREATE FUNCTION pg_temp.guess(account text, code text) RETURNS boolean
+LANGUAGE plpgsql PARALLEL SAFE AS
+    $$ BEGIN RETURN (totp.totp_attempt(account, code)).verified; END $$;
 SET debug_parallel_query = on;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
@@ -186,8 +198,8 @@ SET parallel_tuple_cost = 0;
 
 
 def test_codes_are_not_compared_in_parallel_workers(connect, app, victim):
-    """A wrapper that lies about parallel safety. A worker can neither count a guess nor spend a code:
-    it must not tell which it was, and a right code must not be lost."""
+    """A wrapper that lies about parallel safety. A worker can neither count a guess nor spend a
+    code: it must not tell which it was, and a right code must not be lost."""
     attacker = connect("app")
     attacker.execute(PARALLEL)
     right = victim.phone.take(app.now)
@@ -203,7 +215,9 @@ def test_policies_hold_in_parallel_plans(connect, dba, app, victim):
     """What a worker does not know, the session's proof on a connection, it must not invent."""
     dba.execute(f"ALTER ROLE self_service IN DATABASE {DATABASE} SET totp.identity = 'role'")
     client = connect("self_service")
-    client.execute(PARALLEL.replace("(totp.totp_attempt(account, code)).verified", "totp.totp_verified()"))
+    client.execute(
+        PARALLEL.replace("(totp.totp_attempt(account, code)).verified", "totp.totp_verified()")
+    )
     assert client.value("SELECT pg_temp.guess('', '')") is False
     person = app.enrol("self_service")
     code = person.backup_codes[0]

@@ -72,7 +72,7 @@ def test_an_account_as_an_argument_reaches_no_function(thief, owner):
 
 def test_a_body_that_names_an_argument_twice_changes_nobody(thief, owner):
     """The last one counts, for a code as for anything else."""
-    body = '{"code": "123456", "code": "%s"}' % wrong(owner)
+    body = f'{{"code": "123456", "code": "{wrong(owner)}"}}'
     response = thief.server.post("totp_verify", body, thief.token)
     assert response.body["account"] == owner.account
 

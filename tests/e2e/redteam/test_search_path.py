@@ -20,7 +20,8 @@ CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql A
     $$ BEGIN RAISE EXCEPTION 'the trap has sprung, as %', current_user; END $$;
 CREATE OPERATOR hostile.= (FUNCTION = hostile.equal, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR hostile.= (FUNCTION = hostile.equal, LEFTARG = totp.account, RIGHTARG = text);
-CREATE OPERATOR hostile.<= (FUNCTION = hostile.equal, LEFTARG = timestamptz, RIGHTARG = timestamptz);
+CREATE OPERATOR hostile.<=
+    (FUNCTION = hostile.equal, LEFTARG = timestamptz, RIGHTARG = timestamptz);
 CREATE OPERATOR hostile.> (FUNCTION = hostile.equal, LEFTARG = timestamptz, RIGHTARG = timestamptz);
 CREATE OPERATOR hostile.~ (FUNCTION = hostile.equal, LEFTARG = text, RIGHTARG = text);
 CREATE FUNCTION hostile.totp_enabled(account text) RETURNS boolean RETURN hostile.trap();
@@ -143,7 +144,7 @@ def test_an_overload_in_front_of_ours_cannot_be_made(connect):
         for schema in ("totp", "totp_api"):
             with pytest.raises(errors.InsufficientPrivilege):
                 connect(role).execute(
-                    f"CREATE FUNCTION {schema}.totp_verify(text, integer) RETURNS boolean RETURN true"
+                    f"CREATE FUNCTION {schema}.totp_verify(text, integer) RETURNS int RETURN 1"
                 )
             with pytest.raises(errors.InsufficientPrivilege):
                 connect(role).execute(f"CREATE TABLE {schema}.accounts ()")

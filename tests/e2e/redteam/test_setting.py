@@ -86,7 +86,7 @@ def test_no_role_sets_one_when_it_connects(cluster, attacker):
     role = attacker.value("SELECT session_user")
     for name, value in WISHES.items():
         options = f"-c totp.{name}={value.replace(' ', '')}"
-        with pytest.raises(OperationalError, match="permission denied|cannot be changed"):
+        with pytest.raises(OperationalError, match=r"permission denied|cannot be changed"):
             cluster.connect(role, DATABASE, options=options).close()
 
 
@@ -118,13 +118,16 @@ def test_what_was_set_before_the_library_came_is_not_taken_over(bare):
         attacker = Client(connection)
         for name, value in WISHES.items():
             attacker.execute(f"SET {quoted(name)} = '{value}'")
-        attacker.execute("SET request.jwt.claims = '{\"sub\": \"victim\"}'")
+        attacker.execute('SET request.jwt.claims = \'{"sub": "victim"}\'')
         assert attacker.value("SHOW totp.identity") == "role"
         assert attacker.value("SELECT totp.current_account()") is None
         assert attacker.value("SHOW totp.identity") == "jwt"
-        shown = dict(attacker.rows("SELECT name, setting FROM pg_settings WHERE name LIKE 'totp.%'"))
-        assert not {f"totp.{name}" for name, value in WISHES.items()
-                    if shown.get(f"totp.{name}") == value}
+        shown = dict(
+            attacker.rows("SELECT name, setting FROM pg_settings WHERE name LIKE 'totp.%'")
+        )
+        assert not {
+            f"totp.{name}" for name, value in WISHES.items() if shown.get(f"totp.{name}") == value
+        }
 
 
 def test_what_came_with_the_connection_before_the_library_is_not_taken_over(bare):
@@ -141,12 +144,11 @@ def test_what_a_function_sets_before_the_library_came_cannot_be_stored(bare):
     """A SET clause would set it anew at each call, also when the library is there."""
     with closing(bare.connect("app")) as connection:
         for name, value in WISHES.items():
+            wish = f"SET {quoted(name)} = '{value}'"
             with pytest.raises(errors.InsufficientPrivilege):
-                connection.execute(
-                    f"CREATE FUNCTION pg_temp.f() RETURNS int SET {quoted(name)} = '{value}' RETURN 1"
-                )
+                connection.execute(f"CREATE FUNCTION pg_temp.f() RETURNS int {wish} RETURN 1")
             with pytest.raises(errors.InsufficientPrivilege):
-                connection.execute(f"ALTER ROLE app SET {quoted(name)} = '{value}'")
+                connection.execute(f"ALTER ROLE app {wish}")
 
 
 # What any role may set, chosen to be in the way.

@@ -167,7 +167,7 @@ def test_pg_dump_by_a_role_of_ours_brings_nothing(cluster, victim, dba, role):
     """As the application's operators make a backup with the application's own role."""
     sealed = dba.value("SELECT sealed FROM totp.factors WHERE account = %s", victim.account)
     assert sealed in cluster.run("pg_dump", DATABASE)
-    with pytest.raises(RuntimeError, match="permission denied|may lack SELECT") as caught:
+    with pytest.raises(RuntimeError, match=r"permission denied|may lack SELECT") as caught:
         cluster.run("pg_dump", "--username", role, DATABASE)
     assert sealed not in str(caught.value) and victim.account not in str(caught.value)
 

@@ -20,7 +20,7 @@ SELECT c.oid::regclass AS relation, c.relkind, c.relpersistence, r.rolname AS ow
        (SELECT string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END || '=' || g.privilege_type, ' ' ORDER BY 1)
         FROM aclexplode(c.relacl) AS g WHERE g.grantee <> c.relowner) AS grants
 FROM pg_class AS c JOIN pg_roles AS r ON r.oid = c.relowner
-WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'S') ORDER BY 1::text;
+WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'S') ORDER BY c.relname COLLATE "C";
 
 -- Everything explains itself: these two lists are empty.
 SELECT p.oid::regprocedure AS without_comment FROM pg_proc AS p
@@ -47,3 +47,20 @@ SELECT name, context, vartype, boot_val, coalesce(unit, '') AS unit, min_val, ma
 FROM pg_settings WHERE name LIKE 'totp.%' ORDER BY name;
 SELECT name FROM pg_settings WHERE name LIKE 'totp.%' AND (short_desc = '' OR coalesce(extra_desc, '') = '');
 SET totp.no_such_setting = 1;
+
+-- The same for schema totp_api: every function runs as totp_owner, on the account of its session.
+SELECT p.oid::regprocedure AS function, p.provolatile AS v, p.proparallel AS p, p.prosecdef AS definer, p.proisstrict AS strict,
+       p.proleakproof AS leak, array_to_string(p.proconfig, ' ') AS config, p.proowner::regrole AS owner,
+       (SELECT string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, ' ' ORDER BY g.grantee::regrole::text)
+        FROM aclexplode(p.proacl) AS g WHERE g.grantee <> p.proowner) AS may_call
+FROM pg_proc AS p WHERE p.pronamespace = 'totp_api'::regnamespace ORDER BY p.proname;
+SELECT p.proname AS function, pg_get_function_arguments(p.oid) FROM pg_proc AS p
+WHERE p.pronamespace = 'totp_api'::regnamespace ORDER BY 1;
+SELECT p.oid::regprocedure AS without_comment FROM pg_proc AS p
+WHERE p.pronamespace = 'totp_api'::regnamespace AND obj_description(p.oid, 'pg_proc') IS NULL;
+SELECT relname AS relation_in_totp_api FROM pg_class WHERE relnamespace = 'totp_api'::regnamespace;
+
+-- The schemas: PUBLIC may name what is in totp, and only people behind PostgREST what is in totp_api.
+SELECT n.nspname, CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END AS grantee, g.privilege_type
+FROM pg_namespace AS n, aclexplode(n.nspacl) AS g
+WHERE n.nspname IN ('totp', 'totp_api') AND g.grantee <> n.nspowner ORDER BY 1, 2;

@@ -80,7 +80,7 @@ GRANT SELECT, INSERT ON payslips TO regress_totp_person;
 SET ROLE regress_totp_person;
 SELECT count(*) AS seen FROM payslips;
 -- Once a query, not once a row.
-SELECT count(*) AS calls_planned FROM pg_temp.plan('SELECT * FROM payslips') AS line WHERE line LIKE '%InitPlan%';
+SELECT count(*) AS calls_planned FROM pg_temp.plan('SELECT * FROM payslips') AS line WHERE line ~ '^ *InitPlan';
 SET request.jwt.claims = '{"sub": "gus", "session_id": "another"}';
 SELECT count(*) AS seen_by_another_session FROM payslips;
 RESET ROLE;
