@@ -52,12 +52,11 @@ def test_the_table_of_functions_has_the_signatures_of_the_functions(dba, referen
         assert sum(" = " in argument for argument in arguments) == defaults, name
     of_roles = dba.rows("""
         SELECT DISTINCT proname
-        FROM pg_proc, unnest(ARRAY['totp_app', 'totp_user', 'totp_admin', 'stranger']) AS role
+        FROM pg_proc, unnest(ARRAY['totp_app', 'totp_user', 'stranger']) AS role
         WHERE pronamespace = 'totp'::regnamespace
         AND has_function_privilege(role, pg_proc.oid, 'EXECUTE')
     """)
-    # What the view guard_status calls.
-    assert {row.proname for row in of_roles} - {"guard_usage"} <= listed.keys()
+    assert {row.proname for row in of_roles} <= listed.keys()
 
 
 def test_the_functions_of_totp_api_are_named(dba):

@@ -206,6 +206,16 @@ def test_rows_are_hidden_after_a_change_of_factors(pool, backend, browser, perso
     assert not sees_rows(renamed)
 
 
+def test_a_proof_that_a_change_of_factors_overtakes_shows_nothing(backend, browser, person):
+    """It is of what was there before the change, and committed after it."""
+    backend.wait(30)
+    with browser.request("POST", "/rpc/totp_verify") as connection:
+        verify = "SELECT verified FROM totp_api.totp_verify(%s)"
+        assert connection.execute(verify, [person.backup_codes.pop()]).fetchone().verified
+        backend.enrol(person.account, label="other")
+    assert not sees_rows(browser)
+
+
 # Whose it is
 
 
