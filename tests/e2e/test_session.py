@@ -8,10 +8,10 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from browser import ROLES, Browser
 from client import Client, Traveller
 from cluster import Cluster
 from conftest import install, new_account
-from browser import ROLES, Browser
 
 ROWS = 100_000
 RUNS = 15
