@@ -25,7 +25,7 @@ COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
 COMMENT ON FUNCTION totp.backup_remaining(text) IS
 'How many unused backup codes an account has. Errors: 22023.';
 COMMENT ON FUNCTION totp.challenge_create(text, text, text, jsonb, interval) IS
-'Makes the token that stands between password and second factor, to be handed to the client. purpose: 1 to 64 characters, must be the same at challenge_verify. binding: any text that must be given again there, a session id or a transfer id. claims: a JSON object of 4096 bytes at most, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 366 days, totp.challenge_ttl when NULL. An account without a factor gets a token too. Errors: 22023, 55P03, F0000, 25006.';
+'Makes the token that stands between password and second factor, to be handed to the client. purpose: 1 to 64 characters, must be the same at challenge_verify. binding: any text that must be given again there, a session id or a transfer id. claims: a JSON object of 4096 bytes at most, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 1 day, totp.challenge_ttl when NULL. An account without a factor gets a token too. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.challenge_verify(text, text, text, text) IS
 'Checks a TOTP or backup code for the account of a challenge, which an accepted code uses up, and totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change of the account''s factors. A forged token, and another purpose or binding, read invalid; account is NULL then. Failures count for the account too. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.challenge_login(text, text, text) IS
@@ -33,7 +33,7 @@ COMMENT ON FUNCTION totp.challenge_login(text, text, text) IS
 COMMENT ON FUNCTION totp.challenge_account(text) IS
 'The account of a challenge that can still be answered, which stays as it is; else NULL. Errors: F0000.';
 COMMENT ON FUNCTION totp.recovery_create(text, interval) IS
-'Makes a token for somebody who lost all apps and backup codes, for the application to mail; the last one made is as good as those before it. ttl: 1 second to 366 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.';
+'Makes a token for somebody who lost all apps and backup codes, for the application to mail; the last one made is as good as those before it. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.recovery_confirm(text) IS
 'Switches two-factor authentication off for the account of a recovery token: removes its factors, backup codes, lock, tokens and verified sessions. False when the token is not good, has ended, or was used. Errors: 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.trust_create(text, interval) IS

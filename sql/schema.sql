@@ -243,7 +243,6 @@ CREATE TABLE totp.sessions (
     PRIMARY KEY (account, session_id)
 );
 SELECT pg_catalog.pg_extension_config_dump('totp.sessions', '');
-CREATE INDEX sessions_verified_at ON totp.sessions (verified_at);
 ALTER TABLE totp.sessions OWNER TO totp_owner;
 COMMENT ON TABLE totp.sessions IS 'Sessions that proved a second factor';
 COMMENT ON COLUMN totp.sessions.account IS 'Whose session it is';

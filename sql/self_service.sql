@@ -68,4 +68,4 @@ CREATE FUNCTION totp_api.challenge_verify(
     FROM totp.challenge_login(token, code, binding)
 $$;
 COMMENT ON FUNCTION totp_api.challenge_verify(text, text, text) IS
-'The second step of a login: checks a code for the account of a challenge of purpose login, see totp.challenge_verify. An accepted code gives access_token: a JSON Web Token with sub, role (totp.jwt_role), aal, amr, session_id, and the challenge''s claims. Its session is verified. The only function for anonymous callers. Errors: 55P03, F0000, XX001, 25006.';
+'The second step of a login: checks a code for the account of a challenge of purpose login, see totp.challenge_verify. A refusal does not tell whose challenge it was. An accepted code gives access_token: a JSON Web Token with sub, role (totp.jwt_role), aal, amr, session_id, and the challenge''s claims. Its session is verified. The only function for anonymous callers. Errors: 55P03, F0000, XX001, 25006.';

@@ -40,6 +40,8 @@ pub enum Error {
     SessionNotVerified,
     /// There is no secret for JSON Web Tokens.
     NoJwtSecret,
+    /// The file with the secret for JSON Web Tokens cannot be read.
+    JwtSecretFile(FileProblem),
     /// The secret for JSON Web Tokens is too short.
     WeakJwtSecret,
     /// The caller is no superuser.
@@ -199,7 +201,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "the account has not proved its second factor",
                 "A device is trusted only within totp.challenge_ttl after an accepted code.",
-                "Verify a code first, in this transaction or in one that is committed.",
+                "Verify a code first.",
             ),
             Error::NoSession => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
@@ -219,6 +221,15 @@ impl From<Error> for ErrorReport {
                 "totp.jwt_secret_file is empty.",
                 "Set it to a file of mode 0600 that holds the secret your API server checks tokens with.",
             ),
+            Error::JwtSecretFile(problem) => {
+                let (detail, hint) = file_problem(problem);
+                report(
+                    PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+                    "cannot use the file with the secret for JSON Web Tokens",
+                    detail,
+                    hint,
+                )
+            }
             Error::WeakJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "the secret for JSON Web Tokens is too short",
@@ -402,9 +413,12 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             "RFC 6238 recommends one step of tolerance at most.".to_owned(),
             "Use 1.",
         ),
-        Invalid::Ttl => (
+        Invalid::Ttl { days } => (
             "ttl is out of range".to_owned(),
-            "A token lives from 1 second to 366 days; a month counts as 30 days.".to_owned(),
+            format!(
+                "This token lives for 1 second at least and {} hours at most; a month counts as 30 days.",
+                24 * days
+            ),
             "Pass another interval, or NULL for the setting's default.",
         ),
         Invalid::Age => (
@@ -422,6 +436,11 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
             "batch must be 1 to 10000 rows".to_owned(),
             "A login may have to wait for one batch.".to_owned(),
             "Use 1000.",
+        ),
+        Invalid::Expiry => (
+            "claim exp is not a number of seconds".to_owned(),
+            "It is the time, in whole seconds since 1970, when the token ends.".to_owned(),
+            "Pass a whole number, or leave it out for totp.jwt_ttl.",
         ),
         Invalid::QrCapacity => (
             "data is too long for a QR code".to_owned(),
@@ -446,6 +465,34 @@ fn invalid_argument(invalid: Invalid) -> ErrorReport {
     report(code, message, detail, hint)
 }
 
+/// DETAIL and HINT.
+fn file_problem(problem: FileProblem) -> (String, &'static str) {
+    match problem {
+        FileProblem::Io(kind) => (
+            format!("The operating system says: {kind}."),
+            "Check the setting that names it, and that the server's user can read it.",
+        ),
+        FileProblem::NotAFile => {
+            ("It is a directory, a pipe or a device.".to_owned(), "Name a regular file.")
+        }
+        FileProblem::Mode(mode) => (
+            format!("Its mode is {mode:04o}: others than its owner have access."),
+            "Set its mode to 0600.",
+        ),
+        FileProblem::Owner => {
+            ("It belongs to another user.".to_owned(), "Make the server's user its owner.")
+        }
+        FileProblem::TooLarge => (
+            "It has more than 65536 bytes.".to_owned(),
+            "Name a file that holds the secret, or the keys one a line, and nothing else.",
+        ),
+        FileProblem::NotText => (
+            "It is not UTF-8 text.".to_owned(),
+            "Name a file that holds the secret, or the keys one a line, and nothing else.",
+        ),
+    }
+}
+
 fn keyring(error: KeyringError) -> ErrorReport {
     const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
     match error {
@@ -459,31 +506,7 @@ fn keyring(error: KeyringError) -> ErrorReport {
             "Restore the key file; for a new installation, run SELECT totp.key_generate() as a superuser.",
         ),
         KeyringError::File { file, problem } => {
-            let (detail, hint) = match problem {
-                FileProblem::Io(kind) => (
-                    format!("The operating system says: {kind}."),
-                    "Check totp.key_file and that the server's user can read the file.",
-                ),
-                FileProblem::NotAFile => (
-                    "It is a directory, a pipe or a device.".to_owned(),
-                    "Set totp.key_file to a regular file.",
-                ),
-                FileProblem::Mode(mode) => (
-                    format!("Its mode is {mode:04o}: others than its owner have access."),
-                    "Set its mode to 0600.",
-                ),
-                FileProblem::Owner => {
-                    ("It belongs to another user.".to_owned(), "Make the server's user its owner.")
-                }
-                FileProblem::TooLarge => (
-                    "It has more than 65536 bytes.".to_owned(),
-                    "Set totp.key_file to a file that holds one key a line.",
-                ),
-                FileProblem::NotText => (
-                    "It is not UTF-8 text.".to_owned(),
-                    "Set totp.key_file to a file that holds one key a line.",
-                ),
-            };
+            let (detail, hint) = file_problem(problem);
             report(CODE, format!("cannot use key file {}", file.display()), detail, hint)
         }
         KeyringError::Command(problem) => report(

@@ -140,8 +140,8 @@ fn read(source: Source) -> Result<(Source, Keyring), Error> {
 }
 
 /// The text of a file that only the server's user can read.
-pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, Error> {
-    read_file(path).map(|(_, text)| text).map_err(|problem| file_error(path, problem))
+pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, FileProblem> {
+    read_file(path).map(|(_, text)| text)
 }
 
 fn read_file(path: &Path) -> Result<(Stamp, Zeroizing<String>), FileProblem> {

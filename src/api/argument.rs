@@ -5,6 +5,7 @@ use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
 use crate::pure::name::{Account, Label, Purpose};
 use crate::pure::secret::Secret;
+use crate::pure::token::Kind;
 use crate::server::{self, Json, Text};
 use crate::settings;
 use pgrx::datum::Interval;
@@ -72,11 +73,12 @@ pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
 }
 
 /// The life of a token in microseconds, a month being 30 days; NULL is the setting's.
-pub fn ttl(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
+pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invalid> {
     const SECOND: i64 = 1_000_000;
-    let fits = |micros: &i64| (SECOND..=366 * 86_400 * SECOND).contains(micros);
+    let days = kind.most_days();
+    let fits = |micros: &i64| (SECOND..=days * 86_400 * SECOND).contains(micros);
     let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
-    micros.map(|micros| micros.ok_or(Invalid::Ttl)).transpose()
+    micros.map(|micros| micros.ok_or(Invalid::Ttl { days })).transpose()
 }
 
 /// The greatest age of a proof in microseconds; NULL is the setting's.

@@ -5,6 +5,7 @@ use super::verdict::{self, tuple};
 use crate::error::Error;
 use crate::flow::{challenge, recovery, trust};
 use crate::pure::code::Accepts;
+use crate::pure::token::Kind;
 use crate::server::{Json, Text};
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -26,7 +27,7 @@ fn challenge_create(
         let purpose = argument::purpose(purpose)?;
         let binding = argument::optional(binding, "binding")?;
         let claims = Value::Object(argument::claims(claims)?).to_string();
-        let ttl = argument::ttl(ttl)?;
+        let ttl = argument::ttl(ttl, Kind::Challenge)?;
         argument::writing(|| {
             challenge::create(&account, &purpose, binding.as_deref(), &claims, ttl)
         })
@@ -98,7 +99,7 @@ fn recovery_create(
     ttl: default!(Option<Interval>, "NULL"),
 ) -> Result<String, ErrorReport> {
     let account = argument::account(account).map_err(Error::from)?;
-    let ttl = argument::ttl(ttl).map_err(Error::from)?;
+    let ttl = argument::ttl(ttl, Kind::Recovery).map_err(Error::from)?;
     Ok(argument::writing(|| recovery::create(&account, ttl))?.to_string())
 }
 
@@ -116,7 +117,7 @@ fn trust_create(
     ttl: default!(Option<Interval>, "NULL"),
 ) -> Result<String, ErrorReport> {
     let account = argument::account(account).map_err(Error::from)?;
-    let ttl = argument::ttl(ttl).map_err(Error::from)?;
+    let ttl = argument::ttl(ttl, Kind::Trust).map_err(Error::from)?;
     Ok(argument::writing(|| trust::create(&account, ttl))?.to_string())
 }
 

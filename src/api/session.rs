@@ -4,7 +4,6 @@ use super::argument;
 use crate::error::Error;
 use crate::flow::session;
 use crate::jwt_secret;
-use crate::pure::jwt;
 use crate::server::Json;
 use crate::{clock, settings};
 use pgrx::datum::Interval;
@@ -42,7 +41,7 @@ fn jwt_sign(claims: Option<Json>) -> Result<String, ErrorReport> {
     let sign = || -> Result<_, Error> {
         let claims = argument::claims(claims)?;
         let secret = jwt_secret::read()?;
-        jwt::sign(claims, &secret, clock::now()?, settings::jwt_ttl()).ok_or(Error::WeakJwtSecret)
+        Ok(secret.sign(claims, clock::now()?, settings::jwt_ttl())?)
     };
     Ok(sign()?)
 }

@@ -52,7 +52,7 @@ pub fn reissue(account: &Account, why: &Justification) -> Result<Vec<String>, Er
 /// Erases an account: nothing stays but its audit trail. `false` when there is no such account.
 pub fn forget(account: &Account, why: &Justification) -> Result<bool, Error> {
     let call = Call::begin()?;
-    if !store::account::delete(account)? {
+    if !store::account::delete(account, call.now)? {
         return Ok(false);
     }
     Subject::of(account).pardon();

@@ -268,6 +268,7 @@ fn by_backup<'a>(
     if stored.is_used {
         return trial.miss(Outcome::Replayed);
     }
+    trial.matched();
     trial.lock_account()?;
     if !store::backup_code::spend(account, stored, call.now)? {
         return trial.refuse(Refusal::Raced);

@@ -8,7 +8,7 @@ use super::trial::locked;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
-use crate::pure::jwt::{self, Login};
+use crate::pure::jwt::Login;
 use crate::pure::keyring::Keyring;
 use crate::pure::name::{Account, Purpose};
 use crate::pure::token::{Kind, Token};
@@ -45,6 +45,16 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What an anonymous caller may know of a refusal: not whose challenge it is, nor whether there
+    /// is such an account.
+    fn for_anybody(mut self) -> Self {
+        self.account = None;
+        if self.verdict.reason == Reason::NotEnrolled {
+            self.verdict.reason = Reason::Invalid;
+        }
+        self
+    }
+
     fn refused(reason: Reason) -> Self {
         Self { account: None, verdict: Verdict::refused(reason, None) }
     }
@@ -80,7 +90,7 @@ pub fn log_in(
     let secret = jwt_secret::read()?;
     let answer = check(&call, &token, code, binding, LOGIN)?;
     let (Some(account), Some(method)) = (&answer.account, &answer.verdict.method) else {
-        return Ok((answer, None));
+        return Ok((answer.for_anybody(), None));
     };
     let session = Session { account: account.clone(), id: random::uuid()? };
     session::begin(&session, method, call.now)?;
@@ -88,13 +98,14 @@ pub fn log_in(
         .map_err(|_| Error::Corrupt("claims"))?;
     let login = Login {
         account,
+        account_claim: &settings::jwt_claim(),
         role: &settings::jwt_role(),
         method: method.word(),
         session_id: &session.id,
         now: call.now,
     };
-    let signed = jwt::sign(login.claims(claims), &secret, call.now, settings::jwt_ttl());
-    Ok((answer, Some(signed.ok_or(Error::WeakJwtSecret)?)))
+    let access_token = secret.sign(login.claims(claims), call.now, settings::jwt_ttl())?;
+    Ok((answer, Some(access_token)))
 }
 
 fn read(token: Option<&str>, keyring: &Keyring) -> Option<Token> {

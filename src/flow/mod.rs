@@ -14,7 +14,6 @@ pub mod resync;
 pub mod rotation;
 pub mod session;
 pub mod status;
-mod sweep;
 mod token;
 pub mod transfer;
 mod trial;

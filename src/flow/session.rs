@@ -1,6 +1,5 @@
 //! Sessions: whose they are, and whether they proved a second factor.
 
-use super::sweep::Sweep;
 use crate::error::Error;
 use crate::pure::claims::Claims;
 use crate::pure::moment::Moment;
@@ -9,10 +8,6 @@ use crate::pure::verdict::Method;
 use crate::settings::{self, Identity};
 use crate::store::session::Session;
 use crate::{clock, server, store};
-
-thread_local! {
-    static LAST_SWEEP: Sweep = const { Sweep::new() };
-}
 
 /// The session of this call; `None` when nothing says whose it is.
 pub fn current() -> Option<Session> {
@@ -64,9 +59,11 @@ pub fn prove(account: &Account, method: &Method, now: Moment) -> Result<(), Erro
 /// Notes that a session begins, or goes on, with a second factor proved.
 pub fn begin(session: &Session, method: &Method, now: Moment) -> Result<(), Error> {
     store::session::prove(session, now, method.word())?;
-    LAST_SWEEP.with(|last| {
-        last.when_due(now, || store::session::sweep(now.plus_secs(-settings::session_ttl())))
-    })
+    // In other transactions rows that somebody else has removed would be errors.
+    if server::is_read_committed() {
+        store::session::sweep(&session.account, now.plus_secs(-settings::session_ttl()))?;
+    }
+    Ok(())
 }
 
 /// Whether the session proved a second factor within so many microseconds, within

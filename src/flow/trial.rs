@@ -68,6 +68,7 @@ impl<'a> Trial<'a> {
     /// there is one, and the account's row is left to the transaction that spends the code: a write
     /// here would be a serialization failure for it, or a deadlock.
     pub fn refuse(self, refusal: Refusal) -> Result<Verdict, Error> {
+        self.subject.mismatched();
         match refusal {
             Refusal::Known(outcome) => self.miss(outcome),
             Refusal::Raced if guard::is_on() => {
@@ -102,10 +103,16 @@ impl<'a> Trial<'a> {
         let reach = settings::resync_window() + settings::window() + 1;
         let expires = Moment::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         if self.subject.spend(secret, step, expires, self.call.now) {
+            self.matched();
             Ok(())
         } else {
             Err(Refusal::Raced)
         }
+    }
+
+    /// The code is right. Should writing that fail, it was no wrong guess.
+    pub fn matched(&self) {
+        self.subject.matched(&self.after);
     }
 
     /// Takes the account's row, when the success will have something to clear there: a call that

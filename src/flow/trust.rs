@@ -46,6 +46,8 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
 /// Ends the trust in all devices of an account and counts them.
 pub fn revoke(account: &Account) -> Result<i32, Error> {
     let call = Call::begin()?;
+    // A device that is being trusted at this moment is waited for.
+    store::account::lock(account)?;
     let revoked = store::token::revoke(account, Kind::Trust, call.now)?;
     let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);
     call.record(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;

@@ -74,6 +74,21 @@ impl<'a> Subject<'a> {
         admission
     }
 
+    /// The code of the attempt is right, and what it spends is about to be written: an error there
+    /// is no wrong guess. `after` is where the account would stand otherwise.
+    pub fn matched(&self, after: &Standing) {
+        if is_on() {
+            transaction::note_match(self.key, after.locked_until);
+        }
+    }
+
+    /// The right code could not be spent: it counts as a wrong one after all.
+    pub fn mismatched(&self) {
+        if is_on() {
+            transaction::note_mismatch(self.key);
+        }
+    }
+
     /// The attempt was a success: its failures are over, and what it spent stays spent, also when
     /// the transaction aborts (unless `totp.burn_on_rollback` is off).
     pub fn accept(&self) {

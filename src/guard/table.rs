@@ -165,6 +165,19 @@ pub fn admit(
     }
 }
 
+/// An attempt that was reserved, and locked the account until `lock` if it did, was no failure.
+pub fn give_back(bucket: &mut Bucket, key: Key, lock: Option<Moment>) {
+    let Some(failures) = failures(bucket, key) else { return };
+    failures.count = failures.count.saturating_sub(1);
+    failures.committed = failures.committed.min(failures.count);
+    if lock == Some(failures.locked_until) {
+        failures.locked_until = Moment::from_micros(0);
+    }
+    if failures.count == 0 && failures.rolled_back == 0 {
+        clear(bucket, key);
+    }
+}
+
 /// Forgets an account's failures.
 pub fn clear(bucket: &mut Bucket, key: Key) {
     if let Some(slot) = find(bucket, key) {

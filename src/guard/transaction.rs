@@ -3,6 +3,7 @@
 use super::memory;
 use super::table::{self, Key};
 use crate::error::Error;
+use crate::pure::moment::Moment;
 use crate::settings;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -21,12 +22,21 @@ struct Note {
 enum Change {
     /// An attempt was reserved and did not succeed.
     Attempt(Key),
+    /// The code of an attempt was right, and what it spends is being written. Should that fail, it
+    /// was no wrong guess: neither it nor the lock it would have begun stays.
+    Match { key: Key, lock: Option<Moment> },
     /// The table was brought to this many failures, and some rolled-back attempts were told of.
     Written { key: Key, failures: u32, told: u32 },
     /// The table has forgotten the account's failures: so shall memory, once that is certain.
     Pardon(Key),
     /// A step was spent, perhaps after an older one.
     Step { key: Key, step: i64, older: Option<i64>, burn: bool },
+}
+
+impl Change {
+    fn is_attempt_of(&self, own: Key) -> bool {
+        matches!(*self, Self::Attempt(key) | Self::Match { key, .. } if key == own)
+    }
 }
 
 thread_local! {
@@ -47,12 +57,31 @@ pub fn note_attempt(key: Key) {
     note(Change::Attempt(key));
 }
 
+/// The code of the newest attempt of an account is right.
+pub fn note_match(key: Key, lock: Option<Moment>) {
+    replace_attempt(key, Change::Match { key, lock });
+}
+
+/// It was right, but cannot be spent: it counts as a wrong one.
+pub fn note_mismatch(key: Key) {
+    replace_attempt(key, Change::Attempt(key));
+}
+
+fn replace_attempt(key: Key, change: Change) {
+    NOTES.with_borrow_mut(|notes| {
+        if let Some(note) = notes.iter_mut().rfind(|note| note.change.is_attempt_of(key)) {
+            note.change = change;
+        }
+    });
+}
+
 /// The newest attempt of an account is answered: it was a success. What it spent stays spent after a
 /// rollback if `burn` says so; until now it would have been given back.
 pub fn note_success(key: Key, burn: bool) {
     NOTES.with_borrow_mut(|notes| {
-        let is_own = |note: &Note| matches!(note.change, Change::Attempt(other) if other == key);
-        let Some(place) = notes.iter().rposition(is_own) else { return };
+        let Some(place) = notes.iter().rposition(|note| note.change.is_attempt_of(key)) else {
+            return;
+        };
         for note in notes.iter_mut().skip(place) {
             if let Change::Step { burn: burns, .. } = &mut note.change {
                 *burns = burn;
@@ -86,7 +115,7 @@ fn note(change: Change) {
 /// The transaction was committed: the table knows now.
 fn committed(change: Change) {
     match change {
-        Change::Attempt(_) => {}
+        Change::Attempt(_) | Change::Match { .. } => {}
         Change::Pardon(key) => {
             memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
         }
@@ -109,6 +138,9 @@ fn rolled_back(change: Change) {
                 header.rolled_back.fetch_add(1, Ordering::Relaxed);
                 table::note_rolled_back(bucket, key);
             });
+        }
+        Change::Match { key, lock } => {
+            memory::with_bucket(key, |bucket, _| table::give_back(bucket, key, lock));
         }
         Change::Written { .. } | Change::Pardon(_) | Change::Step { burn: true, .. } => {}
         Change::Step { key, step, older, burn: false } => {

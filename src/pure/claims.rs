@@ -85,6 +85,13 @@ mod tests {
     }
 
     #[test]
+    fn large_numbers_stay_apart() {
+        let read = |sub: &str| read(&format!(r#"{{"sub": {sub}}}"#)).unwrap().0;
+        assert_eq!(read("100000000000000000001"), "100000000000000000001");
+        assert_eq!(read("18446744073709551617"), "18446744073709551617");
+    }
+
+    #[test]
     fn another_claim_can_name_the_account() {
         let claims = Claims::read(r#"{"sub": "a", "email": "b@c"}"#, "email").unwrap();
         assert_eq!(&*claims.account, "b@c");

@@ -43,12 +43,17 @@ pub enum Invalid {
     Time,
     /// The number of drift steps is not 0 to 1000.
     DriftSteps(i32),
-    /// The length of time is not 1 second to 366 days.
-    Ttl,
+    /// The life of a token is not 1 second to so many days.
+    Ttl {
+        /// The most days.
+        days: i64,
+    },
     /// The age is negative.
     Age,
     /// The claims are not a JSON object.
     Claims,
+    /// The claim `exp` is no number of seconds.
+    Expiry,
     /// The rows of a batch are not 1 to 10000.
     Batch,
     /// The data does not fit into a QR code.

@@ -1,42 +1,58 @@
 //! JSON Web Tokens (RFC 7519), signed with HS256 (RFC 7518, 3.2).
 
+use super::invalid::Invalid;
 use super::moment::Moment;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 /// The fewest bytes of a secret: as many as the hash has (RFC 7518, 3.2).
-pub const SECRET_LEAST: usize = 32;
+const SECRET_LEAST: usize = 32;
 
-/// Signs claims. `iat` is the time of the call; `exp` is so many seconds later, unless the claims
-/// have one. `None` when the secret is too short.
-pub fn sign(
-    mut claims: Map<String, Value>,
-    secret: &[u8],
-    now: Moment,
-    ttl: i64,
-) -> Option<String> {
-    if secret.len() < SECRET_LEAST {
-        return None;
+/// What signs the tokens, and what the API server checks them with.
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// `None` when it is too short.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (bytes.len() >= SECRET_LEAST).then(|| Self(bytes.to_vec().into()))
     }
-    let seconds = now.micros().div_euclid(1_000_000);
-    claims.insert("iat".to_owned(), seconds.into());
-    claims.entry("exp").or_insert_with(|| seconds.saturating_add(ttl).into());
-    let payload = Value::Object(claims).to_string();
-    let signed = format!("{}.{}", URL_SAFE_NO_PAD.encode(HEADER), URL_SAFE_NO_PAD.encode(payload));
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret).ok()?;
-    mac.update(signed.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
-    Some(format!("{signed}.{signature}"))
+
+    /// Signs claims. `iat` is the time of the call; `exp` is so many seconds later, unless the
+    /// claims have one.
+    pub fn sign(
+        &self,
+        mut claims: Map<String, Value>,
+        now: Moment,
+        ttl: i64,
+    ) -> Result<String, Invalid> {
+        let seconds = now.micros().div_euclid(1_000_000);
+        claims.insert("iat".to_owned(), seconds.into());
+        let expiry = claims.entry("exp").or_insert_with(|| seconds.saturating_add(ttl).into());
+        if !expiry.is_i64() {
+            return Err(Invalid::Expiry);
+        }
+        let payload = Value::Object(claims).to_string();
+        let [header, payload] = [HEADER, &payload].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let signed = format!("{header}.{payload}");
+        // HMAC takes a key of any length.
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(|_| Invalid::Claims)?;
+        mac.update(signed.as_bytes());
+        let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
+        Ok(format!("{signed}.{signature}"))
+    }
 }
 
 /// What a login by password and second factor proves.
 pub struct Login<'a> {
     /// Who logged in.
     pub account: &'a str,
+    /// The claim that names the account to the database, `sub` or another one.
+    pub account_claim: &'a str,
     /// The database role of the API server's requests.
     pub role: &'a str,
     /// What proved the second factor: totp or backup.
@@ -52,6 +68,7 @@ impl Login<'_> {
     pub fn claims(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
         let seconds = self.now.micros().div_euclid(1_000_000);
         claims.remove("exp");
+        claims.insert(self.account_claim.to_owned(), self.account.into());
         claims.insert("sub".to_owned(), self.account.into());
         claims.insert("role".to_owned(), self.role.into());
         claims.insert("aal".to_owned(), "aal2".into());
@@ -70,7 +87,8 @@ mod tests {
 
     fn signed(claims: &str) -> String {
         let claims = serde_json::from_str(claims).unwrap();
-        sign(claims, SECRET, Moment::from_secs(1_700_000_000), 3_600).unwrap()
+        let secret = Secret::new(SECRET).unwrap();
+        secret.sign(claims, Moment::from_secs(1_700_000_000), 3_600).unwrap()
     }
 
     #[test]
@@ -97,6 +115,7 @@ mod tests {
     fn claims_of_the_application_do_not_stand_in_for_those_of_a_login() {
         let login = Login {
             account: "alice",
+            account_claim: "email",
             role: "authenticated",
             method: "totp",
             session_id: "s",
@@ -104,18 +123,28 @@ mod tests {
         };
         let forged = json!({
             "sub": "bob", "role": "postgres", "aal": "aal9", "amr": [], "session_id": "t", "exp": 9e9,
-            "org": 7,
+            "email": "bob@example.com", "org": 7,
         });
         let Value::Object(forged) = forged else { unreachable!() };
         let expected = json!({
             "sub": "alice", "role": "authenticated", "aal": "aal2", "session_id": "s", "org": 7,
+            "email": "alice",
             "amr": [{ "method": "totp", "timestamp": 1_700_000_000 }],
         });
         assert_eq!(Value::Object(login.claims(forged)), expected);
     }
 
     #[test]
-    fn a_short_secret_signs_nothing() {
-        assert_eq!(sign(Map::new(), &SECRET[1..], Moment::from_secs(0), 1), None);
+    fn an_expiry_that_readers_may_pass_over_is_refused() {
+        for expiry in ["null", "\"1700000060\"", "1.5", "1e10", "[]"] {
+            let claims = serde_json::from_str(&format!(r#"{{"exp": {expiry}}}"#)).unwrap();
+            let signed = Secret::new(SECRET).unwrap().sign(claims, Moment::from_secs(0), 1);
+            assert_eq!(signed, Err(Invalid::Expiry), "{expiry}");
+        }
+    }
+
+    #[test]
+    fn a_short_secret_is_none() {
+        assert!(Secret::new(&SECRET[1..]).is_none());
     }
 }

@@ -108,6 +108,10 @@ fn checked(text: String, argument: &'static str, limit: usize) -> Result<String,
     if text.is_empty() {
         return Err(Invalid::Missing { argument });
     }
+    // JSON and URIs can write it, texts of SQL cannot hold it.
+    if text.contains('\0') {
+        return Err(Invalid::Foreign { argument });
+    }
     if text.chars().count() > limit {
         return Err(Invalid::TooLong { argument, limit });
     }
@@ -140,6 +144,12 @@ mod tests {
             Err(Invalid::TooLong { argument: "account", limit: 255 })
         );
         assert_eq!(Label::new(String::new()), Err(Invalid::Missing { argument: "label" }));
+    }
+
+    #[test]
+    fn no_name_has_a_nul_in_it() {
+        assert_eq!(Account::new("a\0b".into()), Err(Invalid::Foreign { argument: "account" }));
+        assert_eq!(Issuer::new("\0".into()), Err(Invalid::Foreign { argument: "issuer" }));
     }
 
     #[test]

@@ -39,6 +39,15 @@ impl Kind {
         }
     }
 
+    /// The longest life.
+    pub const fn most_days(self) -> i64 {
+        match self {
+            Self::Challenge => 1,
+            Self::Recovery => 7,
+            Self::Trust => 366,
+        }
+    }
+
     const fn byte(self) -> u8 {
         match self {
             Self::Challenge => b'C',

@@ -82,19 +82,21 @@ thread_local! {
              DELETE FROM totp.tokens WHERE id IN (
                  SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
-         UPDATE totp.accounts SET changed_at = greatest($2, changed_at) WHERE account = $1",
+         UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
+         WHERE account = $1",
         &[TEXT, TIME],
     ) };
+    // A change is at its call's time or just after the change before it, hence the millisecond.
     static VERIFIED: Plan = const { Plan::new(
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
              WHERE a.account = $1 AND (
                  EXISTS (SELECT FROM totp.factors AS f
                          WHERE f.account = a.account AND f.state = 'active'
-                           AND f.last_used_at >= greatest($2, a.changed_at))
+                           AND f.last_used_at >= greatest($2, a.changed_at - interval '1 ms'))
                  OR EXISTS (SELECT FROM totp.backup_codes AS b
                             WHERE b.account = a.account
-                              AND b.used_at >= greatest($2, a.changed_at))))",
+                              AND b.used_at >= greatest($2, a.changed_at - interval '1 ms'))))",
         &[TEXT, TIME],
     ) };
     static RENAME: Plan = const { Plan::new(
@@ -102,12 +104,15 @@ thread_local! {
         &[TEXT, TEXT],
     ) };
     static DELETE: Plan = const { Plan::new(
-        "WITH tokens AS (
+        // Tokens in use are waited for; ended ones may be somebody's to remove.
+        "WITH tokens AS (DELETE FROM totp.tokens WHERE account = $1 AND expires_at > $2),
+         ended AS (
              DELETE FROM totp.tokens WHERE id IN (
-                 SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
+                 SELECT id FROM totp.tokens WHERE account = $1 AND expires_at <= $2
+                 FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
          DELETE FROM totp.accounts WHERE account = $1",
-        &[TEXT],
+        &[TEXT, TIME],
     ) };
     static STATUS: Plan = const { Plan::new(
         "SELECT a.failures::integer, a.locked_until, a.suspended,
@@ -220,8 +225,8 @@ pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
 }
 
 /// Removes an account with its factors and codes, and says whether there was one.
-pub fn delete(account: &Account) -> Result<bool, Error> {
-    Ok(DELETE.with(|plan| plan.execute(&[account.into()]))? > 0)
+pub fn delete(account: &Account, now: Moment) -> Result<bool, Error> {
+    Ok(DELETE.with(|plan| plan.execute(&[account.into(), now.into()]))? > 0)
 }
 
 /// The status of an account; `None` when there is no such account. Pending factors made before

@@ -1,6 +1,6 @@
 //! The table `sessions`: which sessions proved a second factor, and when.
 
-use super::plan::{Plan, Row};
+use super::plan::Plan;
 use crate::error::Error;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
@@ -18,15 +18,11 @@ thread_local! {
              changed_at = excluded.changed_at",
         &[TEXT, TEXT, TIME, TEXT],
     ) };
-    // Ordered, so that the index is used whatever was known of the table when this was planned.
-    static ENDED: Plan = const { Plan::new(
-        "SELECT account::text, session_id FROM totp.sessions WHERE verified_at <= $1
-         ORDER BY verified_at LIMIT 200 FOR UPDATE SKIP LOCKED",
-        &[TIME],
-    ) };
-    static DELETE: Plan = const { Plan::new(
-        "DELETE FROM totp.sessions WHERE account = $1 AND session_id = $2",
-        &[TEXT, TEXT],
+    static SWEEP: Plan = const { Plan::new(
+        "DELETE FROM totp.sessions WHERE (account, session_id) IN (
+             SELECT account, session_id FROM totp.sessions
+             WHERE account = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)",
+        &[TEXT, TIME],
     ) };
     static PROVED: Plan = const { Plan::new(
         "SELECT EXISTS (
@@ -36,7 +32,9 @@ thread_local! {
         &[TEXT, TEXT, TIME],
     ) };
     static PRUNE: Plan = const { Plan::new(
-        "DELETE FROM totp.sessions WHERE verified_at <= $1",
+        "DELETE FROM totp.sessions WHERE (account, session_id) IN (
+             SELECT account, session_id FROM totp.sessions WHERE verified_at <= $1
+             FOR UPDATE SKIP LOCKED)",
         &[TIME],
     ) };
 }
@@ -57,12 +55,10 @@ pub fn prove(session: &Session, now: Moment, method: &str) -> Result<(), Error> 
     Ok(())
 }
 
-/// Removes some proofs from up to `ended`, passing over those in use.
-pub fn sweep(ended: Moment) -> Result<(), Error> {
-    let read = |row: &Row| Ok((row.get::<String>(1)?, row.get::<String>(2)?));
-    for (account, id) in ENDED.with(|plan| plan.rows(&[ended.into()], read))? {
-        DELETE.with(|plan| plan.execute(&[account.into(), id.into()]))?;
-    }
+/// Removes the account's proofs from up to `ended`. Those of others are left alone: they must not wait
+/// for this transaction.
+pub fn sweep(account: &Account, ended: Moment) -> Result<(), Error> {
+    SWEEP.with(|plan| plan.execute(&[account.into(), ended.into()]))?;
     Ok(())
 }
 

@@ -17,6 +17,9 @@ const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
+/// How many rows a sweep removes.
+const SWEPT: usize = 100;
+
 thread_local! {
     static INSERT: Plan = const { Plan::new(
         "INSERT INTO totp.tokens
@@ -28,7 +31,7 @@ thread_local! {
     // Ordered, so that the index is used whatever was known of the table when this was planned.
     static ENDED: Plan = const { Plan::new(
         "SELECT id FROM totp.tokens WHERE expires_at <= $1
-         ORDER BY expires_at LIMIT 200 FOR UPDATE SKIP LOCKED",
+         ORDER BY expires_at LIMIT 100 FOR UPDATE SKIP LOCKED",
         &[TIME],
     ) };
     static DELETE: Plan = const { Plan::new(
@@ -69,7 +72,8 @@ thread_local! {
         &[TEXT, TEXT, TIME],
     ) };
     static PRUNE: Plan = const { Plan::new(
-        "DELETE FROM totp.tokens WHERE expires_at <= $1",
+        "DELETE FROM totp.tokens WHERE id IN (
+             SELECT id FROM totp.tokens WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)",
         &[TIME],
     ) };
 }
@@ -130,12 +134,13 @@ pub fn insert(new: &NewToken) -> Result<(), Error> {
     Ok(())
 }
 
-/// Removes some tokens that have ended, passing over those in use.
-pub fn sweep(now: Moment) -> Result<(), Error> {
-    for id in ENDED.with(|plan| plan.rows(&[now.into()], |row| row.get::<Uuid>(1)))? {
-        DELETE.with(|plan| plan.execute(&[id.into()]))?;
+/// Removes some tokens that have ended, passing over those in use. Says whether these were all.
+pub fn sweep(now: Moment) -> Result<bool, Error> {
+    let ended = ENDED.with(|plan| plan.rows(&[now.into()], |row| row.get::<Uuid>(1)))?;
+    for id in &ended {
+        DELETE.with(|plan| plan.execute(&[(*id).into()]))?;
     }
-    Ok(())
+    Ok(ended.len() < SWEPT)
 }
 
 /// Reads the row of a token, which may be gone.

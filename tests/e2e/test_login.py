@@ -199,3 +199,46 @@ def test_without_a_secret_no_code_is_spent(anonymous, app, secret, account):
     finally:
         secret.write(f"{secret.text}\n")
     assert answer(anonymous, token, person.backup_codes[0]).verified
+
+
+def test_a_refusal_does_not_tell_whose_challenge_it_was(anonymous, app, account):
+    """Nor whether there is such an account."""
+    app.enrol(account)
+    rows = [answer(anonymous, app.challenge(name), "1234567") for name in (account, "nobody")]
+    assert rows[0] == rows[1]
+    assert (rows[0].reason, rows[0].account) == ("invalid", None)
+
+
+def test_a_secret_that_is_too_short_spends_no_code(anonymous, app, secret, account):
+    person = app.enrol(account)
+    token, code = app.challenge(account), person.phone.take(app.now)
+    secret.write("short")
+    try:
+        with refused(NO_KEY, without=[str(secret.path), secret.path.name]):
+            answer(anonymous, token, code)
+    finally:
+        secret.write(f"{secret.text}\n")
+    assert answer(anonymous, token, code).verified
+
+
+def test_the_claim_that_names_accounts_is_not_the_applications(cluster, app, dba, secret, account):
+    person = app.enrol(account)
+    token = app.challenge(account, claims='{"email": "root@example.com"}')
+    dba.execute("ALTER ROLE self_service SET totp.jwt_claim = 'email'")
+    try:
+        with cluster.connect("self_service", DATABASE) as connection:
+            row = answer(Client(connection), token, person.phone.take(app.now))
+    finally:
+        dba.execute("ALTER ROLE self_service RESET totp.jwt_claim")
+    assert decode(row.access_token, secret)["email"] == account
+
+
+@pytest.mark.parametrize("expiry", [None, "soon", 1.5, [1]])
+def test_an_end_that_is_no_time_is_refused(administrator, secret, expiry):
+    with refused(BAD_ARGUMENT):
+        sign(administrator, {"exp": expiry})
+
+
+def test_large_numbers_are_signed_as_they_are(administrator, secret):
+    token = administrator.value("SELECT totp.jwt_sign(%s)", '{"n": 123456789012345678901}')
+    assert decode(token, secret)["n"] == 123456789012345678901

@@ -90,8 +90,9 @@ SELECT totp.challenge_create('ada', claims => ('{"a":' || repeat('[', 500) || re
 SELECT totp.challenge_create('ada', claims => jsonb_build_object('a', repeat('x', 5000)));
 SELECT totp.challenge_create('ada', ttl => '0');
 SELECT totp.challenge_create('ada', ttl => '-1 min');
-SELECT totp.challenge_create('ada', ttl => '367 days');
+SELECT totp.challenge_create('ada', ttl => '25 hours');
 SELECT totp.recovery_create('ada', '0.9 s');
+SELECT totp.recovery_create('ada', '8 days');
 SELECT totp.trust_create('ada', '100000 years');
 SELECT totp.trust_verify(NULL, 'x');
 \set VERBOSITY terse
