@@ -9,7 +9,7 @@ from psycopg import sql
 from authenticator import Authenticator
 from client import Client
 from conftest import DATABASE
-from web import Browser, Web
+from web import POLICY, PRE_REQUEST, Browser, Web
 
 
 @pytest.fixture(scope="module")
@@ -169,21 +169,6 @@ def test_a_row_that_is_held_and_a_missing_key_are_errors_of_the_server(web, brow
         keys.with_suffix(".away").rename(keys)
 
 
-# What docs/postgrest.md has for an application that wants a second factor for everything.
-PRE_REQUEST = """
-CREATE FUNCTION public.ask_for_totp() RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    IF current_setting('role') = 'authenticated'
-       AND current_setting('request.path') NOT IN ('/rpc/totp_verify', '/rpc/totp_status')
-       AND NOT totp.totp_verified()
-       AND (SELECT enabled FROM totp_api.totp_status())
-    THEN
-        RAISE SQLSTATE 'PT403' USING MESSAGE = 'two-factor authentication is required';
-    END IF;
-END $$
-"""
-
-
 def test_a_function_before_each_request_can_ask_for_the_second_factor(web, dba):
     dba.execute(PRE_REQUEST)
     server = web.server(pre_request="public.ask_for_totp")
@@ -199,18 +184,15 @@ def test_a_function_before_each_request_can_ask_for_the_second_factor(web, dba):
 
 
 PAYSLIPS = """
-CREATE TABLE IF NOT EXISTS public.payslips (owner text, amount integer);
+CREATE TABLE public.payslips (owner text, amount integer);
 ALTER TABLE payslips ENABLE ROW LEVEL SECURITY;
 GRANT SELECT ON payslips TO authenticated;
-DROP POLICY IF EXISTS own ON payslips;
-CREATE POLICY own ON payslips USING (
-    owner = (SELECT totp.current_account()) AND (SELECT totp.totp_verified('15 min')));
 """
 
 
 def test_a_policy_shows_rows_to_a_verified_session_only(web, dba):
     """Supabase's way: tables, and policies that look at the token."""
-    dba.execute(PAYSLIPS)
+    dba.execute(PAYSLIPS + POLICY)
     server = web.server(schema="public")
     browser = Browser(web, web.server())
     dba.execute("INSERT INTO payslips VALUES (%s, 1), ('somebody else', 2)", browser.account)

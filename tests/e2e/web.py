@@ -1,17 +1,18 @@
 """A cluster as it stands behind PostgREST or Supabase: their roles, and a secret for tokens."""
 
 import os
+import re
 import secrets
 import time
 
 import jwt
 
 from authenticator import Authenticator
-from cluster import Cluster
+from cluster import ROOT, Cluster
 from conftest import DATABASE, ROLES, install, new_account
 from postgrest import PostgREST
 
-# As docs/postgrest.md has them; anon is made after the extension.
+# Supabase's; made after the extension.
 WEB_ROLES = """
 CREATE ROLE authenticator LOGIN NOINHERIT;
 CREATE ROLE anon NOLOGIN;
@@ -19,12 +20,8 @@ CREATE ROLE authenticated NOLOGIN;
 CREATE ROLE service_role NOLOGIN BYPASSRLS;
 GRANT anon, authenticated, service_role TO authenticator;
 """
-GRANTS = """
-GRANT totp_user TO authenticated;
-GRANT totp_app TO service_role;
-GRANT USAGE ON SCHEMA totp_api TO anon;
-GRANT EXECUTE ON FUNCTION totp_api.challenge_verify(text, text, text) TO anon;
-"""
+PAGE = (ROOT / "docs" / "postgrest.md").read_text()
+GRANTS, POLICY, PRE_REQUEST = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 class Web(Cluster):
@@ -47,7 +44,7 @@ class Web(Cluster):
         os.chown(file, self.owner, -1)
         self.new_database(DATABASE)
         install(self, DATABASE)
-        self.execute(ROLES, WEB_ROLES, *GRANTS.strip().splitlines(), dbname=DATABASE)
+        self.execute(ROLES, WEB_ROLES, GRANTS, "GRANT totp_app TO service_role", dbname=DATABASE)
         self.configure(totp__jwt_secret_file="jwt.secret")
 
     def server(self, **options):

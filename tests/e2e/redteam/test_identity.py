@@ -224,3 +224,29 @@ def test_another_person_on_the_same_connection_is_not_verified(person, app, vict
             code = victim.backup_codes[0]
             assert client.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True
         assert client.value("SELECT totp.totp_verified()") is is_verified
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK TO mark; COMMIT", "ROLLBACK"])
+def test_a_proof_that_is_rolled_back_is_none(person, victim, end):
+    """A right code inside of a savepoint, for what is done after it."""
+    client = person(victim.account)
+    client.execute("BEGIN; SAVEPOINT mark")
+    code = victim.backup_codes[0]
+    assert client.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True
+    assert client.value("SELECT totp.totp_verified()") is True
+    client.execute(end)
+    assert client.value("SELECT totp.totp_verified()") is False
+
+
+def test_the_next_person_on_a_connection_inherits_no_proof(connect, dba, app):
+    """Two people after one another on a connection that a superuser's pooler keeps: with
+    totp.identity = role the connection is the session, but for the account that it was."""
+    pooler = connect("postgres")
+    pooler.execute("SET totp.identity = 'role'; SET SESSION AUTHORIZATION self_service")
+    person = app.enrol("self_service")
+    code = person.backup_codes[0]
+    assert pooler.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True
+    pooler.execute("RESET SESSION AUTHORIZATION; SET SESSION AUTHORIZATION app")
+    assert pooler.value("SELECT totp.totp_verified()") is False
+    pooler.execute("RESET SESSION AUTHORIZATION")
+    dba.call("totp_forget", account="self_service", reason="the test is over")
