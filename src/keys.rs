@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
@@ -20,6 +21,8 @@ use zeroize::Zeroizing;
 const LIMIT: u64 = 65_536;
 /// How long `totp.key_command` may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a cancelled call may go on waiting for it.
+const COMMAND_POLL: Duration = Duration::from_millis(100);
 const VARIABLE: &str = "TOTP_ENCRYPTION_KEY";
 
 /// Where a keyring came from, in enough detail to see that it changed.
@@ -146,24 +149,26 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<String>, FileProblem> {
 
 fn read_file(path: &Path) -> Result<(Stamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
-    // Looked at before it is opened, since opening a pipe would wait for its other end.
-    if !std::fs::metadata(path).map_err(io)?.is_file() {
-        return Err(FileProblem::NotAFile);
-    }
+    // Looked at before it is opened, since opening a pipe would wait for its other end, and that of
+    // another user says less; and afterwards, since it may have been replaced.
+    check(&std::fs::metadata(path).map_err(io)?)?;
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
-    if !metadata.is_file() {
-        return Err(FileProblem::NotAFile);
-    }
-    if metadata.mode() & 0o077 != 0 {
-        return Err(FileProblem::Mode(metadata.mode() & 0o7777));
-    }
-    if metadata.uid() != own_user().map_err(io)? {
-        return Err(FileProblem::Owner);
-    }
+    check(&metadata)?;
     let bytes = read_limited(file).map_err(io)?.ok_or(FileProblem::TooLarge)?;
     let text = std::str::from_utf8(&bytes).map_err(|_| FileProblem::NotText)?;
     Ok((Stamp::from(&metadata), Zeroizing::new(text.to_owned())))
+}
+
+fn check(file: &Metadata) -> Result<(), FileProblem> {
+    if !file.is_file() {
+        return Err(FileProblem::NotAFile);
+    }
+    if file.mode() & 0o077 != 0 {
+        return Err(FileProblem::Mode(file.mode() & 0o7777));
+    }
+    let own_user = own_user().map_err(|error| FileProblem::Io(error.kind()))?;
+    if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
 }
 
 /// The user this server runs as: PostgreSQL starts only in a data directory of its own.
@@ -186,35 +191,62 @@ fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     let not_started = |_| failed("It could not be started.");
     // A socket instead of a pipe, because reading from it can have a time limit.
     let (ours, theirs) = UnixStream::pair().map_err(not_started)?;
-    let mut child = Command::new("/bin/sh")
+    let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(OwnedFd::from(theirs))
+        // A group of its own, so that all that the shell has started can be ended.
+        .process_group(0)
         .spawn()
         .map_err(not_started)?;
+    let mut group = Group { leader: child, is_over: false };
     let deadline = Instant::now() + COMMAND_TIMEOUT;
-    let output = read_limited(Until { stream: ours, deadline });
-    let status = if output.is_ok() { wait(&mut child, deadline) } else { None };
-    let Some(status) = status else {
-        // It may have ended in between; either way it is gone afterwards.
-        let _ = child.kill();
-        let _ = child.wait();
-        server::check_for_interrupts();
-        return Err(failed("It did not end within 10 seconds."));
-    };
-    // A cancel reaches the command too, which is no fault of it.
-    server::check_for_interrupts();
-    if !status.success() {
+    let late = || failed("It did not end within 10 seconds.");
+    let bytes = read_limited(Until { stream: ours, deadline })
+        .map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => late(),
+            _ => failed("Its output could not be read."),
+        })?
+        .ok_or_else(|| failed("It printed more than 65536 bytes."))?;
+    if !group.wait(deadline).ok_or_else(late)?.success() {
         return Err(failed("It exited with an error, which the server log shows."));
     }
-    let bytes = output
-        .map_err(|_| failed("Its output could not be read."))?
-        .ok_or_else(|| failed("It printed more than 65536 bytes."))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| failed("Its output is not UTF-8 text."))?;
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// A stream that is read until a deadline.
+/// A command and what it has started. Dropped before its end, by a time limit or a cancel, it is
+/// killed.
+struct Group {
+    leader: Child,
+    is_over: bool,
+}
+
+impl Group {
+    fn wait(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        while Instant::now() < deadline {
+            if let Some(status) = self.leader.try_wait().ok()? {
+                self.is_over = true;
+                return Some(status);
+            }
+            server::check_for_interrupts();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        None
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if !self.is_over {
+            server::kill_group(self.leader.id());
+            // It cannot refuse that signal.
+            let _ = self.leader.wait();
+        }
+    }
+}
+
+/// A stream that is read until a deadline, or until the call is cancelled.
 struct Until {
     stream: UnixStream,
     deadline: Instant,
@@ -222,23 +254,20 @@ struct Until {
 
 impl Read for Until {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(ErrorKind::TimedOut.into());
+        loop {
+            let left = self.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(Some(left.min(COMMAND_POLL)))?;
+            match self.stream.read(buffer) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    server::check_for_interrupts();
+                }
+                result => return result,
+            }
         }
-        self.stream.set_read_timeout(Some(left))?;
-        self.stream.read(buffer)
     }
-}
-
-fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
-    while Instant::now() < deadline {
-        if let Some(status) = child.try_wait().ok()? {
-            return Some(status);
-        }
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    None
 }
 
 fn write_new(path: &Path, key: &str) -> std::io::Result<()> {

@@ -207,6 +207,19 @@ pub fn force_sync_commit() {
     unsafe { pg_sys::ForceSyncCommit() };
 }
 
+/// Kills a process that this one has started, and all others of its group.
+pub fn kill_group(leader: u32) {
+    const SIGKILL: i32 = 9;
+    unsafe extern "C" {
+        fn kill(process: i32, signal: i32) -> i32;
+    }
+    if let Ok(leader @ 2..) = i32::try_from(leader) {
+        // SAFETY: a system call without pointers. The group's leader is a child that was not waited
+        // for, so nobody else has its number.
+        unsafe { kill(-leader, SIGKILL) };
+    }
+}
+
 /// Ends the call here when its user or an administrator has cancelled it.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();

@@ -4,6 +4,7 @@ import base64
 import hashlib
 
 import pytest
+from cryptography.fernet import Fernet
 
 from authenticator import Authenticator
 from client import Traveller
@@ -91,6 +92,9 @@ def life(talker):
         life = Life(Traveller(connection))
         for _ in range(ACCOUNTS):
             life.live()
+    file = KeyFile(talker)
+    file.write(Fernet.generate_key().decode(), *file.keys)
+    talker.execute("CALL totp.key_rotate(7)")
     talker.execute("ANALYZE", "CHECKPOINT")
     return life
 

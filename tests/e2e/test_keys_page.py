@@ -1,0 +1,70 @@
+"""docs/keys.md, tried as it is written: its statements and commands, in their order."""
+
+import os
+import re
+import subprocess
+
+import pytest
+from cryptography.fernet import Fernet
+
+from client import Client
+from cluster import ROOT, Cluster, bindir
+from conftest import install
+from key_file import KeyFile, key_id
+
+PAGE = (ROOT / "docs/keys.md").read_text()
+BLOCKS = re.findall(r"^ *```(sql|sh)\n(.*?)^ *```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture
+def server():
+    with Cluster() as server:
+        install(server, "postgres")
+        yield server
+
+
+def run(server, kind, text):
+    """Runs a block as the page says, by psql or by the shell."""
+    if kind == "sql":
+        options = ["-X", "-A", "-t", "--set=ON_ERROR_STOP=1", "postgres"]
+        return server.run("psql", *options, text=text)
+    path = f"{bindir()}:{os.environ['PATH']}"
+    variables = {"KEY_FILE": str(server.data_dir / "totp.keys"), "PATH": path}
+    command = ["bash", "-ec", text]
+    environment = {**os.environ, **server.variables, **variables}
+    return subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
+
+
+def test_the_page_replaces_a_key(server):
+    file = KeyFile(server)
+    (old,) = file.keys
+    with server.connect() as connection:
+        client = Client(connection)
+        people = [client.enrol(f"user-{n}") for n in range(3)]
+        outputs = [run(server, *block) for block in BLOCKS]
+        assert [kind for kind, _ in BLOCKS] == ["sql", "sh", "sql", "sql", "sh", "sql"]
+        # One key is left: a new one, and all rows are sealed with it.
+        (new,) = file.keys
+        assert new != old and Fernet(new)
+        assert file.mode == 0o600 and file.path.stat().st_uid == server.owner
+        keys = client.rows("SELECT key_id, is_primary, factors, backup_codes FROM totp.key_status")
+        assert [tuple(row) for row in keys] == [(key_id(new), True, 3, 30)]
+        for person in people:
+            assert client.verify(person.account, person.phone.take(client.now))
+            assert client.backup_verify(person.account, person.backup_codes[0])
+    first_look, after_rotation, after_restore = outputs[0], outputs[3], outputs[5]
+    assert f"{key_id(old)}|t|t|3|30|" in first_look
+    assert after_rotation.split() == ["missing_keys|ok", "key_rotation|ok"]
+    # The tests' clusters run without fsync, which is the only failure.
+    assert after_restore.splitlines() == [
+        "It is off: a crash can bring spent codes back.|Set fsync = on."
+    ]
+
+
+def test_a_drill_with_the_wrong_keyring_says_which_keys_are_missing(server):
+    (old,) = KeyFile(server).keys
+    with server.connect() as connection:
+        Client(connection).enrol("alice")
+    KeyFile(server).write(Fernet.generate_key().decode())
+    kind, text = BLOCKS[-1]
+    assert f"Rows of key {key_id(old)}: 11." in run(server, kind, text)
