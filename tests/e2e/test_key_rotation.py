@@ -24,7 +24,7 @@ from key_file import KeyFile, key_id
 ROWS = int(os.environ.get("ROTATION_ROWS", "20000"))
 IS_MEASURED = ROWS >= 1_000_000
 NOW = MADE_AT + timedelta(days=1)
-CLIENTS, LOGINS_A_SECOND = 4, 1000 if IS_MEASURED else 500
+CLIENTS, LOGINS_A_SECOND = 4, 400
 # Each account logs in once: all have the same code, and time stands still.
 LOGINS = r"""
 \set n (:base + :i * 4 + :client_id) * 7919 % :rows
@@ -147,7 +147,6 @@ def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
         rotator = Rotator(crowd).rotate()
         ended = time.time()
         logins = logins.result()
-    assert logins[-1][0] > ended, "the rotation took longer than the logins"
     assert rotator.sealed == 2 * ROWS and not rotator.warnings
     assert crowd.left() == 0
     during = [took for at, took in logins if began < at < ended]
@@ -155,9 +154,11 @@ def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
     growth = [after / before for after, before in zip(crowd.size(), size, strict=True)]
     ratio = percentile_99(during) / percentile_99(before)
     rate = 2 * ROWS / (ended - began)
+    print(f"load {os.getloadavg()} of {os.cpu_count()} processors")
     print(f"{rate:,.0f} rows a second; growth of tables and indexes {growth}")
     print(f"p99 of logins {percentile_99(before)} µs before, {percentile_99(during)} µs during:")
     print(f"ratio {ratio:.2f}, {len(before)} logins before, {len(during)} during")
+    assert logins[-1][0] > ended, "the rotation took longer than the logins"
     assert max(growth) < 2.2
     if IS_MEASURED:
         assert rate >= 20_000
