@@ -32,7 +32,11 @@ ADMIN = {
     "totp_forget",
     "totp_prune",
     "jwt_sign",
+    "preflight",
+    "key_rotate",
+    "key_rotate_step",
 }
+REPORTS = {"guard_usage", "key_ids"}
 BROWSER = {
     "totp_create",
     "totp_confirm",
@@ -48,8 +52,8 @@ BROWSER = {
 TABLE = {
     ("stranger", "totp"): PURE,
     ("app", "totp"): PURE | READERS | SESSION | APP,
-    ("administrator", "totp"): PURE | READERS | SESSION | ADMIN | {"guard_usage"},
-    ("auditor", "totp"): PURE | READERS | SESSION | {"guard_usage"},
+    ("administrator", "totp"): PURE | READERS | SESSION | ADMIN | REPORTS,
+    ("auditor", "totp"): PURE | READERS | SESSION | REPORTS,
     ("self_service", "totp"): PURE | SESSION,
     ("self_service", "totp_api"): BROWSER,
     ("anon", "totp"): PURE,
@@ -59,7 +63,7 @@ TABLE = {
     ("service_role", "totp"): PURE | READERS | SESSION | APP,
     ("authenticator", "totp"): PURE,
 }
-VIEWS = {"account_status", "factor_status", "audit_log", "guard_status"}
+VIEWS = {"account_status", "factor_status", "key_status", "audit_log", "guard_status"}
 READERS_OF_VIEWS = {"administrator", "auditor"}
 # Roles that log in; the others are taken on by SET ROLE.
 LOGINS = ["stranger", "app", "administrator", "auditor", "self_service", "authenticator"]
