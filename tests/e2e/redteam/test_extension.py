@@ -62,6 +62,8 @@ def test_an_owner_role_that_somebody_can_become_is_refused(cluster, other_databa
 
 def test_a_role_that_may_create_roles_does_not_become_one_of_ours(cluster, connect, dba):
     """Since PostgreSQL 16; before, CREATEROLE is as good as membership in every role of ours."""
+    if dba.connection.info.server_version < 160_000:
+        pytest.skip("docs/security-model.md says so")
     dba.execute("ALTER ROLE stranger CREATEROLE")
     attacker = connect("stranger")
     for role in ("totp_owner", "totp_admin", "totp_app", "totp_user", "totp_auditor"):

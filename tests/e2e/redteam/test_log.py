@@ -85,7 +85,9 @@ def test_a_log_of_everything_has_no_secret_but_what_was_typed(cluster, dba, conn
         client = connect("app")
         person, typed, kept, _ = live(client, account)
     log = written(cluster, start)
-    assert "totp.factors" in log and "Query Parameters" in log and account in log
+    assert "totp.factors" in log and account in log
+    # auto_explain writes parameters since PostgreSQL 16.
+    assert ("Query Parameters" in log) == (dba.connection.info.server_version >= 160_000)
     assert typed[0] in log, "the test does not see what is logged"
     assert not discloses(log, secrets_of(cluster, person, kept))
 

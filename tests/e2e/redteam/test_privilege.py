@@ -5,6 +5,7 @@ from psycopg import errors
 
 from conftest import DATABASE
 from redteam.grant import LOGINS, ROLES, allowed
+from redteam.parallel import forcing
 from refusal import denied, refused
 
 FUNCTIONS = """
@@ -185,7 +186,6 @@ PARALLEL = """
 CREATE FUNCTION pg_temp.guess(account text, code text) RETURNS boolean
 LANGUAGE plpgsql PARALLEL SAFE AS
     $$ BEGIN RETURN (totp.totp_attempt(account, code)).verified; END $$;
-SET debug_parallel_query = on;
 SET parallel_setup_cost = 0;
 SET parallel_tuple_cost = 0;
 """
@@ -196,6 +196,7 @@ def test_codes_are_not_compared_in_parallel_workers(connect, app, victim):
     code: it must not tell which it was, and a right code must not be lost."""
     attacker = connect("app")
     attacker.execute(PARALLEL)
+    attacker.execute(f"SET {forcing(attacker.connection)} = on")
     right = victim.phone.take(app.now)
     for code in (right, victim.phone.wrong(app.now), victim.backup_codes[0]):
         for _ in range(6):
@@ -209,6 +210,7 @@ def test_policies_hold_in_parallel_plans(connect, dba, app, victim):
     """What a worker does not know, the session's proof on a connection, it must not invent."""
     dba.execute(f"ALTER ROLE self_service IN DATABASE {DATABASE} SET totp.identity = 'role'")
     client = connect("self_service")
+    client.execute(f"SET {forcing(client.connection)} = on")
     client.execute(
         PARALLEL.replace("(totp.totp_attempt(account, code)).verified", "totp.totp_verified()")
     )

@@ -8,6 +8,7 @@ from psycopg import OperationalError, errors
 from client import Client
 from cluster import Cluster
 from conftest import DATABASE, ROLES, install
+from redteam.parallel import forcing
 
 # Values that would open doors, were they taken.
 WISHES = {
@@ -172,7 +173,7 @@ CONTRARY = {
         "join_collapse_limit": "1",
         "geqo_threshold": "2",
         "work_mem": "64kB",
-        "debug_parallel_query": "on",
+        "parallel": "on",
         "parallel_setup_cost": "0",
         "min_parallel_table_scan_size": "0",
         "jit_above_cost": "0",
@@ -221,5 +222,6 @@ def test_settings_of_the_caller_change_no_answer(connect, account, settings):
     show whether a text is ever put into a statement."""
     client = connect("app")
     for name, value in settings.items():
+        name = forcing(client.connection) if name == "parallel" else name
         client.execute("SELECT set_config(%s, %s, false)", name, value)
     whole_job(client, f"{account}'\\'' OR true --\\")
