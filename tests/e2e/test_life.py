@@ -103,7 +103,7 @@ BEGIN
 
     SELECT json_agg(json_build_array(a.account, a.enabled, a.factors, a.pending,
         a.backup_codes_left, a.failures, extract(epoch FROM a.locked_until), a.suspended,
-        extract(epoch FROM a.last_verified_at), extract(epoch FROM a.changed_at),
+        extract(epoch FROM a.last_verified_at), floor(extract(epoch FROM a.changed_at)),
         extract(epoch FROM a.created_at)) ORDER BY a.account)
     INTO accounts FROM totp.account_status AS a WHERE a.account = ANY (known);
 
