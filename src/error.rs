@@ -1,7 +1,10 @@
 //! Everything that can go wrong, and the only place that knows SQLSTATE, message, DETAIL and HINT.
 //! No text here holds a secret, a code, a token, a key or the input that was refused.
 
-use crate::pure::invalid::{Invalid, UriFlaw};
+mod argument;
+mod key_source;
+
+use crate::pure::invalid::Invalid;
 use crate::pure::keyring::{Malformed, Unreadable};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
@@ -136,7 +139,7 @@ impl From<pgrx::spi::Error> for Error {
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         match error {
-            Error::Invalid(invalid) => invalid_argument(invalid),
+            Error::Invalid(invalid) => argument::refused(invalid),
             Error::NoPending => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no pending enrolment with this label",
@@ -222,7 +225,7 @@ impl From<Error> for ErrorReport {
                 "Set it to a file of mode 0600 that holds the secret your API server checks tokens with.",
             ),
             Error::JwtSecretFile(problem) => {
-                let (detail, hint) = file_problem(problem);
+                let (detail, hint) = key_source::file_problem(problem);
                 report(
                     PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                     "cannot use the file with the secret for JSON Web Tokens",
@@ -255,7 +258,7 @@ impl From<Error> for ErrorReport {
                  which a prepared one cannot do.",
                 "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
             ),
-            Error::Keyring(error) => keyring(error),
+            Error::Keyring(error) => key_source::unusable(error),
             Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),
@@ -343,198 +346,6 @@ impl From<Unrotated> for ErrorReport {
                 "Other transactions hold them for longer than totp.lock_timeout.",
                 "Call key_rotate again when those have ended.",
             ),
-        }
-    }
-}
-
-fn invalid_argument(invalid: Invalid) -> ErrorReport {
-    let code = match invalid {
-        Invalid::Foreign { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
-        _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
-    };
-    let (message, detail, hint) = match invalid {
-        Invalid::Missing { argument } => (
-            format!("{argument} must not be null or empty"),
-            "The function cannot do without it.".to_owned(),
-            "Pass a non-empty text.",
-        ),
-        Invalid::TooLong { argument, limit } => (
-            format!("{argument} is too long"),
-            format!("It may have {limit} characters at most."),
-            "Pass a shorter text.",
-        ),
-        Invalid::TooShort { argument, least } => (
-            format!("{argument} is too short"),
-            format!("It must have {least} characters at least."),
-            "Say why, for those who read the audit trail.",
-        ),
-        Invalid::Foreign { argument } => (
-            format!("{argument} is not UTF-8 text"),
-            "Characters beyond ASCII need a database whose encoding is UTF8.".to_owned(),
-            "Pass ASCII characters only, or use a database with encoding UTF8.",
-        ),
-        Invalid::Colon => (
-            "issuer must not contain a colon".to_owned(),
-            "A colon separates issuer and account in an otpauth URI.".to_owned(),
-            "Pass another issuer, or set totp.issuer.",
-        ),
-        Invalid::Algorithm => (
-            "unknown algorithm".to_owned(),
-            "RFC 6238 defines SHA1, SHA256 and SHA512.".to_owned(),
-            "Use SHA1 unless you know the apps in use: many ignore the others.",
-        ),
-        Invalid::Digits(digits) => (
-            format!("digits must be 6, 7 or 8, not {digits}"),
-            "RFC 4226 asks for 6 at least, and apps show 8 at most.".to_owned(),
-            "Use 6 unless you know the apps in use.",
-        ),
-        Invalid::Period(period) => (
-            format!("period must be 1 to 120 seconds, not {period}"),
-            "NIST SP 800-63B lets a code live two minutes at most.".to_owned(),
-            "Use 30 unless you know the apps in use.",
-        ),
-        Invalid::Base32 => (
-            "secret is not base32".to_owned(),
-            "Base32 uses the letters A to Z and the digits 2 to 7.".to_owned(),
-            "Copy it again; case, blanks, dashes and padding do not matter.",
-        ),
-        Invalid::SecretLength(bytes) => (
-            format!("secret has {bytes} bytes"),
-            "A secret has 10 to 128 bytes, 80 to 1024 bits.".to_owned(),
-            "Use 20 bytes, 32 base32 characters, unless you know the apps in use.",
-        ),
-        Invalid::Time => (
-            "time is out of range".to_owned(),
-            "Steps are counted from 1970 on.".to_owned(),
-            "Pass a finite timestamp from 1970 on.",
-        ),
-        Invalid::DriftSteps(steps) => (
-            format!("drift_steps must be 0 to 1000, not {steps}"),
-            "RFC 6238 recommends one step of tolerance at most.".to_owned(),
-            "Use 1.",
-        ),
-        Invalid::Ttl { days } => (
-            "ttl is out of range".to_owned(),
-            format!(
-                "This token lives for 1 second at least and {} hours at most; a month counts as 30 days.",
-                24 * days
-            ),
-            "Pass another interval, or NULL for the setting's default.",
-        ),
-        Invalid::Age => (
-            "max_age must not be negative".to_owned(),
-            "Nothing was proved in the future.".to_owned(),
-            "Pass a positive interval, or NULL for totp.session_ttl.",
-        ),
-        Invalid::Claims => (
-            "claims is not a JSON object".to_owned(),
-            "It becomes the payload of a token: {\"name\": value, ...}, at most 127 levels deep."
-                .to_owned(),
-            "Pass an object; {} when there is nothing to say.",
-        ),
-        Invalid::Batch => (
-            "batch must be 1 to 10000 rows".to_owned(),
-            "A login may have to wait for one batch.".to_owned(),
-            "Use 1000.",
-        ),
-        Invalid::Expiry => (
-            "claim exp is not a number of seconds".to_owned(),
-            "It is the time, in whole seconds since 1970, when the token ends.".to_owned(),
-            "Pass a whole number, or leave it out for totp.jwt_ttl.",
-        ),
-        Invalid::QrCapacity => (
-            "data is too long for a QR code".to_owned(),
-            "The largest code holds 2331 bytes.".to_owned(),
-            "Use a shorter issuer or account name.",
-        ),
-        Invalid::Uri(flaw) => (
-            "uri is not of a TOTP secret".to_owned(),
-            match flaw {
-                UriFlaw::Hotp => "It is of type hotp: its codes depend on a counter.",
-                UriFlaw::Steam => "It is of type steam: its codes are letters.",
-                UriFlaw::Type => "It does not begin with otpauth://totp/.",
-                UriFlaw::NoSecret => "It has no parameter secret.",
-                UriFlaw::Duplicate => "A parameter is there twice.",
-                UriFlaw::Number => "A parameter that must be a number is not.",
-                UriFlaw::Escape => "It has a percent sign without two hex digits, or is not UTF-8.",
-            }
-            .to_owned(),
-            "Pass an otpauth://totp/ URI, or the secret in base32.",
-        ),
-    };
-    report(code, message, detail, hint)
-}
-
-/// DETAIL and HINT.
-fn file_problem(problem: FileProblem) -> (String, &'static str) {
-    match problem {
-        FileProblem::Io(kind) => (
-            format!("The operating system says: {kind}."),
-            "Check the setting that names it, and that the server's user can read it.",
-        ),
-        FileProblem::NotAFile => {
-            ("It is a directory, a pipe or a device.".to_owned(), "Name a regular file.")
-        }
-        FileProblem::Mode(mode) => (
-            format!("Its mode is {mode:04o}: others than its owner have access."),
-            "Set its mode to 0600.",
-        ),
-        FileProblem::Owner => {
-            ("It belongs to another user.".to_owned(), "Make the server's user its owner.")
-        }
-        FileProblem::TooLarge => (
-            "It has more than 65536 bytes.".to_owned(),
-            "Name a file that holds the secret, or the keys one a line, and nothing else.",
-        ),
-        FileProblem::NotText => (
-            "It is not UTF-8 text.".to_owned(),
-            "Name a file that holds the secret, or the keys one a line, and nothing else.",
-        ),
-    }
-}
-
-fn keyring(error: KeyringError) -> ErrorReport {
-    const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
-    match error {
-        KeyringError::Missing { file } => report(
-            CODE,
-            "no encryption keys",
-            format!(
-                "totp.key_command is empty, there is no file {}, and TOTP_ENCRYPTION_KEY is not set.",
-                file.display()
-            ),
-            "Restore the key file; for a new installation, run SELECT totp.key_generate() as a superuser.",
-        ),
-        KeyringError::File { file, problem } => {
-            let (detail, hint) = file_problem(problem);
-            report(CODE, format!("cannot use key file {}", file.display()), detail, hint)
-        }
-        KeyringError::Command(problem) => report(
-            CODE,
-            "totp.key_command failed",
-            problem,
-            "Run it as the server's user: it must print one key a line and exit with 0.",
-        ),
-        KeyringError::Malformed { source, flaw } => {
-            let (detail, hint) = match flaw {
-                Malformed::Empty => (
-                    "There is no key in it.".to_owned(),
-                    "Put one Fernet key a line; SELECT totp.key_generate() makes one.",
-                ),
-                Malformed::ByteOrderMark => (
-                    "It begins with a byte order mark.".to_owned(),
-                    "Save it as UTF-8 without a byte order mark.",
-                ),
-                Malformed::Line(line) => (
-                    format!("Line {line} is not a Fernet key."),
-                    "A key has 44 characters of url-safe base64; comments begin with #.",
-                ),
-                Malformed::Duplicate(line) => (
-                    format!("The key of line {line} was there before."),
-                    "Remove one of the two lines.",
-                ),
-            };
-            report(CODE, format!("{source} is not a keyring"), detail, hint)
         }
     }
 }
