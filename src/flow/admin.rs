@@ -15,13 +15,20 @@ pub fn reset(account: &Account, why: &Justification) -> Result<bool, Error> {
     if store::account::lock(account)?.is_none() {
         return Ok(false);
     }
+    switch_off(&call, account)?;
+    call.record(account, Event::Reset, Outcome::Ok, field("reason", &**why))?;
+    Ok(true)
+}
+
+/// Removes all factors and codes of an account, and its lock, where no code was asked for. The caller
+/// holds its row.
+pub fn switch_off(call: &Call, account: &Account) -> Result<(), Error> {
     store::factor::delete_all(account)?;
     store::backup_code::delete_all(account)?;
     store::account::clear(account)?;
     store::account::changed(account, call.now)?;
     Subject::of(account).pardon();
-    call.record(account, Event::Reset, Outcome::Ok, field("reason", &**why))?;
-    Ok(true)
+    Ok(())
 }
 
 /// Lifts an account's lock and suspension and forgets its failures. `false` when there is no such

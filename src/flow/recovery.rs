@@ -1,9 +1,9 @@
 //! Recovery links: for people who have lost their apps and their backup codes.
 
+use super::admin::switch_off;
 use super::call::Call;
 use super::token::{NewTerms, issue};
 use crate::error::Error;
-use crate::guard::Subject;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::Account;
 use crate::pure::token::{Kind, Token};
@@ -43,11 +43,7 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
     {
         return Ok(false);
     }
-    store::factor::delete_all(account)?;
-    store::backup_code::delete_all(account)?;
-    store::account::clear(account)?;
-    store::account::changed(account, call.now)?;
-    Subject::of(account).pardon();
+    switch_off(&call, account)?;
     call.record(account, Event::Recover, Outcome::Ok, Map::new())?;
     if settings::force_sync_commit() {
         server::force_sync_commit();
