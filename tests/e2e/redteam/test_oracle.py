@@ -11,7 +11,7 @@ from web import Browser
 
 # Turns of each kind. The medians of so many differ by less than what the network hides.
 TURNS = 90
-UNSEEN = 0.001
+UNSEEN = 0.0003
 
 
 def outcome(client, function, **arguments):
@@ -133,7 +133,7 @@ def test_bad_tokens_of_every_kind_look_alike(server, app, victim):
 
 def is_close(one, other):
     """Within the noise of a network, or of a machine with other things to do."""
-    return abs(one - other) < max(UNSEEN, 0.5 * min(one, other))
+    return abs(one - other) < max(UNSEEN, 0.3 * min(one, other))
 
 
 def took(client, account, code):
