@@ -61,7 +61,7 @@ COMMENT ON FUNCTION totp.backup_reissue(text, text) IS
 COMMENT ON FUNCTION totp.totp_forget(text, text) IS
 'For administrators: erases an account with its factors and codes; only its audit trail stays (see totp.audit_accounts). False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_prune() IS
-'For administrators: removes pending factors older than totp.pending_ttl, tokens that have ended and sessions older than totp.session_ttl, and returns their number. They are also removed bit by bit as new ones are made. Errors: 55P03, 25006.';
+'For administrators: removes pending factors older than totp.pending_ttl, tokens that have ended and sessions older than totp.session_ttl, and returns their number. Pending factors and tokens also go bit by bit as new ones are made, sessions when their account proves itself again. Errors: 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
 'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 a factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_export(text, text, text) IS
