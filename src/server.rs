@@ -9,6 +9,7 @@ use pgrx::prelude::PgSqlErrorCode;
 use pgrx::{AllocatedByRust, PgTryBuilder, PgTupleDesc, impl_sql_translatable, pg_sys};
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// A text argument whose size was looked at before it was fetched or decompressed.
@@ -223,6 +224,20 @@ pub fn kill_group(leader: u32) {
 /// Ends the call here when its user or an administrator has cancelled it.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
+}
+
+/// Waits, unless the call is cancelled meanwhile.
+pub fn sleep(time: Duration) {
+    const SLICE: Duration = Duration::from_millis(50);
+    let end = Instant::now() + time;
+    loop {
+        check_for_interrupts();
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return;
+        }
+        std::thread::sleep(left.min(SLICE));
+    }
 }
 
 /// Runs `call`, in which no wait for a row lasts longer than `milliseconds`.

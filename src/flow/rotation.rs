@@ -1,13 +1,13 @@
-//! Seals rows of older keys anew with the first one, in batches that are committed one by one while
-//! logins go on. The rows themselves say what is done, so a rotation that was interrupted goes on
-//! where it stopped, and several sessions may work at once.
+//! Seals rows of older keys anew with the first one while logins go on, in batches that are committed
+//! one by one, with a rest after each. The rows themselves say what is done, so a rotation that was
+//! interrupted goes on where it stopped, and several sessions may work at once.
 
 use super::call::{Call, field};
 use crate::error::{Error, Unrotated};
 use crate::pure::audit::Event;
 use crate::pure::invalid::Invalid;
 use crate::pure::keyring::Unreadable;
-use crate::store::old_row::{self, Batch, Table};
+use crate::store::old_row::{self, Batch, OldRow, Reach, SHARES, Table};
 use crate::{server, settings};
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -18,6 +18,12 @@ pub const BATCH_LIMIT: i32 = 10_000;
 const TELL_EVERY: Duration = Duration::from_secs(5);
 /// How long to leave alone the rows that others hold.
 const PAUSE: Duration = Duration::from_millis(50);
+/// The longest rest after a batch, whatever the caller did in the meantime.
+const LONGEST_REST: Duration = Duration::from_secs(1);
+/// The fewest pages that are worked on at a time.
+const FEWEST_PAGES: i64 = 64;
+/// So many rows are sealed before a login that waits for the processor gets it.
+const BURST: i64 = 50;
 /// The most rows that are named.
 const NAMED: usize = 20;
 
@@ -43,6 +49,8 @@ struct Rotation {
     told_at: Instant,
     /// When a row was last resealed.
     moved_at: Instant,
+    /// When the last batch began, if it is to be followed by a rest.
+    tired_since: Option<Instant>,
     pass: Pass,
 }
 
@@ -50,22 +58,34 @@ struct Rotation {
 struct Pass {
     table: Table,
     pages: i64,
-    after: (i64, i64),
+    /// So many pages are worked on, share by share, before the next ones.
+    stretch: i64,
+    /// The first of them.
+    first: i64,
+    reach: Reach,
     done: i64,
     unreadable: i64,
     named: Vec<(String, Unreadable)>,
 }
 
 impl Pass {
-    fn begin() -> Result<Self, Error> {
+    fn begin(stretch: i64) -> Result<Self, Error> {
         let table = Table::Factors;
-        let pages = table.pages()?;
-        Ok(Self { table, pages, after: (0, 0), done: 0, unreadable: 0, named: Vec::new() })
+        Ok(Self {
+            table,
+            pages: table.pages()?,
+            stretch,
+            first: 0,
+            reach: Reach { after: (0, 0), end: stretch, share: 0 },
+            done: 0,
+            unreadable: 0,
+            named: Vec::new(),
+        })
     }
 
     /// Whether both tables are behind it; goes on to the second after the first.
     fn is_over(&mut self) -> Result<bool, Error> {
-        if self.after.0 < self.pages {
+        if self.first < self.pages {
             return Ok(false);
         }
         if self.table == Table::BackupCodes {
@@ -73,16 +93,38 @@ impl Pass {
         }
         self.table = Table::BackupCodes;
         self.pages = self.table.pages()?;
-        self.after = (0, 0);
+        self.go_to(0, 0);
         Ok(false)
     }
 
-    /// Seals the next rows anew. What does not open stays as it is.
+    fn go_to(&mut self, first: i64, share: i32) {
+        self.first = first;
+        self.reach = Reach { after: (first, 0), end: first + self.stretch, share };
+    }
+
+    /// Seals the next rows anew, up to `limit` of them.
     fn advance(&mut self, call: &Call, limit: i32) -> Result<i64, Error> {
-        let key_id = call.keyring.primary_id();
-        let Batch { rows, end } = old_row::take(self.table, self.after, key_id, limit)?;
+        let (mut room, mut done) = (i64::from(limit), 0);
+        while room > 0 {
+            let Batch { rows, last } =
+                old_row::take(self.table, self.reach, call.keyring.primary_id(), room.min(BURST))?;
+            room -= rows.len() as i64;
+            done += self.reseal(call, &rows)?;
+            let Some(last) = last else {
+                self.go_on();
+                break;
+            };
+            self.reach.after = last;
+            std::thread::yield_now();
+        }
+        self.done += done;
+        Ok(done)
+    }
+
+    /// Seals rows anew. What does not open stays as it is.
+    fn reseal(&mut self, call: &Call, rows: &[OldRow]) -> Result<i64, Error> {
         let mut fresh = Vec::with_capacity(rows.len());
-        for row in &rows {
+        for row in rows {
             let place = row.place();
             match call.keyring.open(&place, &row.sealed) {
                 Ok(content) => fresh.push((row, call.keyring.seal(&place, &content))),
@@ -95,30 +137,48 @@ impl Pass {
             }
         }
         if !fresh.is_empty() {
-            old_row::reseal(self.table, &fresh, key_id)?;
+            old_row::reseal(self.table, &fresh, call.keyring.primary_id())?;
         }
-        self.after = end;
-        let done = i64::try_from(fresh.len()).unwrap_or(i64::MAX);
-        self.done += done;
-        Ok(done)
+        Ok(fresh.len() as i64)
+    }
+
+    /// To the next share of the same pages, or the next pages.
+    fn go_on(&mut self) {
+        match self.reach.share + 1 {
+            SHARES => self.go_to(self.reach.end, 0),
+            next => self.go_to(self.first, next),
+        }
     }
 }
 
 impl Rotation {
-    fn begin(call: &Call) -> Result<Self, Error> {
+    fn begin(call: &Call, batch: i32) -> Result<Self, Error> {
         let key_id = call.keyring.primary_id().to_owned();
         let of = old_row::count(&key_id)?;
         let now = Instant::now();
-        let pass = Pass::begin()?;
-        Ok(Self { key_id, done: 0, of, told_at: now, moved_at: now, pass })
+        // As many pages as have about a batch in each share: 26 rows or fewer are on a page.
+        let pass = Pass::begin(i64::from(batch * 3 / 10).max(FEWEST_PAGES))?;
+        Ok(Self { key_id, done: 0, of, told_at: now, moved_at: now, tired_since: None, pass })
+    }
+
+    /// Leaves the disk to the logins, for half of the time that the last batch and its commit took: the
+    /// busier the server, the longer.
+    fn rest(&mut self) {
+        if let Some(began) = self.tired_since.take() {
+            server::sleep((began.elapsed() / 2).min(LONGEST_REST));
+        }
     }
 
     fn step(&mut self, call: &Call, limit: i32) -> Result<Told, Error> {
+        old_row::announce()?;
+        self.rest();
         if self.pass.is_over()? {
             return self.end_pass();
         }
+        let began = Instant::now();
         let done = self.pass.advance(call, limit)?;
         if done > 0 {
+            self.tired_since = Some(began);
             if self.done == 0 {
                 call.record_keys(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
             }
@@ -140,10 +200,9 @@ impl Rotation {
         let is_stuck = self.pass.done == 0 && self.moved_at.elapsed() > patience;
         if in_use > 0 && !is_stuck {
             if self.pass.done == 0 {
-                std::thread::sleep(PAUSE);
-                server::check_for_interrupts();
+                server::sleep(PAUSE);
             }
-            self.pass = Pass::begin()?;
+            self.pass = Pass::begin(self.pass.stretch)?;
             return Ok(Told::Nothing);
         }
         let mut unrotated = Vec::new();
@@ -173,7 +232,7 @@ pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
         let known = under_way.take().filter(|_| !is_first);
         let known = known.filter(|known| known.key_id == call.keyring.primary_id());
         let Some(mut rotation) = known else {
-            *under_way = Some(Rotation::begin(&call)?);
+            *under_way = Some(Rotation::begin(&call, batch)?);
             return Ok(Told::Nothing);
         };
         let told = rotation.step(&call, batch)?;

@@ -13,8 +13,12 @@ use std::fmt;
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
 const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
-/// The most pages that one batch reads: rows that it found first stay locked while it reads on.
-const PAGES: i64 = 1024;
+const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+
+/// The shares that the rows of a page are divided into. As few rows as one has find room for their new
+/// versions beside the old ones: then no index is written, and the next share gets the room of the old
+/// versions, so that the table does not grow. The statements below know the number.
+pub const SHARES: i32 = 8;
 
 thread_local! {
     static COUNT: Plan = const { Plan::new(
@@ -29,16 +33,16 @@ thread_local! {
     static FACTORS: Plan = const { Plan::new(
         "SELECT ctid::text, account::text, sealed, key_id::text, label::text, created_at
          FROM totp.factors
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3
-         LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, BIGINT],
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & 7 = $4
+         LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, INT, BIGINT],
     ) };
     static BACKUP_CODES: Plan = const { Plan::new(
         "SELECT ctid::text, account::text, sealed, key_id::text, slot, salt
          FROM totp.backup_codes
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3
-         LIMIT $4 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, BIGINT],
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & 7 = $4
+         LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, INT, BIGINT],
     ) };
     static RESEAL_FACTORS: Plan = const { Plan::new(
         "UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = $3
@@ -114,31 +118,47 @@ impl fmt::Display for OldRow {
     }
 }
 
-/// What one batch found, and where the next one goes on.
+/// Where a batch looks for rows.
+#[derive(Debug, Clone, Copy)]
+pub struct Reach {
+    /// The position, a page and a place there, behind which it begins.
+    pub after: (i64, i64),
+    /// The page before which it ends.
+    pub end: i64,
+    /// The share of each page's rows, from 0.
+    pub share: i32,
+}
+
+/// What one batch found.
 pub struct Batch {
     /// The rows.
     pub rows: Vec<OldRow>,
-    /// The last position it looked at.
-    pub end: (i64, i64),
+    /// The position of the last one, when there may be more within reach.
+    pub last: Option<(i64, i64)>,
 }
 
-/// Takes up to `limit` rows behind a position that another key than `key_id` sealed. Those that
-/// another transaction holds are left out.
-pub fn take(table: Table, after: (i64, i64), key_id: &str, limit: i32) -> Result<Batch, Error> {
+/// Shows until the end of the transaction that this session is at work.
+pub fn announce() -> Result<(), Error> {
     ANNOUNCE.with(|plan| plan.rows(&[], |_| Ok(())))?;
-    let end = (after.0 + PAGES, 0);
-    let (from, to) = (tid(after), tid(end));
-    let limit = i64::from(limit);
-    let arguments = [from.as_str().into(), to.as_str().into(), key_id.into(), limit.into()];
+    Ok(())
+}
+
+/// Takes up to `limit` rows that another key than `key_id` sealed. Those that another transaction
+/// holds are left out.
+pub fn take(table: Table, reach: Reach, key_id: &str, limit: i64) -> Result<Batch, Error> {
+    let Reach { after, end, share } = reach;
+    let (from, to) = (tid(after), tid((end, 0)));
+    let arguments =
+        [from.as_str().into(), to.as_str().into(), key_id.into(), share.into(), limit.into()];
     let rows = match table {
         Table::Factors => FACTORS.with(|plan| plan.rows(&arguments, factor))?,
         Table::BackupCodes => BACKUP_CODES.with(|plan| plan.rows(&arguments, backup_code))?,
     };
     let is_full = rows.len() as i64 == limit;
     // A row that a login has just moved shows its new position, which may be anywhere.
-    let is_on_the_way = |position: &(i64, i64)| after < *position && *position < end;
+    let is_on_the_way = |position: &(i64, i64)| after < *position && *position < (end, 0);
     let last = rows.iter().map(|row| row.position).filter(is_on_the_way).max();
-    Ok(Batch { end: last.filter(|_| is_full).unwrap_or(end), rows })
+    Ok(Batch { last: last.filter(|_| is_full), rows })
 }
 
 /// Writes what was sealed anew for rows that `take` has locked.

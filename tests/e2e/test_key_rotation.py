@@ -37,7 +37,7 @@ SELECT coalesce(sum(factors + backup_codes), 0)::integer FROM totp.key_status WH
 # As a server is run, but for the small one, which loses nothing but to the operating system.
 SETTINGS = {"shared_buffers": "256MB"}
 if IS_MEASURED:
-    SETTINGS |= {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB"}
+    SETTINGS |= {"fsync": "on", "shared_buffers": "4GB", "max_wal_size": "8GB"}
 pytestmark = pytest.mark.timeout(1800 if IS_MEASURED else 60)
 
 
@@ -50,6 +50,8 @@ class Crowd:
         self.app = forge(cluster, "postgres", names)
         forge_backup_codes(cluster, "postgres", names[: ROWS // 10])
         cluster.execute("VACUUM ANALYZE", f"ALTER DATABASE postgres SET totp.clock = '{NOW}'")
+        # What the fill has left to write is none of the logins' business.
+        cluster.execute("CHECKPOINT")
         self.code = self.app.code(NOW.timestamp())
         self.logged_in = 0
         self.file = KeyFile(cluster)
@@ -134,8 +136,9 @@ def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
     tmp_path.chmod(0o777)
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
-    seconds = 100 if IS_MEASURED else 10
-    before = [time for _, time in crowd.log_in(seconds // 3, tmp_path)]
+    # Half of the logins without a rotation come before it, half after: the disk has its moods.
+    seconds, quiet = (120, 40) if IS_MEASURED else (25, 2)
+    without = [time for _, time in crowd.log_in(quiet, tmp_path)]
     size = crowd.size()
     old = crowd.file.keys
     crowd.put_new_key()
@@ -151,15 +154,17 @@ def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
     assert crowd.left() == 0
     during = [took for at, took in logins if began < at < ended]
     assert len(during) > 100
+    without += [took for _, took in crowd.log_in(quiet, tmp_path)]
     growth = [after / before for after, before in zip(crowd.size(), size, strict=True)]
-    ratio = percentile_99(during) / percentile_99(before)
+    ratio = percentile_99(during) / percentile_99(without)
     rate = 2 * ROWS / (ended - began)
     print(f"load {os.getloadavg()} of {os.cpu_count()} processors")
     print(f"{rate:,.0f} rows a second; growth of tables and indexes {growth}")
-    print(f"p99 of logins {percentile_99(before)} µs before, {percentile_99(during)} µs during:")
-    print(f"ratio {ratio:.2f}, {len(before)} logins before, {len(during)} during")
+    print(f"p99 of logins {percentile_99(without)} µs without, {percentile_99(during)} µs during:")
+    print(f"ratio {ratio:.2f}, {len(without)} logins without, {len(during)} during")
     assert logins[-1][0] > ended, "the rotation took longer than the logins"
-    assert max(growth) < 2.2
+    # New versions of rows take the room of old ones.
+    assert max(growth) < 1.5
     if IS_MEASURED:
         assert rate >= 20_000
         assert ratio <= 2
@@ -176,7 +181,7 @@ def test_a_rotation_that_was_killed_goes_on(crowd):
     rotator = Rotator(crowd)
     with ThreadPoolExecutor() as pool:
         running = pool.submit(rotator.rotate, 100)
-        until(lambda: crowd.left() < 2 * ROWS, what="the first batch", timeout=60)
+        until(lambda: crowd.left() < 2 * ROWS * 3 // 4, what="a quarter of the rows", timeout=300)
         crowd.cluster.kill_backend(rotator.connection.info.backend_pid)
         with pytest.raises(psycopg.OperationalError):
             running.result()
