@@ -161,8 +161,8 @@ impl Rotation {
         Ok(Self { key_id, done: 0, of, told_at: now, moved_at: now, tired_since: None, pass })
     }
 
-    /// Leaves the disk to the logins, for half of the time that the last batch and its commit took: the
-    /// busier the server, the longer.
+    /// Leaves the disk to the logins, for half of the time that the last batch and its commit took:
+    /// the busier the server, the longer.
     fn rest(&mut self) {
         if let Some(began) = self.tired_since.take() {
             server::sleep((began.elapsed() / 2).min(LONGEST_REST));

@@ -44,14 +44,17 @@ thread_local! {
          LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
         &[TEXT, TEXT, TEXT, INT, BIGINT],
     ) };
+    // The key's id is checked once, not for each row.
     static RESEAL_FACTORS: Plan = const { Plan::new(
-        "UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = $3
-         FROM unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
+        "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
+         UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = key.id
+         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
         &[TEXTS, TEXTS, TEXT],
     ) };
     static RESEAL_BACKUP_CODES: Plan = const { Plan::new(
-        "UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = $3
-         FROM unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
+        "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
+         UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = key.id
+         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
         &[TEXTS, TEXTS, TEXT],
     ) };
     static ANNOUNCE: Plan = const { Plan::new(
