@@ -1,5 +1,5 @@
 //! Rows of any table that an older key sealed, found page by page, so that a table of millions needs
-//! no index on its keys and is read once.
+//! no index on its keys.
 
 use super::plan::{Plan, Row};
 use crate::clock;
