@@ -17,4 +17,4 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON PROCEDURE totp.key_rotate(integer) IS
-'For administrators: seals every row of an older key anew with the first one, batch by batch, each committed, while logins go on; after each it rests for half of its time. To be called outside of a transaction block; several sessions may call it at once; after an interruption call it again. Progress: notices, and the view key_status. Rows that do not open are named in a warning and stay as they are. batch: 1 to 10000 rows. Errors: 25001 in a transaction block, 22023, F0000, 25006.';
+'For administrators: seals every row of an older key anew with the first one, batch by batch, each committed, while logins go on; after each it rests for half of its time, a second at most. To be called outside of a transaction block; several sessions may call it at once; after an interruption call it again. Progress: notices, and the view key_status. Rows that do not open are named in a warning and stay as they are. batch: 1 to 10000 rows. Errors: 25001 in a transaction block, 22023, F0000, 25006.';

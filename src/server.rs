@@ -196,10 +196,10 @@ pub fn require_superuser() -> Result<(), Error> {
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
 }
 
-/// Refuses callers that have begun a transaction block.
-pub fn require_no_transaction_block() -> Result<(), Error> {
+/// Whether the caller has begun a transaction block.
+pub fn is_transaction_block() -> bool {
     // SAFETY: a function without arguments that reads this process's state.
-    if unsafe { pg_sys::IsTransactionBlock() } { Err(Error::TransactionBlock) } else { Ok(()) }
+    unsafe { pg_sys::IsTransactionBlock() }
 }
 
 /// Makes the commit of the running transaction wait for the disk, whatever the caller set.

@@ -1,12 +1,13 @@
-//! Seals rows of older keys anew with the first one while logins go on, in batches that are committed
-//! one by one, with a rest after each. The rows themselves say what is done, so a rotation that was
-//! interrupted goes on where it stopped, and several sessions may work at once.
+//! Seals rows of older keys anew with the first one while logins go on, in steps that are committed
+//! one by one: a batch of rows, or a moment of the rest after it. The rows themselves say what is done,
+//! so a rotation that was interrupted goes on where it stopped, and several sessions may work at once.
 
 use super::call::{Call, field};
 use crate::error::{Error, Unrotated};
 use crate::pure::audit::Event;
 use crate::pure::invalid::Invalid;
 use crate::pure::keyring::Unreadable;
+use crate::pure::patience::Patience;
 use crate::store::old_row::{self, Batch, OldRow, Reach, SHARES, Table};
 use crate::{server, settings};
 use std::cell::RefCell;
@@ -20,6 +21,15 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest rest after a batch, whatever the caller did in the meantime.
 const LONGEST_REST: Duration = Duration::from_secs(1);
+/// So much of a rest is one step: while a step lasts, the old versions of rows that other sessions
+/// write make no room, since its snapshot might want to see them.
+const NAP: Duration = Duration::from_millis(10);
+/// So many batches are one share of the pages that are worked on, about. The next share of a page finds
+/// room there when no step is still under way that began before the last one was written: a few batches
+/// later, the more sessions the more.
+const SHARE_BATCHES: i64 = 8;
+/// About as many rows are on a page.
+const PAGE_ROWS: i64 = 26;
 /// The fewest pages that are worked on at a time.
 const FEWEST_PAGES: i64 = 64;
 /// So many rows are sealed before a login that waits for the processor gets it.
@@ -46,11 +56,13 @@ struct Rotation {
     key_id: String,
     done: i64,
     of: i64,
+    began: Instant,
     told_at: Instant,
-    /// When a row was last resealed.
-    moved_at: Instant,
-    /// When the last batch began, if it is to be followed by a rest.
+    /// When the last batch began, until its rest begins.
     tired_since: Option<Instant>,
+    /// When the rest ends.
+    rests_until: Instant,
+    patience: Patience,
     pass: Pass,
 }
 
@@ -69,14 +81,15 @@ struct Pass {
 }
 
 impl Pass {
-    fn begin(stretch: i64) -> Result<Self, Error> {
+    /// The pages are gone over as often as there are shares.
+    fn begin(stretch: i64, shares: i32) -> Result<Self, Error> {
         let table = Table::Factors;
         Ok(Self {
             table,
             pages: table.pages()?,
             stretch,
             first: 0,
-            reach: Reach { after: (0, 0), end: stretch, share: 0 },
+            reach: Reach { after: (0, 0), end: stretch, share: 0, shares },
             done: 0,
             unreadable: 0,
             named: Vec::new(),
@@ -99,7 +112,12 @@ impl Pass {
 
     fn go_to(&mut self, first: i64, share: i32) {
         self.first = first;
-        self.reach = Reach { after: (first, 0), end: first + self.stretch, share };
+        self.reach = Reach {
+            after: (first, 0),
+            end: first + self.stretch,
+            share,
+            shares: self.reach.shares,
+        };
     }
 
     /// Seals the next rows anew, up to `limit` of them.
@@ -144,9 +162,11 @@ impl Pass {
 
     /// To the next share of the same pages, or the next pages.
     fn go_on(&mut self) {
-        match self.reach.share + 1 {
-            SHARES => self.go_to(self.reach.end, 0),
-            next => self.go_to(self.first, next),
+        let next = self.reach.share + 1;
+        if next < self.reach.shares {
+            self.go_to(self.first, next);
+        } else {
+            self.go_to(self.reach.end, 0);
         }
     }
 }
@@ -156,34 +176,54 @@ impl Rotation {
         let key_id = call.keyring.primary_id().to_owned();
         let of = old_row::count(&key_id)?;
         let now = Instant::now();
-        // As many pages as have about a batch in each share: 26 rows or fewer are on a page.
-        let pass = Pass::begin(i64::from(batch * 3 / 10).max(FEWEST_PAGES))?;
-        Ok(Self { key_id, done: 0, of, told_at: now, moved_at: now, tired_since: None, pass })
+        let share = PAGE_ROWS / i64::from(SHARES);
+        let stretch = (i64::from(batch) * SHARE_BATCHES / share).max(FEWEST_PAGES);
+        Ok(Self {
+            key_id,
+            done: 0,
+            of,
+            began: now,
+            told_at: now,
+            tired_since: None,
+            rests_until: now,
+            patience: Patience::default(),
+            pass: Pass::begin(stretch, SHARES)?,
+        })
     }
 
-    /// Leaves the disk to the logins, for half of the time that the last batch and its commit took:
-    /// the busier the server, the longer.
-    fn rest(&mut self) {
-        if let Some(began) = self.tired_since.take() {
-            server::sleep((began.elapsed() / 2).min(LONGEST_REST));
+    /// Leaves disk and processor to the logins, for half of the time that the last batch and its commit
+    /// took: the busier the server, the longer. Whether that was the whole step.
+    fn rests(&mut self) -> bool {
+        // In a block of the caller's, which holds rows, it would only keep others waiting.
+        if server::is_transaction_block() {
+            return false;
         }
+        let now = Instant::now();
+        if let Some(began) = self.tired_since.take() {
+            let rest = ((now - began) / 2).min(LONGEST_REST);
+            self.rests_until = self.rests_until.max(now + rest);
+        }
+        let left = self.rests_until.saturating_duration_since(now);
+        server::sleep(left.min(NAP));
+        !left.is_zero()
     }
 
     fn step(&mut self, call: &Call, limit: i32) -> Result<Told, Error> {
         old_row::announce()?;
-        self.rest();
+        if self.rests() {
+            return Ok(Told::Nothing);
+        }
+        // Also when it finds nothing: looking is work, too.
+        self.tired_since = Some(Instant::now());
         if self.pass.is_over()? {
             return self.end_pass();
         }
-        let began = Instant::now();
         let done = self.pass.advance(call, limit)?;
         if done > 0 {
-            self.tired_since = Some(began);
             if self.done == 0 {
                 call.record_keys(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
             }
             self.done += done;
-            self.moved_at = Instant::now();
         }
         if self.told_at.elapsed() < TELL_EVERY {
             return Ok(Told::Nothing);
@@ -192,17 +232,19 @@ impl Rotation {
         Ok(Told::Progress { done: self.done, of: self.of.max(self.done) })
     }
 
-    /// Rows are left when they do not open, when others held them, or when a login moved them from
-    /// pages that were still to come to pages that were read before.
+    /// Rows are left when they do not open, when others held them, or when a login moved them to where
+    /// the pass had been already. Fewer are left than did not open when some have changed meanwhile:
+    /// then only another pass can tell.
     fn end_pass(&mut self) -> Result<Told, Error> {
         let in_use = old_row::count(&self.key_id)? - self.pass.unreadable;
-        let patience = Duration::from_millis(u64::from(settings::lock_timeout().unsigned_abs()));
-        let is_stuck = self.pass.done == 0 && self.moved_at.elapsed() > patience;
-        if in_use > 0 && !is_stuck {
+        let limit = Duration::from_millis(u64::from(settings::lock_timeout().unsigned_abs()));
+        let is_stuck = self.patience.is_over(self.pass.done > 0, self.began.elapsed(), limit);
+        if in_use != 0 && !is_stuck {
             if self.pass.done == 0 {
-                server::sleep(PAUSE);
+                self.rests_until = Instant::now() + PAUSE;
             }
-            self.pass = Pass::begin(self.pass.stretch)?;
+            // What is left is too little to need room on its pages.
+            self.pass = Pass::begin(self.pass.stretch, 1)?;
             return Ok(Told::Nothing);
         }
         let mut unrotated = Vec::new();
@@ -224,8 +266,8 @@ pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
         return Err(Invalid::Batch.into());
     }
     let call = Call::begin()?;
-    if is_first {
-        server::require_no_transaction_block()?;
+    if is_first && server::is_transaction_block() {
+        return Err(Error::TransactionBlock);
     }
     UNDER_WAY.with_borrow_mut(|under_way| {
         // Not there after an error: what a rolled-back batch did must not count.

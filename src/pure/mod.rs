@@ -13,6 +13,7 @@ pub mod lock;
 pub mod moment;
 pub mod name;
 pub mod otp;
+pub mod patience;
 pub mod qr;
 pub mod secret;
 pub mod token;

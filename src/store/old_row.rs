@@ -15,9 +15,9 @@ const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
 const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
 const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 
-/// The shares that the rows of a page are divided into. As few rows as one has find room for their new
-/// versions beside the old ones: then no index is written, and the next share gets the room of the old
-/// versions, so that the table does not grow. The statements below know the number.
+/// The shares that the rows of a page are divided into, a power of two. As few rows as one has find room
+/// for their new versions beside the old ones: then no index is written, and the next share gets the
+/// room of the old versions, so that the table does not grow.
 pub const SHARES: i32 = 8;
 
 thread_local! {
@@ -33,16 +33,16 @@ thread_local! {
     static FACTORS: Plan = const { Plan::new(
         "SELECT ctid::text, account::text, sealed, key_id::text, label::text, created_at
          FROM totp.factors
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & 7 = $4
-         LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, INT, BIGINT],
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
+         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, INT, INT, BIGINT],
     ) };
     static BACKUP_CODES: Plan = const { Plan::new(
         "SELECT ctid::text, account::text, sealed, key_id::text, slot, salt
          FROM totp.backup_codes
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & 7 = $4
-         LIMIT $5 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, INT, BIGINT],
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
+         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED",
+        &[TEXT, TEXT, TEXT, INT, INT, BIGINT],
     ) };
     // The key's id is checked once, not for each row.
     static RESEAL_FACTORS: Plan = const { Plan::new(
@@ -130,6 +130,8 @@ pub struct Reach {
     pub end: i64,
     /// The share of each page's rows, from 0.
     pub share: i32,
+    /// How many shares there are: `SHARES`, or 1 for all rows at once.
+    pub shares: i32,
 }
 
 /// What one batch found.
@@ -149,16 +151,23 @@ pub fn announce() -> Result<(), Error> {
 /// Takes up to `limit` rows that another key than `key_id` sealed. Those that another transaction
 /// holds are left out.
 pub fn take(table: Table, reach: Reach, key_id: &str, limit: i64) -> Result<Batch, Error> {
-    let Reach { after, end, share } = reach;
+    let Reach { after, end, share, shares } = reach;
     let (from, to) = (tid(after), tid((end, 0)));
-    let arguments =
-        [from.as_str().into(), to.as_str().into(), key_id.into(), share.into(), limit.into()];
+    let arguments = [
+        from.as_str().into(),
+        to.as_str().into(),
+        key_id.into(),
+        (shares - 1).into(),
+        share.into(),
+        limit.into(),
+    ];
     let rows = match table {
         Table::Factors => FACTORS.with(|plan| plan.rows(&arguments, factor))?,
         Table::BackupCodes => BACKUP_CODES.with(|plan| plan.rows(&arguments, backup_code))?,
     };
     let is_full = rows.len() as i64 == limit;
-    // A row that a login has just moved shows its new position, which may be anywhere.
+    // A row that a login has just moved shows its new position, which may be anywhere. When it is within
+    // reach, rows before it may be passed over: they are left for the next pass.
     let is_on_the_way = |position: &(i64, i64)| after < *position && *position < (end, 0);
     let last = rows.iter().map(|row| row.position).filter(is_on_the_way).max();
     Ok(Batch { last: last.filter(|_| is_full), rows })

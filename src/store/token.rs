@@ -28,8 +28,8 @@ thread_local! {
                  (SELECT changed_at FROM totp.accounts WHERE account = $3))",
         &[UUID, TEXT, TEXT, TEXT, BYTEA, TEXT, TIME, TIME],
     ) };
-    // Ordered, and an array, so that the indexes are used whatever was known of the table when this was
-    // planned.
+    // An array, so that the rows are removed through the primary key, however many they seemed to be when
+    // this was planned. Ordered, which draws the planner to the index on expires_at.
     static SWEEP: Plan = const { Plan::new(
         "DELETE FROM totp.tokens WHERE id = ANY (ARRAY(
              SELECT id FROM totp.tokens WHERE expires_at <= $1

@@ -1,0 +1,60 @@
+//! When to stop waiting for rows that others hold.
+
+use std::time::Duration;
+
+/// How long passes over the rows have moved nothing. Only whole passes count, however long they take:
+/// what one has missed, the next may find free.
+#[derive(Debug, Default)]
+pub struct Patience {
+    /// When the first of the latest passes without a result ended.
+    since: Option<Duration>,
+}
+
+impl Patience {
+    /// Notes the end of a pass at `now`, on any clock that only goes forward; whether there have been
+    /// passes without a result for longer than `limit`, thus two at least.
+    pub fn is_over(&mut self, has_result: bool, now: Duration, limit: Duration) -> bool {
+        if has_result {
+            self.since = None;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        now.saturating_sub(since) > limit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(2);
+
+    fn second(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn one_pass_without_a_result_is_not_enough_however_long_it_took() {
+        let mut patience = Patience::default();
+        assert!(!patience.is_over(true, second(1), LIMIT));
+        assert!(!patience.is_over(false, second(100), LIMIT));
+        assert!(!patience.is_over(false, second(102), LIMIT));
+        assert!(patience.is_over(false, second(103), LIMIT));
+    }
+
+    #[test]
+    fn a_result_begins_it_anew() {
+        let mut patience = Patience::default();
+        assert!(!patience.is_over(false, second(1), LIMIT));
+        assert!(!patience.is_over(true, second(9), LIMIT));
+        assert!(!patience.is_over(false, second(10), LIMIT));
+        assert!(patience.is_over(false, second(13), LIMIT));
+    }
+
+    #[test]
+    fn without_a_limit_the_second_pass_is_the_last() {
+        let mut patience = Patience::default();
+        assert!(!patience.is_over(false, second(5), Duration::ZERO));
+        assert!(patience.is_over(false, second(6), Duration::ZERO));
+    }
+}
