@@ -73,7 +73,7 @@ COMMENT ON FUNCTION totp.key_generate() IS
 COMMENT ON FUNCTION totp.key_ids() IS
 'The ids of the keys in the keyring, for the view key_status. Errors: F0000.';
 COMMENT ON FUNCTION totp.key_rotate_step(integer, boolean) IS
-'One step of key_rotate, a batch or a moment of the rest after it: true when there are no more.';
+'One step of key_rotate, a batch or a moment of the rest after it: true when the rotation has ended.';
 COMMENT ON FUNCTION totp.preflight() IS
 'For administrators: the checklist of a deployment. One row for each check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.';
 COMMENT ON FUNCTION totp.totp_code(text, timestamptz, text, integer, integer) IS

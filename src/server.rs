@@ -6,7 +6,10 @@ use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::PgSqlErrorCode;
-use pgrx::{AllocatedByRust, PgTryBuilder, PgTupleDesc, impl_sql_translatable, pg_sys};
+use pgrx::{
+    AllocatedByRust, PgSubXactCallbackEvent, PgTryBuilder, PgTupleDesc, PgXactCallbackEvent,
+    impl_sql_translatable, pg_sys,
+};
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -84,6 +87,8 @@ impl FromDatum for Json {
         let text =
             unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
         Some(Self(match text.to_str() {
+            // A number may be far longer than it was stored.
+            Ok(text) if text.len() > Text::LIMIT => Text::TooLong,
             Ok(text) => Text::Fits(Zeroizing::new(text.to_owned())),
             Err(_) => Text::Foreign,
         }))
@@ -200,6 +205,12 @@ pub fn require_superuser() -> Result<(), Error> {
 pub fn is_transaction_block() -> bool {
     // SAFETY: a function without arguments that reads this process's state.
     unsafe { pg_sys::IsTransactionBlock() }
+}
+
+/// Calls a function when the running transaction, or a part of it, is rolled back.
+pub fn on_rollback(call: fn()) {
+    pgrx::register_xact_callback(PgXactCallbackEvent::Abort, call);
+    pgrx::register_subxact_callback(PgSubXactCallbackEvent::AbortSub, move |_, _| call());
 }
 
 /// Makes the commit of the running transaction wait for the disk, whatever the caller set.

@@ -10,7 +10,7 @@ use crate::pure::keyring::Unreadable;
 use crate::pure::patience::Patience;
 use crate::store::old_row::{self, Batch, OldRow, Reach, SHARES, Table};
 use crate::{server, settings};
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// The most rows of a batch: a login may have to wait for one.
@@ -21,24 +21,22 @@ const TELL_EVERY: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(50);
 /// The longest rest after a batch, whatever the caller did in the meantime.
 const LONGEST_REST: Duration = Duration::from_secs(1);
-/// So much of a rest is one step: while a step lasts, the old versions of rows that other sessions
-/// write make no room, since its snapshot might want to see them.
+/// So much of a rest is one step: while a step lasts, its snapshot keeps the old versions of rows that
+/// other sessions write from making room.
 const NAP: Duration = Duration::from_millis(10);
-/// So many batches are one share of the pages that are worked on, about. The next share of a page finds
-/// room there when no step is still under way that began before the last one was written: a few batches
-/// later, the more sessions the more.
-const SHARE_BATCHES: i64 = 8;
-/// About as many rows are on a page.
-const PAGE_ROWS: i64 = 26;
+/// So many pages are worked on at a time, for each row of a batch. With some 16 rows on a page, a share
+/// of them is eight batches. Old versions make room when their batch is committed and all snapshots that
+/// were taken before are gone: so long can the other sessions take, all together.
+const BATCH_PAGES: i64 = 4;
 /// The fewest pages that are worked on at a time.
 const FEWEST_PAGES: i64 = 64;
-/// So many rows are sealed before a login that waits for the processor gets it.
+/// So many rows are sealed before a login that waits for the processor may get it.
 const BURST: i64 = 50;
 /// The most rows that are named.
 const NAMED: usize = 20;
 
 thread_local! {
-    static UNDER_WAY: RefCell<Option<Rotation>> = const { RefCell::new(None) };
+    static UNDER_WAY: Cell<Option<Rotation>> = const { Cell::new(None) };
 }
 
 /// What there is to tell after a step.
@@ -176,8 +174,7 @@ impl Rotation {
         let key_id = call.keyring.primary_id().to_owned();
         let of = old_row::count(&key_id)?;
         let now = Instant::now();
-        let share = PAGE_ROWS / i64::from(SHARES);
-        let stretch = (i64::from(batch) * SHARE_BATCHES / share).max(FEWEST_PAGES);
+        let stretch = (i64::from(batch) * BATCH_PAGES).max(FEWEST_PAGES);
         Ok(Self {
             key_id,
             done: 0,
@@ -243,8 +240,9 @@ impl Rotation {
             if self.pass.done == 0 {
                 self.rests_until = Instant::now() + PAUSE;
             }
-            // What is left is too little to need room on its pages.
-            self.pass = Pass::begin(self.pass.stretch, 1)?;
+            // A few rows find room on their pages all at once.
+            let shares = if in_use < self.pass.stretch { 1 } else { SHARES };
+            self.pass = Pass::begin(self.pass.stretch, shares)?;
             return Ok(Told::Nothing);
         }
         let mut unrotated = Vec::new();
@@ -259,8 +257,8 @@ impl Rotation {
     }
 }
 
-/// Begins a rotation in this session, or does the next batch of the one that is under way. One begins
-/// anew when the first key is another than before.
+/// Begins a rotation in this session, or takes the next step of the one that is under way. One begins
+/// anew when the first key is another than before, or when a step was rolled back.
 pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
     if !(1..=BATCH_LIMIT).contains(&batch) {
         return Err(Invalid::Batch.into());
@@ -269,16 +267,15 @@ pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
     if is_first && server::is_transaction_block() {
         return Err(Error::TransactionBlock);
     }
-    UNDER_WAY.with_borrow_mut(|under_way| {
-        // Not there after an error: what a rolled-back batch did must not count.
-        let known = under_way.take().filter(|_| !is_first);
-        let known = known.filter(|known| known.key_id == call.keyring.primary_id());
-        let Some(mut rotation) = known else {
-            *under_way = Some(Rotation::begin(&call, batch)?);
-            return Ok(Told::Nothing);
-        };
-        let told = rotation.step(&call, batch)?;
-        *under_way = Some(rotation).filter(|_| !matches!(told, Told::End { .. }));
-        Ok(told)
-    })
+    // Not there after an error, nor after a rollback: what was undone must not count.
+    let known = UNDER_WAY.take().filter(|_| !is_first);
+    server::on_rollback(|| UNDER_WAY.set(None));
+    let known = known.filter(|known| known.key_id == call.keyring.primary_id());
+    let Some(mut rotation) = known else {
+        UNDER_WAY.set(Some(Rotation::begin(&call, batch)?));
+        return Ok(Told::Nothing);
+    };
+    let told = rotation.step(&call, batch)?;
+    UNDER_WAY.set(Some(rotation).filter(|_| !matches!(told, Told::End { .. })));
+    Ok(told)
 }

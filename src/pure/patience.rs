@@ -52,9 +52,9 @@ mod tests {
     }
 
     #[test]
-    fn without_a_limit_the_second_pass_is_the_last() {
+    fn two_passes_are_enough_when_they_take_longer_than_the_limit() {
         let mut patience = Patience::default();
-        assert!(!patience.is_over(false, second(5), Duration::ZERO));
-        assert!(patience.is_over(false, second(6), Duration::ZERO));
+        assert!(!patience.is_over(false, second(5), LIMIT));
+        assert!(patience.is_over(false, second(10), LIMIT));
     }
 }

@@ -16,8 +16,8 @@ const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
 const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
 
 /// The shares that the rows of a page are divided into, a power of two. As few rows as one has find room
-/// for their new versions beside the old ones: then no index is written, and the next share gets the
-/// room of the old versions, so that the table does not grow.
+/// for their new versions beside the old ones, mostly: then no index is written, and the next share gets
+/// the room of the old versions, so that the table hardly grows.
 pub const SHARES: i32 = 8;
 
 thread_local! {
