@@ -29,11 +29,11 @@ const VARIABLE: &str = "TOTP_ENCRYPTION_KEY";
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     Command(String),
-    File { path: PathBuf, stamp: Stamp },
+    File(Stamp),
     Variable,
 }
 
-/// What changes when a file is written or replaced.
+/// What changes when a file is written or replaced, or another one is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Stamp {
     device: u64,
@@ -90,7 +90,7 @@ pub enum Origin {
 pub fn origin() -> Result<Option<Origin>, Error> {
     Ok(find()?.map(|source| match source {
         Source::Command(_) => Origin::Command,
-        Source::File { path, .. } => Origin::File(path),
+        Source::File(_) => Origin::File(settings::key_file()),
         Source::Variable => Origin::Variable,
     }))
 }
@@ -111,13 +111,12 @@ fn find() -> Result<Option<Source>, Error> {
     if let Some(command) = settings::key_command() {
         return Ok(Some(Source::Command(command)));
     }
-    let path = settings::key_file();
     match std::fs::metadata(settings::key_file_from_here()) {
-        Ok(file) => Ok(Some(Source::File { path, stamp: Stamp::from(&file) })),
+        Ok(file) => Ok(Some(Source::File(Stamp::from(&file)))),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Ok(std::env::var_os(VARIABLE).map(|_| Source::Variable))
         }
-        Err(error) => Err(file_error(&path, FileProblem::Io(error.kind()))),
+        Err(error) => Err(file_error(&settings::key_file(), FileProblem::Io(error.kind()))),
     }
 }
 
@@ -127,10 +126,10 @@ fn read(source: Source) -> Result<(Source, Keyring), Error> {
             let text = run(&command)?;
             (Source::Command(command), text, "the output of totp.key_command".to_owned())
         }
-        Source::File { path, .. } => {
+        Source::File(_) => {
+            let path = settings::key_file();
             let (stamp, text) = read_file(&path).map_err(|problem| file_error(&path, problem))?;
-            let name = format!("key file {}", path.display());
-            (Source::File { path, stamp }, text, name)
+            (Source::File(stamp), text, format!("key file {}", path.display()))
         }
         Source::Variable => {
             let text = Zeroizing::new(std::env::var(VARIABLE).unwrap_or_default());
