@@ -184,13 +184,13 @@ impl From<Error> for ErrorReport {
             ),
             Error::ReadOnly => report(
                 PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
-                "cannot check a code in a read-only transaction",
-                "A code that is checked must be spent, and a wrong one counted.",
+                "cannot verify or change anything in a read-only transaction",
+                "A code that is checked must be spent, a wrong one counted, and a change recorded.",
                 "Call it in a read-write transaction on the primary server; with PostgREST, use POST.",
             ),
             Error::Parallel => report(
                 PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
-                "cannot check a code during a parallel operation",
+                "cannot verify or change anything during a parallel operation",
                 "A parallel query can neither spend a code nor count a wrong one.",
                 "Mark the function that makes this call as PARALLEL UNSAFE.",
             ),
@@ -343,7 +343,7 @@ impl From<Unrotated> for ErrorReport {
             Unrotated::InUse { rows } => report(
                 CODE,
                 format!("rows that are in use stay as they are: {rows}"),
-                "Other transactions hold them for longer than totp.lock_timeout.",
+                "Other transactions held them each time they were looked for.",
                 "Call key_rotate again when those have ended.",
             ),
         }

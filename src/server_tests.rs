@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(settings::guard_slots(), 65_536);
     }
 
-    #[pg_test(error = "cannot check a code in a read-only transaction")]
+    #[pg_test(error = "cannot verify or change anything in a read-only transaction")]
     fn a_read_only_transaction_is_refused() {
         Spi::run("SET transaction_read_only = on").unwrap();
         Spi::run("SELECT totp.totp_verify('alice', '123456')").unwrap();

@@ -17,7 +17,7 @@ pub fn required(text: Option<Text>, argument: &'static str) -> Result<String, In
     match text {
         Some(Text::Fits(text)) if !text.is_empty() => Ok(text.to_string()),
         Some(Text::Fits(_)) | None => Err(Invalid::Missing { argument }),
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument, limit: Text::LIMIT }),
+        Some(Text::TooLong) => Err(Invalid::TooLarge { argument, limit: Text::LIMIT }),
         Some(Text::Foreign) => Err(Invalid::Foreign { argument }),
     }
 }
@@ -66,7 +66,7 @@ pub fn compared(text: Option<Text>) -> Option<Zeroizing<String>> {
 pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
     match json.map(|json| json.0) {
         Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::Claims),
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument: "claims", limit: Text::LIMIT }),
+        Some(Text::TooLong) => Err(Invalid::TooLarge { argument: "claims", limit: Text::LIMIT }),
         Some(Text::Foreign) => Err(Invalid::Foreign { argument: "claims" }),
         None => Ok(Map::new()),
     }
@@ -109,7 +109,7 @@ pub fn totp_code(text: Option<Text>) -> Option<TotpCode> {
 pub fn secret(text: Option<Text>) -> Result<Secret, Invalid> {
     match text {
         Some(Text::Fits(text)) => Secret::from_base32(&text),
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument: "secret", limit: Text::LIMIT }),
+        Some(Text::TooLong) => Err(Invalid::TooLarge { argument: "secret", limit: Text::LIMIT }),
         Some(Text::Foreign) => Err(Invalid::Base32),
         None => Err(Invalid::Missing { argument: "secret" }),
     }

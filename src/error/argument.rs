@@ -22,6 +22,11 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             format!("It may have {limit} characters at most."),
             "Pass a shorter text.",
         ),
+        Invalid::TooLarge { argument, limit } => (
+            format!("{argument} is too long"),
+            format!("It may have {limit} bytes at most."),
+            "Pass less.",
+        ),
         Invalid::TooShort { argument, least } => (
             format!("{argument} is too short"),
             format!("It must have {least} characters at least."),

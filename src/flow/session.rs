@@ -74,5 +74,7 @@ pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
     };
     let longest = settings::session_ttl().saturating_mul(1_000_000);
     let age = max_age.map_or(longest, |age| age.min(longest));
-    store::session::is_proved(&session, clock::now()?.plus_micros(-age))
+    let now = clock::now()?;
+    let latest = now.plus_secs(Moment::MOST_SKEW_SECS);
+    store::session::is_proved(&session, now.plus_micros(-age)..=latest)
 }

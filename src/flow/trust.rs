@@ -4,6 +4,7 @@ use super::call::{Call, field};
 use super::token::{NewTerms, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use crate::pure::token::{Kind, Token};
 use crate::{clock, keys, settings, store};
@@ -18,7 +19,8 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
     // While the row is held, its factors cannot change.
     store::account::lock(account)?.ok_or(Error::NotVerified)?;
     let since = call.now.plus_secs(-settings::challenge_ttl());
-    if !store::account::is_verified(account, since)? {
+    let lately = since..=call.now.plus_secs(Moment::MOST_SKEW_SECS);
+    if !store::account::is_verified(account, lately)? {
         return Err(Error::NotVerified);
     }
     let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));

@@ -15,6 +15,13 @@ pub enum Invalid {
         /// The most characters it may have.
         limit: usize,
     },
+    /// A value has more bytes than are read.
+    TooLarge {
+        /// The argument's name in SQL.
+        argument: &'static str,
+        /// The most bytes it may have.
+        limit: usize,
+    },
     /// A text has fewer characters than needed.
     TooShort {
         /// The argument's name in SQL.

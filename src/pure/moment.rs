@@ -5,6 +5,10 @@
 pub struct Moment(i64);
 
 impl Moment {
+    /// How far two servers' clocks may be apart. What is said to be from later than that is not believed:
+    /// a clock was set back.
+    pub const MOST_SKEW_SECS: i64 = 60;
+
     /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)

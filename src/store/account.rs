@@ -9,6 +9,7 @@ use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
+use std::ops::RangeInclusive;
 use std::thread::LocalKey;
 
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
@@ -93,11 +94,13 @@ thread_local! {
              WHERE a.account = $1 AND (
                  EXISTS (SELECT FROM totp.factors AS f
                          WHERE f.account = a.account AND f.state = 'active'
-                           AND f.last_used_at >= greatest($2, a.changed_at - interval '1 ms'))
+                           AND f.last_used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
+                                                  AND $3)
                  OR EXISTS (SELECT FROM totp.backup_codes AS b
                             WHERE b.account = a.account
-                              AND b.used_at >= greatest($2, a.changed_at - interval '1 ms'))))",
-        &[TEXT, TIME],
+                              AND b.used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
+                                                AND $3)))",
+        &[TEXT, TIME, TIME],
     ) };
     static RENAME: Plan = const { Plan::new(
         "UPDATE totp.accounts SET account = $2 WHERE account = $1",
@@ -211,9 +214,9 @@ pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether an account proved a factor at or after `since`, and no factor changed afterwards.
-pub fn is_verified(account: &Account, since: Moment) -> Result<bool, Error> {
-    let arguments = [account.into(), since.into()];
+/// Whether an account proved a factor within a time, and no factor changed afterwards.
+pub fn is_verified(account: &Account, time: RangeInclusive<Moment>) -> Result<bool, Error> {
+    let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
     let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
     Ok(rows.contains(&true))
 }

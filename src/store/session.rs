@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use pgrx::pg_sys::{BuiltinOid, PgOid};
+use std::ops::RangeInclusive;
 
 const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
 const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
@@ -27,9 +28,9 @@ thread_local! {
     static PROVED: Plan = const { Plan::new(
         "SELECT EXISTS (
              SELECT FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account = s.account
-             WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at >= $3
+             WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
                AND s.changed_at = a.changed_at)",
-        &[TEXT, TEXT, TIME],
+        &[TEXT, TEXT, TIME, TIME],
     ) };
     static PRUNE: Plan = const { Plan::new(
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
@@ -62,9 +63,11 @@ pub fn sweep(account: &Account, ended: Moment) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether a session proved a second factor at or after `since`, and no factor changed afterwards.
-pub fn is_proved(session: &Session, since: Moment) -> Result<bool, Error> {
-    let arguments = [(&session.account).into(), session.id.as_str().into(), since.into()];
+/// Whether a session proved a second factor within a time, and no factor changed afterwards.
+pub fn is_proved(session: &Session, time: RangeInclusive<Moment>) -> Result<bool, Error> {
+    let (since, until) = (*time.start(), *time.end());
+    let arguments =
+        [(&session.account).into(), session.id.as_str().into(), since.into(), until.into()];
     let rows = PROVED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
     Ok(rows.contains(&true))
 }

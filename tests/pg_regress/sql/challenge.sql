@@ -88,6 +88,8 @@ SELECT totp.challenge_create('ada', claims => '[]');
 SELECT totp.challenge_create('ada', claims => 'null');
 SELECT totp.challenge_create('ada', claims => ('{"a":' || repeat('[', 500) || repeat(']', 500) || '}')::jsonb);
 SELECT totp.challenge_create('ada', claims => jsonb_build_object('a', repeat('x', 5000)));
+-- A number takes more room than it was stored in.
+SELECT totp.challenge_create('ada', claims => '{"a": 1e5000}');
 SELECT totp.challenge_create('ada', ttl => '0');
 SELECT totp.challenge_create('ada', ttl => '-1 min');
 SELECT totp.challenge_create('ada', ttl => '25 hours');
@@ -124,6 +126,8 @@ SELECT totp.trust_create('nobody');
 SELECT totp.backup_verify('bea', :'bea1');
 SET totp.clock = '2030-01-01 03:05:00+00';
 SELECT totp.trust_create('bea') <> '' AS five_minutes_after;
+SET totp.clock = '2030-01-01 02:58:59.999999+00';
+SELECT totp.trust_create('bea') AS when_the_clock_was_set_back;
 SET totp.clock = '2030-01-01 03:05:01+00';
 SELECT totp.trust_create('bea');
 SELECT totp.trust_revoke('bea') AS devices, totp.trust_revoke('bea') AS again;

@@ -41,6 +41,12 @@ SELECT totp.totp_verified() AS at_12_hours, totp.totp_verified('10 years') AS no
 SET totp.clock = '2030-01-01 12:00:01+00';
 SELECT totp.totp_verified() AS after_12_hours, totp.totp_verified('10 years') AS no_longer_than_the_setting;
 SELECT totp.totp_verified('-1 s');
+-- What comes from later than clocks may differ is not believed.
+SET totp.clock = '2029-12-31 23:59:00+00';
+SELECT totp.totp_verified() AS a_minute_earlier;
+SET totp.clock = '2029-12-31 23:58:59.999999+00';
+SELECT totp.totp_verified() AS more_than_a_minute_earlier, totp.totp_verified('10 years');
+SET totp.clock = '2030-01-01 12:00:01+00';
 
 -- Any change of factors ends it.
 SELECT totp.backup_verify('eva', :'eva2'), totp.totp_verified();
