@@ -51,7 +51,7 @@ COMMENT ON FUNCTION totp.verified_account() IS
 COMMENT ON FUNCTION totp.totp_verified(interval) IS
 'Whether this session proved its second factor, not longer ago than max_age (and totp.session_ttl at most), with no change of the account''s factors since. A session is the claim session_id or jti, else the server connection. For row policies: USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once a query. Errors: 22023 negative age.';
 COMMENT ON FUNCTION totp.jwt_sign(jsonb) IS
-'A JSON Web Token of the claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is now; exp is totp.jwt_ttl later unless the claims have one. Errors: 22023 no JSON object, F0000 no secret.';
+'A JSON Web Token of the claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is now; exp is totp.jwt_ttl later unless the claims have one. Errors: 22023 no JSON object, more than 4096 bytes, or an exp that is no number of seconds; F0000 no secret.';
 COMMENT ON FUNCTION totp.totp_reset(text, text) IS
 'For administrators: removes all factors, backup codes and the lock of an account, which must enrol anew. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_unlock(text, text) IS

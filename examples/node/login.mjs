@@ -48,8 +48,9 @@ async function secondStep(challenge, code, browser) {
   const { verified, account, method, reason } = await call(
     "SELECT verified, account, method, reason FROM totp.challenge_verify($1, $2, $3)",
     challenge, code, browser);
-  // expired, spent: back to the password. invalid: another try. locked: later.
-  return verified ? { token: await signed(account, method) } : { error: reason };
+  if (verified) return { token: await signed(account, method) };
+  // refused, expired, spent: back to the password. invalid: another try. locked: later.
+  return { error: reason === "invalid" && account === null ? "refused" : reason };
 }
 
 async function signed(account, method) {
@@ -82,7 +83,7 @@ assert.deepEqual(await firstStep("nobody", "wrong", "cookie"), wrong);
 let { challenge } = await firstStep("alice", "correct horse", "cookie");
 assert.deepEqual(await secondStep(challenge, "000000", "cookie"), { error: "invalid" });
 const code = await phone(30);
-assert.deepEqual(await secondStep(challenge, code, "another cookie"), { error: "invalid" });
+assert.deepEqual(await secondStep(challenge, code, "another cookie"), { error: "refused" });
 claims = await checked(await secondStep(challenge, code, "cookie"));
 assert.deepEqual([claims.sub, claims.aal], [alice, "aal2"]);
 assert(claims.exp > Date.now() / 1000);

@@ -61,8 +61,10 @@ def second_step(challenge, code, browser):
     """The challenge and a code, of the app or a backup code: a token when both are right."""
     verify = "SELECT verified, account, method, reason FROM totp.challenge_verify(%s, %s, %s)"
     verified, account, method, reason = call(verify, challenge, code, browser)
-    # expired, spent: back to the password. invalid: another try. locked: later.
-    return {"token": signed(account, method)} if verified else {"error": reason}
+    if verified:
+        return {"token": signed(account, method)}
+    # refused, expired, spent: back to the password. invalid: another try. locked: later.
+    return {"error": "refused" if reason == "invalid" and account is None else reason}
 
 
 def signed(account, method):
@@ -92,7 +94,7 @@ assert first_step("alice", "wrong", "cookie") == first_step("nobody", "wrong", "
 challenge = first_step("alice", "correct horse", "cookie")["challenge"]
 assert second_step(challenge, "000000", "cookie") == {"error": "invalid"}
 (code,) = call(phone, secret, 30)
-assert second_step(challenge, code, "another cookie") == {"error": "invalid"}
+assert second_step(challenge, code, "another cookie") == {"error": "refused"}
 claims = checked(second_step(challenge, code, "cookie")["token"])
 assert (claims["sub"], claims["aal"]) == (alice, "aal2") and claims["exp"] > time.time()
 assert second_step(challenge, backup_codes[0], "cookie") == {"error": "spent"}

@@ -101,10 +101,10 @@ def test_a_wrong_password_gives_nothing(backend, login, password):
 def test_another_browser_or_a_wrong_code_gives_no_token(backend, dba, alice):
     codes = dba.call("backup_reissue", account=alice, reason="a test")[0]
     challenge = log_in(backend, "alice", "correct horse")["challenge"]
-    assert answer(backend, challenge, codes[0], "other")["error"] == "invalid"
-    assert answer(backend, challenge, codes[0], None)["error"] == "invalid"
+    assert answer(backend, challenge, codes[0], "other")["error"] == "refused"
+    assert answer(backend, challenge, codes[0], None)["error"] == "refused"
     assert answer(backend, challenge, "0000-0000-0000-0000")["error"] == "invalid"
-    assert answer(backend, None, codes[0])["error"] == "invalid"
+    assert answer(backend, None, codes[0])["error"] == "refused"
     assert "token" in answer(backend, challenge, codes[0])
     assert answer(backend, challenge, codes[1])["error"] == "spent"
 

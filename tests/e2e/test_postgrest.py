@@ -180,6 +180,8 @@ def test_a_function_before_each_request_can_ask_for_the_second_factor(web, dba):
     assert session.get("totp_status").status == 200
     assert session.post("totp_verify", code=codes[0]).body["verified"] is True
     assert len(session.post("backup_rotate", code=codes[1]).body["backup_codes"]) == 10
+    # Who has no token yet is let through to answer a challenge.
+    assert server.post("challenge_verify", {"token": "x", "code": "123456"}).status == 200
     server.connection.close()
 
 
