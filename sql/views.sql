@@ -110,7 +110,7 @@ FULL JOIN (
     ) AS stored,
     -- A Fernet token begins with its version, 80, and the time it was made, in seconds since 1970.
     LATERAL (
-        SELECT CASE WHEN sealed ~ '^gAAAAA[-[:alnum:]_]{6}' THEN to_timestamp(
+        SELECT CASE WHEN sealed ~ '^gAAAAA[-A-Za-z0-9_]{6}' THEN to_timestamp(
             ('x' || right(encode(decode(translate(left(sealed, 12), '-_', '+/'), 'base64'), 'hex'), 16))::bit(64)::bigint
         ) END AS sealed_at
     ) AS token

@@ -263,7 +263,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),
                 "A stored secret was sealed with this key.",
-                "Add the key to the key file again, below the first line.",
+                "Put the key back into the keyring, below the first line; if totp.key_command has it, connect anew.",
             ),
             Error::Unreadable(Unreadable::Damaged) => report(
                 PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,

@@ -3,26 +3,17 @@
 
 use crate::error::{Error, FileProblem, KeyringError};
 use crate::pure::keyring::Keyring;
-use crate::{server, settings};
+use crate::{key_command, server, settings};
 use std::cell::RefCell;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// The most bytes a source may have.
 const LIMIT: u64 = 65_536;
-/// How long `totp.key_command` may take.
-const COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a cancelled call may go on waiting for it.
-const COMMAND_POLL: Duration = Duration::from_millis(100);
 const VARIABLE: &str = "TOTP_ENCRYPTION_KEY";
 
 /// Where a keyring came from, in enough detail to see that it changed.
@@ -76,6 +67,13 @@ pub fn keyring() -> Result<Rc<Keyring>, Error> {
     })
 }
 
+/// Forgets what `totp.key_command` has printed, so that the next call runs it anew.
+pub fn forget_command() {
+    CACHE.with_borrow_mut(|cache| {
+        *cache = cache.take().filter(|(source, _)| !matches!(source, Source::Command(_)));
+    });
+}
+
 /// Where keys come from.
 pub enum Origin {
     /// `totp.key_command`.
@@ -123,7 +121,7 @@ fn find() -> Result<Option<Source>, Error> {
 fn read(source: Source) -> Result<(Source, Keyring), Error> {
     let (source, text, name) = match source {
         Source::Command(command) => {
-            let text = run(&command)?;
+            let text = key_command::run(&command)?;
             (Source::Command(command), text, "the output of totp.key_command".to_owned())
         }
         Source::File(_) => {
@@ -176,97 +174,11 @@ fn own_user() -> std::io::Result<u32> {
 }
 
 /// Everything a source holds, or `None` when that is more than a keyring can be.
-fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
+pub fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
     // Allocated at once: a buffer that grows would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT as usize + 1));
     source.take(LIMIT + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= LIMIT).then_some(bytes))
-}
-
-/// Runs the command as PostgreSQL runs `ssl_passphrase_command`: by the shell, in the data
-/// directory, its standard error going to the server log.
-fn run(command: &str) -> Result<Zeroizing<String>, Error> {
-    let failed = |problem| Error::from(KeyringError::Command(problem));
-    let not_started = |_| failed("It could not be started.");
-    // A socket instead of a pipe, because reading from it can have a time limit.
-    let (ours, theirs) = UnixStream::pair().map_err(not_started)?;
-    let child = Command::new("/bin/sh")
-        .args(["-c", command])
-        .stdin(Stdio::null())
-        .stdout(OwnedFd::from(theirs))
-        // A group of its own, so that all that the shell has started can be ended.
-        .process_group(0)
-        .spawn()
-        .map_err(not_started)?;
-    let mut group = Group { leader: child, is_over: false };
-    let deadline = Instant::now() + COMMAND_TIMEOUT;
-    let late = || failed("It did not end within 10 seconds.");
-    let bytes = read_limited(Until { stream: ours, deadline })
-        .map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => late(),
-            _ => failed("Its output could not be read."),
-        })?
-        .ok_or_else(|| failed("It printed more than 65536 bytes."))?;
-    if !group.wait(deadline).ok_or_else(late)?.success() {
-        return Err(failed("It exited with an error, which the server log shows."));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| failed("Its output is not UTF-8 text."))?;
-    Ok(Zeroizing::new(text.to_owned()))
-}
-
-/// A command and what it has started. Dropped before its end, by a time limit or a cancel, it is
-/// killed.
-struct Group {
-    leader: Child,
-    is_over: bool,
-}
-
-impl Group {
-    fn wait(&mut self, deadline: Instant) -> Option<ExitStatus> {
-        while Instant::now() < deadline {
-            if let Some(status) = self.leader.try_wait().ok()? {
-                self.is_over = true;
-                return Some(status);
-            }
-            server::check_for_interrupts();
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        None
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if !self.is_over {
-            server::kill_group(self.leader.id());
-            // It cannot refuse that signal.
-            let _ = self.leader.wait();
-        }
-    }
-}
-
-/// A stream that is read until a deadline, or until the call is cancelled.
-struct Until {
-    stream: UnixStream,
-    deadline: Instant,
-}
-
-impl Read for Until {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        loop {
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(ErrorKind::TimedOut.into());
-            }
-            self.stream.set_read_timeout(Some(left.min(COMMAND_POLL)))?;
-            match self.stream.read(buffer) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    server::check_for_interrupts();
-                }
-                result => return result,
-            }
-        }
-    }
 }
 
 fn write_new(path: &Path, key: &str) -> std::io::Result<()> {

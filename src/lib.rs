@@ -14,6 +14,7 @@ mod error;
 mod flow;
 mod guard;
 mod jwt_secret;
+mod key_command;
 mod keys;
 mod pure;
 mod random;

@@ -5,13 +5,14 @@ use crate::error::Error;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::heap_tuple::PgHeapTuple;
-use pgrx::prelude::PgSqlErrorCode;
+use pgrx::prelude::{PgLogLevel, PgSqlErrorCode, ereport, pg_guard};
 use pgrx::{
     AllocatedByRust, PgSubXactCallbackEvent, PgTryBuilder, PgTupleDesc, PgXactCallbackEvent,
     impl_sql_translatable, pg_sys,
 };
 use std::ffi::{CStr, c_char};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
@@ -230,6 +231,46 @@ pub fn kill_group(leader: u32) {
         // for, so nobody else has its number.
         unsafe { kill(-leader, SIGKILL) };
     }
+}
+
+/// Has a group killed when this process ends in the middle of a call, where no destructor runs.
+pub fn kill_group_at_exit(leader: Option<u32>) {
+    static LEADER: AtomicU32 = AtomicU32::new(0);
+    static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
+    #[pg_guard]
+    unsafe extern "C-unwind" fn at_exit(_status: i32, _argument: pg_sys::Datum) {
+        match LEADER.load(Ordering::Relaxed) {
+            0 => {}
+            leader => kill_group(leader),
+        }
+    }
+    LEADER.store(leader.unwrap_or_default(), Ordering::Relaxed);
+    if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
+        // SAFETY: the function lives as long as the process, and uses no argument.
+        unsafe { pg_sys::on_proc_exit(Some(at_exit), 0.into()) };
+    }
+}
+
+/// Keeps what is open, the client's connection among it, from programs that are started.
+pub fn close_files_on_exec() {
+    const F_SETFD: i32 = 2;
+    const FD_CLOEXEC: i32 = 1;
+    unsafe extern "C" {
+        fn fcntl(file: i32, command: i32, ...) -> i32;
+    }
+    let Ok(files) = std::fs::read_dir("/dev/fd") else {
+        return;
+    };
+    let numbers = files.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok());
+    for file in numbers.filter(|file: &i32| *file > 2) {
+        // SAFETY: a system call without pointers; a file that was closed meanwhile is an error of it.
+        unsafe { fcntl(file, F_SETFD, FD_CLOEXEC) };
+    }
+}
+
+/// Writes to the server's log, and to no client.
+pub fn log(message: String) {
+    ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_WARNING, message);
 }
 
 /// Ends the call here when its user or an administrator has cancelled it.

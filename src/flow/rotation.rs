@@ -9,7 +9,7 @@ use crate::pure::invalid::Invalid;
 use crate::pure::keyring::Unreadable;
 use crate::pure::patience::Patience;
 use crate::store::old_row::{self, Batch, OldRow, Reach, SHARES, Table};
-use crate::{server, settings};
+use crate::{keys, server, settings};
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
@@ -243,6 +243,8 @@ impl Rotation {
             // A few rows find room on their pages all at once.
             let shares = if in_use < self.pass.stretch { 1 } else { SHARES };
             self.pass = Pass::begin(self.pass.stretch, shares)?;
+            // Rows that are left may come from a session whose keyring is newer.
+            keys::forget_command();
             return Ok(Told::Nothing);
         }
         let mut unrotated = Vec::new();
@@ -262,6 +264,9 @@ impl Rotation {
 pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
     if !(1..=BATCH_LIMIT).contains(&batch) {
         return Err(Invalid::Batch.into());
+    }
+    if is_first {
+        keys::forget_command();
     }
     let call = Call::begin()?;
     if is_first && server::is_transaction_block() {

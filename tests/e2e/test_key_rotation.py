@@ -311,6 +311,24 @@ def test_what_is_rolled_back_does_not_count(crowd, undone):
     assert crowd.left() == 0
 
 
+def test_a_rotation_asks_the_key_command_anew(crowd):
+    """Sessions that know the keys in different orders would undo each other's work."""
+    ring = crowd.cluster.data_dir / "ring"
+    crowd.cluster.configure(totp__key_command="cat ring")
+    try:
+        ring.write_text("\n".join(crowd.file.keys))
+        rotator = Rotator(crowd)
+        primary = "SELECT key_id FROM totp.key_ids() WHERE is_primary"
+        before = rotator.connection.execute(primary).fetchone()
+        crowd.put_new_key()
+        ring.write_text("\n".join(crowd.file.keys))
+        assert rotator.connection.execute(primary).fetchone() == before
+        assert rotator.rotate().sealed == 2 * ROWS
+        assert crowd.left() == 0
+    finally:
+        crowd.cluster.configure(totp__key_command=None)
+
+
 def test_rows_that_do_not_open_are_named_and_left_and_the_others_are_done(crowd):
     crowd.put_new_key()
     damage = "UPDATE totp.factors SET sealed = reverse(sealed) WHERE account = 'user-3'"

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -441,15 +442,61 @@ def test_a_call_that_waits_for_the_key_command_can_be_cancelled(cluster, account
     until(lambda: not processes_with("sleep 87654"), what="end of the command")
 
 
+def test_a_key_command_ends_with_its_server_process(cluster, account, key_command):
+    key_command("sleep 76543; true")
+    connection = cluster.connect("app", DATABASE)
+    with ThreadPoolExecutor() as pool:
+        call = pool.submit(connection.execute, "SELECT totp.totp_create(%s)", [account])
+        until(lambda: processes_with("sleep 76543"), what="the command")
+        with cluster.connect() as other:
+            other.execute("SELECT pg_terminate_backend(%s)", [connection.info.backend_pid])
+        # The connection ends too: nobody else holds it open.
+        with pytest.raises(psycopg.OperationalError):
+            call.result(timeout=10)
+    until(lambda: not processes_with("sleep 76543"), what="end of the command")
+
+
+def test_a_key_command_inherits_no_open_file(cluster, app, account, key_command, key_file):
+    keys = shlex.quote(str(key_file.path))
+    key_command(f"ls /proc/self/fd > open_files; cat {keys}")
+    connected(cluster, app).create(account)
+    # The last one is the directory that ls reads.
+    assert (cluster.data_dir / "open_files").read_text().split() == ["0", "1", "2", "3"]
+
+
 def test_what_a_key_command_complains_of_is_in_the_server_s_log(
     cluster, app, account, key_command
 ):
+    before = len(cluster.log)
     key_command(f"echo {SPECIFICATION_KEY}; echo the vault is sealed >&2; exit 1")
     with refused(NO_KEY, without=["sealed"]):
         app.create(account)
-    until(lambda: "the vault is sealed" in cluster.log, what="the complaint")
-    complaints = cluster.log.partition("the vault is sealed")[2]
+    until(lambda: "totp.key_command: the vault is sealed" in cluster.log[before:], what="it")
+    complaints = cluster.log[before:].partition("the vault is sealed")[2]
     assert SPECIFICATION_KEY not in complaints
+
+
+def test_a_key_that_a_key_command_complains_with_is_not_in_the_log(
+    cluster, app, account, key_command, key_file
+):
+    keys = shlex.quote(str(key_file.path))
+    before = len(cluster.log)
+    key_command(f"cat {keys}; set -x; true $(cat {keys}); true told")
+    connected(cluster, app).create(account)
+    until(lambda: "+ true told" in cluster.log[before:], what="the trace of the shell")
+    said = cluster.log[before:]
+    assert "[left out]" in said
+    for key in key_file.keys:
+        assert key not in said and key[:40] not in said
+
+
+def test_a_key_command_may_complain_without_end(cluster, app, account, key_command, key_file):
+    keys = shlex.quote(str(key_file.path))
+    before = len(cluster.log)
+    key_command(f"yes 'all is well' | head -c 3000000 >&2; cat {keys}")
+    connected(cluster, app).create(account)
+    until(lambda: "totp.key_command: all is well" in cluster.log[before:], what="the complaint")
+    assert cluster.log[before:].count("all is well") < 500
 
 
 @pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])

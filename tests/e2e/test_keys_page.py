@@ -38,6 +38,9 @@ def run(server, kind, text):
 def test_the_page_replaces_a_key(server):
     file = KeyFile(server)
     (old,) = file.keys
+    file.path.write_text(f"# our keys\n\n  # of this year\n{old}\n")
+    elsewhere = file.path.rename(file.path.with_name("elsewhere"))
+    file.path.symlink_to(elsewhere)
     with server.connect() as connection:
         client = Client(connection)
         people = [client.enrol(f"user-{n}") for n in range(3)]
@@ -46,6 +49,7 @@ def test_the_page_replaces_a_key(server):
         # One key is left: a new one, and all rows are sealed with it.
         (new,) = file.keys
         assert new != old and Fernet(new)
+        assert file.path.is_symlink() and file.path.resolve() == elsewhere
         assert file.mode == 0o600 and file.path.stat().st_uid == server.owner
         keys = client.rows("SELECT key_id, is_primary, factors, backup_codes FROM totp.key_status")
         assert [tuple(row) for row in keys] == [(key_id(new), True, 3, 30)]
@@ -59,6 +63,16 @@ def test_the_page_replaces_a_key(server):
     assert after_restore.splitlines() == [
         "It is off: a crash can bring spent codes back.|Set fsync = on."
     ]
+
+
+def test_without_a_server_the_keys_stay(server):
+    file = KeyFile(server)
+    before = file.path.read_text()
+    server.stop()
+    with pytest.raises(subprocess.CalledProcessError):
+        run(server, *BLOCKS[1])
+    assert file.path.read_text() == before
+    server.start()
 
 
 def test_a_drill_with_the_wrong_keyring_says_which_keys_are_missing(server):

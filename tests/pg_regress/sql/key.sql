@@ -60,6 +60,8 @@ SELECT totp.totp_verify('alice', '123456');
 \echo :LAST_ERROR_SQLSTATE
 CALL totp.key_rotate();
 SELECT count(*), sum(factors), sum(backup_codes), sum(percent), bool_and(oldest IS NOT NULL) FROM totp.key_status;
+UPDATE totp.factors SET sealed = U&'gAAAAA\00e9\00e9\00e9\00e9\00e9\00e9' WHERE account IN ('alice', 'bob');
+SELECT factors, backup_codes, oldest IS NOT NULL AS has_oldest FROM totp.key_status WHERE factors > 0;
 
 -- The checklist. Files and logging are the server's affair.
 RESET totp.clock;
