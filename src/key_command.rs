@@ -4,7 +4,7 @@
 use crate::error::{Error, KeyringError};
 use crate::pure::complaint;
 use crate::{keys, server};
-use std::io::{ErrorKind, Read};
+use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -14,43 +14,43 @@ use zeroize::Zeroizing;
 
 /// How long it may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a cancelled call may go on waiting for it.
-const POLL: Duration = Duration::from_millis(100);
-/// The most bytes of its standard error that are looked at.
+/// How long a cancelled call may go on waiting for it, and what it complains of may wait.
+const POLL: Duration = Duration::from_millis(10);
+/// The most bytes of its complaints that reach the log.
 const COMPLAINTS_LIMIT: usize = 4096;
-/// The most reads of its standard error in a row: it may write without end.
+/// The most reads of its complaints in a row: it may write without end.
 const READS_LIMIT: usize = 64;
 
-/// What a command prints. Its standard error goes to the server's log, without what may be a key.
+/// What a command prints. What it complains of goes to the server's standard error, as if it wrote there
+/// itself, but without what may be a key.
 pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     let not_started = |_| failed("It could not be started.");
-    // Sockets instead of pipes, because reading from them can have a time limit.
+    // A socket instead of a pipe, because reading from it can have a time limit.
     let (output, its_output) = UnixStream::pair().map_err(not_started)?;
-    let (complaints, its_complaints) = UnixStream::pair().map_err(not_started)?;
-    complaints.set_nonblocking(true).map_err(not_started)?;
+    let (complaints, its_complaints) = std::io::pipe().map_err(not_started)?;
+    server::never_wait_for(&complaints);
     // Neither the client's connection nor a file of the server's is the command's business.
     server::close_files_on_exec();
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(OwnedFd::from(its_output))
-        .stderr(OwnedFd::from(its_complaints))
+        .stderr(its_complaints)
         // A group of its own, so that all that the shell has started can be ended.
         .process_group(0)
         .spawn()
         .map_err(not_started)?;
-    let mut running = Running {
-        group: Group::of(child),
-        output,
-        complaints,
-        complained: Zeroizing::new(Vec::with_capacity(COMPLAINTS_LIMIT)),
-        deadline: Instant::now() + TIMEOUT,
+    let complaints = Complaints {
+        pipe: complaints,
+        line: Zeroizing::new(Vec::with_capacity(COMPLAINTS_LIMIT)),
+        room: COMPLAINTS_LIMIT,
+        is_cut: false,
     };
+    let deadline = Instant::now() + TIMEOUT;
+    let mut running = Running { group: Group::of(child), output, complaints, deadline };
     let result = running.finish();
-    running.hear();
-    if !running.complained.is_empty() {
-        server::log(format!("totp.key_command: {}", complaint::redacted(&running.complained)));
-    }
+    running.complaints.hear();
+    running.complaints.pass_on(true);
     result
 }
 
@@ -62,8 +62,7 @@ fn failed(problem: &'static str) -> Error {
 struct Running {
     group: Group,
     output: UnixStream,
-    complaints: UnixStream,
-    complained: Zeroizing<Vec<u8>>,
+    complaints: Complaints,
     deadline: Instant,
 }
 
@@ -89,22 +88,49 @@ impl Running {
             if let Some(status) = self.group.ended() {
                 return Some(status);
             }
-            self.hear();
+            self.complaints.hear();
             server::check_for_interrupts();
             std::thread::sleep(Duration::from_millis(2));
         }
         None
     }
+}
 
-    /// Takes what it has complained of so far, and keeps the begin of it.
+/// What the command writes to its standard error.
+struct Complaints {
+    pipe: PipeReader,
+    /// What has no end of a line yet.
+    line: Zeroizing<Vec<u8>>,
+    /// So many bytes more are looked at.
+    room: usize,
+    is_cut: bool,
+}
+
+impl Complaints {
+    /// Takes what is there so far, and passes on whole lines at once: a call that is cancelled, or ends
+    /// with its process, does not come back here.
     fn hear(&mut self) {
         let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
         for _ in 0..READS_LIMIT {
-            let Ok(length @ 1..) = self.complaints.read(buffer.as_mut()) else {
-                return;
+            let Ok(length @ 1..) = self.pipe.read(buffer.as_mut()) else {
+                break;
             };
-            let room = COMPLAINTS_LIMIT.saturating_sub(self.complained.len());
-            self.complained.extend(buffer.iter().take(length.min(room)));
+            let taken = length.min(self.room);
+            self.is_cut |= taken < length;
+            self.room -= taken;
+            self.line.extend(buffer.iter().take(taken));
+        }
+        self.pass_on(false);
+    }
+
+    fn pass_on(&mut self, is_last: bool) {
+        let ended = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
+        let end = if is_last { self.line.len() } else { ended };
+        let lines: Zeroizing<Vec<u8>> = Zeroizing::new(self.line.drain(..end).collect());
+        let text = complaint::redacted(&lines, is_last && self.is_cut);
+        if !text.is_empty() {
+            // There is nobody to tell when that fails.
+            let _ = writeln!(std::io::stderr(), "totp.key_command: {text}");
         }
     }
 }
@@ -113,7 +139,7 @@ impl Running {
 impl Read for Running {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
-            self.hear();
+            self.complaints.hear();
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());
@@ -144,6 +170,7 @@ impl Group {
 
     fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.leader.try_wait().ok()??;
+        server::kill_group_at_exit(None);
         self.is_over = true;
         Some(status)
     }
@@ -154,8 +181,6 @@ impl Drop for Group {
         server::kill_group_at_exit(None);
         if !self.is_over {
             server::kill_group(self.leader.id());
-            // It cannot refuse that signal.
-            let _ = self.leader.wait();
         }
     }
 }

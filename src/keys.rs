@@ -1,5 +1,6 @@
 //! Finds the keyring: `totp.key_command`, `totp.key_file`, `TOTP_ENCRYPTION_KEY`, the first found
-//! wins. Each server process keeps what it read until the source changes.
+//! wins. Each server process keeps what it read until the source changes, or until `key_rotate` asks the
+//! command anew.
 
 use crate::error::{Error, FileProblem, KeyringError};
 use crate::pure::keyring::Keyring;

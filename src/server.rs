@@ -5,12 +5,13 @@ use crate::error::Error;
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::{FromDatum, IntoDatum};
 use pgrx::heap_tuple::PgHeapTuple;
-use pgrx::prelude::{PgLogLevel, PgSqlErrorCode, ereport, pg_guard};
+use pgrx::prelude::{PgSqlErrorCode, pg_guard};
 use pgrx::{
     AllocatedByRust, PgSubXactCallbackEvent, PgTryBuilder, PgTupleDesc, PgXactCallbackEvent,
     impl_sql_translatable, pg_sys,
 };
 use std::ffi::{CStr, c_char};
+use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -68,6 +69,11 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Text {
 /// A `jsonb` argument, as text. Its size was looked at before it was fetched.
 pub struct Json(pub Text);
 
+impl Json {
+    /// The most bytes that one is stored in: small numbers take more room than their text.
+    const STORED_LIMIT: usize = 16 * Text::LIMIT;
+}
+
 impl_sql_translatable!(Json, "jsonb");
 
 impl FromDatum for Json {
@@ -81,14 +87,14 @@ impl FromDatum for Json {
         }
         // SAFETY: the caller vouches that `datum` is a non-null jsonb; this reads its header only.
         let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
-        if size > Text::LIMIT + pg_sys::VARHDRSZ {
+        if size > Self::STORED_LIMIT + pg_sys::VARHDRSZ {
             return Some(Self(Text::TooLong));
         }
         // SAFETY: as above; the output function detoasts it and gives a C string.
         let text =
             unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
         Some(Self(match text.to_str() {
-            // A number may be far longer than it was stored.
+            // A large number has far more digits than bytes it is stored in.
             Ok(text) if text.len() > Text::LIMIT => Text::TooLong,
             Ok(text) => Text::Fits(Zeroizing::new(text.to_owned())),
             Err(_) => Text::Foreign,
@@ -220,20 +226,44 @@ pub fn force_sync_commit() {
     unsafe { pg_sys::ForceSyncCommit() };
 }
 
-/// Kills a process that this one has started, and all others of its group.
+/// Kills a process that this one has started, with all others of its group, and waits for their end.
 pub fn kill_group(leader: u32) {
     const SIGKILL: i32 = 9;
     unsafe extern "C" {
         fn kill(process: i32, signal: i32) -> i32;
+        fn waitpid(process: i32, status: *mut i32, options: i32) -> i32;
     }
     if let Ok(leader @ 2..) = i32::try_from(leader) {
-        // SAFETY: a system call without pointers. The group's leader is a child that was not waited
-        // for, so nobody else has its number.
-        unsafe { kill(-leader, SIGKILL) };
+        // Process 1 would be told of their end otherwise. In many a container that is PostgreSQL, which
+        // takes it for a crash.
+        adopt_orphans(true);
+        // SAFETY: system calls without memory. The group's leader is a child that was not waited for,
+        // so nobody else has its number.
+        unsafe {
+            kill(-leader, SIGKILL);
+            while waitpid(-leader, std::ptr::null_mut(), 0) > 0 {}
+        }
+        adopt_orphans(false);
     }
 }
 
-/// Has a group killed when this process ends in the middle of a call, where no destructor runs.
+/// Whether this process inherits the children of its children.
+fn adopt_orphans(is_wanted: bool) {
+    #[cfg(target_os = "linux")]
+    {
+        const PR_SET_CHILD_SUBREAPER: i32 = 36;
+        unsafe extern "C" {
+            fn prctl(option: i32, ...) -> i32;
+        }
+        // SAFETY: a system call without pointers, about this process.
+        unsafe { prctl(PR_SET_CHILD_SUBREAPER, u64::from(is_wanted), 0_u64, 0_u64, 0_u64) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = is_wanted;
+}
+
+/// Has a group killed when this process ends in the middle of a call, where no destructor runs; not
+/// when it is killed itself.
 pub fn kill_group_at_exit(leader: Option<u32>) {
     static LEADER: AtomicU32 = AtomicU32::new(0);
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -251,26 +281,29 @@ pub fn kill_group_at_exit(leader: Option<u32>) {
     }
 }
 
+unsafe extern "C" {
+    fn fcntl(file: i32, command: i32, ...) -> i32;
+}
+
 /// Keeps what is open, the client's connection among it, from programs that are started.
 pub fn close_files_on_exec() {
     const F_SETFD: i32 = 2;
     const FD_CLOEXEC: i32 = 1;
-    unsafe extern "C" {
-        fn fcntl(file: i32, command: i32, ...) -> i32;
-    }
-    let Ok(files) = std::fs::read_dir("/dev/fd") else {
-        return;
-    };
-    let numbers = files.flatten().filter_map(|file| file.file_name().to_str()?.parse().ok());
-    for file in numbers.filter(|file: &i32| *file > 2) {
-        // SAFETY: a system call without pointers; a file that was closed meanwhile is an error of it.
+    let listed = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
+    let listed = listed.filter_map(|file| file.file_name().to_str()?.parse().ok());
+    // Where nothing is listed, at least those that a server process has usually.
+    for file in listed.chain(3..256).filter(|file: &i32| *file > 2) {
+        // SAFETY: a system call without pointers; a file that is not open is an error of it.
         unsafe { fcntl(file, F_SETFD, FD_CLOEXEC) };
     }
 }
 
-/// Writes to the server's log, and to no client.
-pub fn log(message: String) {
-    ereport!(PgLogLevel::LOG_SERVER_ONLY, PgSqlErrorCode::ERRCODE_WARNING, message);
+/// Makes reads from a pipe return at once when there is nothing.
+pub fn never_wait_for(pipe: &impl AsRawFd) {
+    const F_SETFL: i32 = 4;
+    const O_NONBLOCK: i32 = if cfg!(target_os = "linux") { 0o4000 } else { 4 };
+    // SAFETY: a system call without pointers, on a file that is open.
+    unsafe { fcntl(pipe.as_raw_fd(), F_SETFL, O_NONBLOCK) };
 }
 
 /// Ends the call here when its user or an administrator has cancelled it.

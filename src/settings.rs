@@ -296,7 +296,8 @@ pub fn init() {
     text(
         c"totp.key_command",
         c"Shell command whose output is the keyring, in the format of the key file.",
-        c"Goes before totp.key_file. Each server process runs it once, and again when it changes.",
+        c"Goes before totp.key_file. Each server process runs it once, again when it changes, and \
+          for key_rotate.",
         &KEY_COMMAND,
         GucContext::Sighup,
     );

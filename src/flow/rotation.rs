@@ -239,12 +239,13 @@ impl Rotation {
         if in_use != 0 && !is_stuck {
             if self.pass.done == 0 {
                 self.rests_until = Instant::now() + PAUSE;
+            } else {
+                // Rows that are left may come from a session whose keyring is newer.
+                keys::forget_command();
             }
-            // A few rows find room on their pages all at once.
+            // So few rows add a few pages at worst.
             let shares = if in_use < self.pass.stretch { 1 } else { SHARES };
             self.pass = Pass::begin(self.pass.stretch, shares)?;
-            // Rows that are left may come from a session whose keyring is newer.
-            keys::forget_command();
             return Ok(Told::Nothing);
         }
         let mut unrotated = Vec::new();

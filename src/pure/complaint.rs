@@ -1,7 +1,6 @@
 //! What a program that handles keys complains of, made fit for a log.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use zeroize::Zeroizing;
 
 /// So many letters and digits in a row may be a key, or much of one: it has 44 characters, or 64 as hex
 /// digits.
@@ -9,19 +8,22 @@ const SUSPICIOUS: usize = 40;
 /// What stands instead.
 const LEFT_OUT: &str = "[left out]";
 
-/// The text without what may be a key, and without control characters but the ends of lines.
-pub fn redacted(complaint: &[u8]) -> String {
-    let text = String::from_utf8_lossy(complaint);
-    let mut rest = text.trim_end().chars().peekable();
+/// The text without what may be a key, and without control characters but the ends of lines. When more
+/// followed, its last word may be the begin of a key.
+pub fn redacted(complaint: &[u8], more_followed: bool) -> String {
+    let text = Zeroizing::new(String::from_utf8_lossy(complaint).into_owned());
+    let mut rest = text.as_str();
     let mut redacted = String::with_capacity(text.len());
-    while rest.peek().is_some() {
-        let word = take(&mut rest, is_of_keys);
-        redacted.push_str(if word.len() < SUSPICIOUS { &word } else { LEFT_OUT });
-        for between in take(&mut rest, |next| !is_of_keys(next)).chars() {
-            let is_fit = between == '\n' || !between.is_control();
-            redacted.push(if is_fit { between } else { ' ' });
-        }
+    while !rest.is_empty() {
+        let (word, after) = split_where(rest, |next| !is_of_keys(next));
+        let is_cut = more_followed && after.is_empty() && !word.is_empty();
+        redacted.push_str(if word.len() < SUSPICIOUS && !is_cut { word } else { LEFT_OUT });
+        let (between, after) = split_where(after, is_of_keys);
+        let fit = |next: char| if next == '\n' || !next.is_control() { next } else { ' ' };
+        redacted.extend(between.chars().map(fit));
+        rest = after;
     }
+    redacted.truncate(redacted.trim_end().len());
     redacted
 }
 
@@ -30,8 +32,8 @@ fn is_of_keys(character: char) -> bool {
     character.is_ascii_alphanumeric() || "+/-_=".contains(character)
 }
 
-fn take(rest: &mut Peekable<Chars>, is_wanted: impl Fn(char) -> bool) -> String {
-    std::iter::from_fn(|| rest.next_if(|next| is_wanted(*next))).collect()
+fn split_where(text: &str, is_wanted: impl Fn(char) -> bool) -> (&str, &str) {
+    text.split_at(text.find(is_wanted).unwrap_or(text.len()))
 }
 
 #[cfg(test)]
@@ -40,27 +42,41 @@ mod tests {
 
     const KEY: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
 
+    fn whole(text: &str) -> String {
+        redacted(text.as_bytes(), false)
+    }
+
     #[test]
     fn what_may_be_a_key_is_left_out() {
         let hex = "730ff4c7af3d469228f8ed513ba13c87f7904ac2889af25aa4b79b5e9c05e1ee";
         for key in [KEY, KEY.trim_end_matches('='), hex, &KEY.replace('_', "/")] {
-            let line = redacted(format!("+ echo '{key}', said the shell\n").as_bytes());
+            let line = whole(&format!("+ echo '{key}', said the shell\n"));
             assert_eq!(line, "+ echo '[left out]', said the shell");
         }
-        assert_eq!(redacted(&KEY.as_bytes()[..40]), "[left out]");
-        assert_eq!(redacted(format!("{KEY}{KEY}").as_bytes()), "[left out]");
+        assert_eq!(whole(&KEY[..40]), "[left out]");
+        assert_eq!(whole(&format!("{KEY}{KEY}")), "[left out]");
+    }
+
+    #[test]
+    fn the_begin_of_a_key_is_left_out_where_the_text_was_cut() {
+        for length in 1..KEY.len() {
+            let text = format!("+ echo {}", &KEY[..length]);
+            assert_eq!(redacted(text.as_bytes(), true), "+ echo [left out]");
+        }
+        assert_eq!(redacted(b"all is well\n", true), "all is well");
     }
 
     #[test]
     fn what_is_no_key_stays() {
         let text = "vault: connection refused (https://vault.example:8200/v1/secret)\nexit 2";
-        assert_eq!(redacted(text.as_bytes()), text);
-        assert_eq!(redacted(b""), "");
-        assert_eq!(redacted(b"\n"), "");
+        assert_eq!(whole(text), text);
+        assert_eq!(whole(""), "");
+        assert_eq!(whole("\n"), "");
     }
 
     #[test]
     fn the_terminal_is_left_alone() {
-        assert_eq!(redacted(b"\x1b[31mred\xff\x00\tend"), " [31mred\u{fffd}  end");
+        let colour = redacted(b"\x1b[31mred\xff\x00\tend", false);
+        assert_eq!(colour, " [31mred\u{fffd}  end");
     }
 }

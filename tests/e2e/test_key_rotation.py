@@ -274,10 +274,13 @@ def test_rows_that_others_held_at_first_find_room_later(crowd):
     with crowd.connect(autocommit=False) as holder, ThreadPoolExecutor() as pool:
         holder.execute("SELECT FROM totp.factors FOR UPDATE")
         (before,) = holder.execute(size).fetchone()
+        # Long enough for a slow machine to notice.
+        crowd.cluster.configure(totp__lock_timeout="60s")
         running = pool.submit(Rotator(crowd).rotate)
         until(lambda: crowd.left() == ROWS, what="the backup codes", timeout=60)
         holder.rollback()
         assert running.result().sealed == 2 * ROWS
+        crowd.cluster.configure(totp__lock_timeout=None)
         assert crowd.left() == 0
         assert holder.execute(size).fetchone()[0] / before < GROWTH
 
@@ -324,6 +327,20 @@ def test_a_rotation_asks_the_key_command_anew(crowd):
         ring.write_text("\n".join(crowd.file.keys))
         assert rotator.connection.execute(primary).fetchone() == before
         assert rotator.rotate().sealed == 2 * ROWS
+        assert crowd.left() == 0
+        # Also in the middle, when rows are left that another session may seal with a newer key.
+        crowd.put_new_key()
+        ring.write_text("\n".join(crowd.file.keys))
+        with crowd.connect() as connection, crowd.connect(autocommit=False) as holder:
+            connection.execute("SELECT totp.key_rotate_step(1000, true)")
+            holder.execute("SELECT FROM totp.factors WHERE account = 'user-7' FOR UPDATE")
+            connection.execute("SELECT totp.key_rotate_step(1000, false)")
+            crowd.put_new_key()
+            ring.write_text("\n".join(crowd.file.keys))
+            step = "SELECT totp.key_rotate_step(10000, false)"
+            until(lambda: connection.execute(step) and crowd.left() == 1, what="all", timeout=60)
+            holder.rollback()
+            until(lambda: connection.execute(step).fetchone()[0], what="the end", timeout=60)
         assert crowd.left() == 0
     finally:
         crowd.cluster.configure(totp__key_command=None)

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -17,6 +18,7 @@ from conftest import DATABASE
 from key_file import key_id
 from refusal import NO_KEY, NOT_ALLOWED, refused
 
+SECRET = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 SPECIFICATION_KEY = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4="
 
 
@@ -420,6 +422,10 @@ def processes_with(word):
     return subprocess.run(["pgrep", "-f", word], stdout=subprocess.PIPE, check=False).stdout.split()
 
 
+def all_of(items, number):
+    return items if len(items) == number else None
+
+
 def test_a_key_command_that_does_not_end_is_ended_with_all_that_it_started(
     app, account, key_command
 ):
@@ -435,11 +441,15 @@ def test_a_key_command_that_does_not_end_is_ended_with_all_that_it_started(
 
 def test_a_call_that_waits_for_the_key_command_can_be_cancelled(cluster, account, key_command):
     key_command("sleep 87654; true")
-    with cluster.connect("app", DATABASE) as connection:
-        connection.execute("SET statement_timeout = '500ms'")
+    with cluster.connect("app", DATABASE) as connection, ThreadPoolExecutor() as pool:
+        call = pool.submit(connection.execute, "SELECT totp.totp_create(%s)", [account])
+        # The shell, and what it waits for.
+        processes = until(lambda: all_of(processes_with("sleep 87654"), 2), what="the command")
+        connection.cancel()
         with pytest.raises(psycopg.errors.QueryCanceled):
-            connection.execute("SELECT totp.totp_create(%s)", [account])
-    until(lambda: not processes_with("sleep 87654"), what="end of the command")
+            call.result(timeout=10)
+    # They were waited for: process 1, which may be PostgreSQL, hears nothing of them.
+    assert not [pid for pid in processes if Path(f"/proc/{pid.decode()}").exists()]
 
 
 def test_a_key_command_ends_with_its_server_process(cluster, account, key_command):
@@ -467,13 +477,33 @@ def test_a_key_command_inherits_no_open_file(cluster, app, account, key_command,
 def test_what_a_key_command_complains_of_is_in_the_server_s_log(
     cluster, app, account, key_command
 ):
+    # As scripts write it, by the name of the file.
+    key_command(f"echo {SPECIFICATION_KEY}; echo the vault is sealed > /dev/stderr; exit 1")
     before = len(cluster.log)
-    key_command(f"echo {SPECIFICATION_KEY}; echo the vault is sealed >&2; exit 1")
     with refused(NO_KEY, without=["sealed"]):
         app.create(account)
     until(lambda: "totp.key_command: the vault is sealed" in cluster.log[before:], what="it")
-    complaints = cluster.log[before:].partition("the vault is sealed")[2]
-    assert SPECIFICATION_KEY not in complaints
+    assert SPECIFICATION_KEY not in cluster.log[before:]
+
+
+def test_what_a_cancelled_key_command_complained_of_is_in_the_log(cluster, account, key_command):
+    key_command("echo the vault does not answer >&2; sleep 65432; true")
+    before = len(cluster.log)
+    with cluster.connect("app", DATABASE) as connection:
+        connection.execute("SET statement_timeout = '500ms'")
+        with pytest.raises(psycopg.errors.QueryCanceled):
+            connection.execute("SELECT totp.totp_create(%s)", [account])
+    assert "totp.key_command: the vault does not answer" in cluster.log[before:]
+
+
+def test_the_statement_is_not_logged_with_the_complaint(cluster, dba, account, key_command, key_file):
+    keys = shlex.quote(str(key_file.path))
+    key_command(f"cat {keys}; echo a newer version is there >&2")
+    before = len(cluster.log)
+    with cluster.connect(dbname=DATABASE) as connection:
+        connection.execute(f"SELECT totp.totp_import('{account}', '{SECRET}')")
+    until(lambda: "a newer version is there" in cluster.log[before:], what="the complaint")
+    assert SECRET not in cluster.log[before:]
 
 
 def test_a_key_that_a_key_command_complains_with_is_not_in_the_log(
@@ -493,7 +523,7 @@ def test_a_key_that_a_key_command_complains_with_is_not_in_the_log(
 def test_a_key_command_may_complain_without_end(cluster, app, account, key_command, key_file):
     keys = shlex.quote(str(key_file.path))
     before = len(cluster.log)
-    key_command(f"yes 'all is well' | head -c 3000000 >&2; cat {keys}")
+    key_command(f"yes 'all is well' | head -c 300000 >&2; cat {keys}")
     connected(cluster, app).create(account)
     until(lambda: "totp.key_command: all is well" in cluster.log[before:], what="the complaint")
     assert cluster.log[before:].count("all is well") < 500
