@@ -151,15 +151,20 @@ fn missing_keys(keyring: &Keyring, used: &[KeyUse]) -> Check {
 
 fn rotation(keyring: &Keyring, used: &[KeyUse]) -> Check {
     const NAME: &str = "key_rotation";
+    const HINT: &str = "CALL totp.key_rotate(); when no database of the server needs these keys any \
+         more, remove them.";
     let older: Vec<&KeyUse> = used
         .iter()
         .filter(|key| key.key_id != keyring.primary_id())
         .filter(|key| keyring.ids().any(|id| id == key.key_id))
         .collect();
     if older.is_empty() {
-        return Check::ok(NAME, "No row waits to be sealed anew with the first key.");
+        return Check::ok(
+            NAME,
+            "No row of this database waits to be sealed anew with the first key.",
+        );
     }
-    Check::warn(NAME, list(older), "CALL totp.key_rotate(), then remove these keys.")
+    Check::warn(NAME, list(older), HINT)
 }
 
 fn list<'a>(keys: impl IntoIterator<Item = &'a KeyUse>) -> String {
