@@ -19,6 +19,20 @@ CREATE TABLE bench.tokens (
     expires_at timestamptz NOT NULL,
     used_at timestamptz
 ) WITH (fillfactor = 80);
+-- What a challenge needs, by hand.
+CREATE TABLE bench.challenges (
+    id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
+    account text NOT NULL,
+    purpose text NOT NULL,
+    binding bytea NOT NULL,
+    claims jsonb NOT NULL,
+    created_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    attempts integer NOT NULL DEFAULT 0,
+    used_at timestamptz
+) WITH (fillfactor = 80);
+CREATE INDEX ON bench.challenges (account);
+CREATE INDEX ON bench.challenges (expires_at);
 GRANT SELECT, UPDATE, INSERT ON ALL TABLES IN SCHEMA bench TO bench;
 
 VACUUM (FREEZE, ANALYZE) bench.accounts;
