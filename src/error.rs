@@ -263,7 +263,8 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),
                 "A stored secret was sealed with this key.",
-                "Put the key back into the keyring, below the first line; if totp.key_command has it, connect anew.",
+                "Put the key back into the keyring, below the first line; if totp.key_command has it, \
+                 connect anew.",
             ),
             Error::Unreadable(Unreadable::Damaged) => report(
                 PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,

@@ -69,11 +69,6 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Text {
 /// A `jsonb` argument, as text. Its size was looked at before it was fetched.
 pub struct Json(pub Text);
 
-impl Json {
-    /// The most bytes that one is stored in: small numbers take more room than their text.
-    const STORED_LIMIT: usize = 16 * Text::LIMIT;
-}
-
 impl_sql_translatable!(Json, "jsonb");
 
 impl FromDatum for Json {
@@ -87,7 +82,7 @@ impl FromDatum for Json {
         }
         // SAFETY: the caller vouches that `datum` is a non-null jsonb; this reads its header only.
         let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
-        if size > Self::STORED_LIMIT + pg_sys::VARHDRSZ {
+        if size > Text::LIMIT + pg_sys::VARHDRSZ {
             return Some(Self(Text::TooLong));
         }
         // SAFETY: as above; the output function detoasts it and gives a C string.

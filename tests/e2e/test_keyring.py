@@ -490,7 +490,7 @@ def test_what_a_cancelled_key_command_complained_of_is_in_the_log(cluster, accou
     key_command("echo the vault does not answer >&2; sleep 65432; true")
     before = len(cluster.log)
     with cluster.connect("app", DATABASE) as connection:
-        connection.execute("SET statement_timeout = '500ms'")
+        connection.execute("SET statement_timeout = '2s'")
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("SELECT totp.totp_create(%s)", [account])
     assert "totp.key_command: the vault does not answer" in cluster.log[before:]
