@@ -13,8 +13,6 @@ mod clock;
 mod error;
 mod flow;
 mod guard;
-mod jwt_secret;
-mod key_command;
 mod keys;
 mod pure;
 mod random;
@@ -29,61 +27,32 @@ use pgrx::prelude::*;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/procedures.sql", name = "procedures");
+extension_sql_file!("../sql/triggers.sql", name = "triggers");
 extension_sql_file!(
-    "../sql/comments.sql",
-    name = "comments",
+    "../sql/views.sql",
+    name = "views",
+    requires = [api::guard::guard_usage, api::key::key_ids]
+);
+extension_sql_file!(
+    "../sql/self_service.sql",
+    name = "self_service",
     requires = [
-        api::admin::backup_reissue,
-        api::admin::totp_export,
-        api::admin::totp_forget,
-        api::admin::totp_import,
-        api::admin::totp_prune,
-        api::admin::totp_rename,
-        api::admin::totp_reset,
-        api::admin::totp_unlock,
-        api::backup::backup_remaining,
-        api::backup::backup_rotate,
-        api::challenge::challenge_account,
-        api::challenge::challenge_create,
+        api::backup_code::backup_rotate,
         api::challenge::challenge_login,
-        api::challenge::challenge_verify,
-        api::challenge::recovery_confirm,
-        api::challenge::recovery_create,
-        api::challenge::trust_create,
-        api::challenge::trust_revoke,
-        api::challenge::trust_verify,
+        api::disable::totp_disable,
+        api::disable::totp_remove,
         api::enrol::totp_confirm,
         api::enrol::totp_create,
-        api::enrol::totp_disable,
-        api::enrol::totp_remove,
-        api::key::key_generate,
-        api::key::key_ids,
-        api::key::key_rotate_step,
-        api::otp::totp_check,
-        api::otp::totp_code,
-        api::otp::totp_uri,
-        api::picture::qr_svg,
-        api::picture::qr_text,
-        api::preflight::preflight,
-        api::session::current_account,
-        api::session::jwt_sign,
         api::session::session_account,
         api::session::totp_verified,
         api::session::verified_account,
-        api::status::guard_usage,
-        api::status::totp_enabled,
         api::status::totp_status,
-        api::verify::backup_verify,
         api::verify::totp_attempt,
-        api::verify::totp_resync,
-        api::verify::totp_verify,
     ]
 );
-extension_sql_file!("../sql/views.sql", name = "views", requires = ["comments"]);
-extension_sql_file!("../sql/procedures.sql", name = "procedures", requires = ["comments"]);
-extension_sql_file!("../sql/triggers.sql", name = "triggers", requires = ["comments"]);
-extension_sql_file!("../sql/self_service.sql", name = "self_service", requires = ["views"]);
-extension_sql_file!("../sql/grants.sql", name = "grants", finalize);
+// What needs the functions comes last, so that no function has to be listed here.
+extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 
 /// Called by the server when it loads the library.
 #[pg_guard]

@@ -14,10 +14,7 @@ pub fn array<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
 
 /// A random UUID (RFC 9562, 5.4), as text.
 pub fn uuid() -> Result<String, Error> {
-    let mut bytes = *array::<16>()?;
-    bytes[6] = bytes[6] & 0x0f | 0x40;
-    bytes[8] = bytes[8] & 0x3f | 0x80;
-    Ok(pgrx::Uuid::from_bytes(bytes).to_string())
+    Ok(uuid::Builder::from_random_bytes(*array::<16>()?).into_uuid().to_string())
 }
 
 /// A vector of random bytes. The caller sees to its wiping.

@@ -26,7 +26,7 @@ mod tests {
     fn size(text: Option<Text>) -> Option<i32> {
         match text? {
             Text::Fits(text) => i32::try_from(text.len()).ok(),
-            Text::TooLong | Text::Foreign => Some(-1),
+            Text::TooManyBytes | Text::NotUtf8 => Some(-1),
         }
     }
 

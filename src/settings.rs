@@ -345,10 +345,10 @@ fn integer(
     short: &'static CStr,
     long: &'static CStr,
     setting: &'static GucSetting<i32>,
-    (least, most): (i32, i32),
+    (min, max): (i32, i32),
     unit: GucFlags,
 ) {
-    GucRegistry::define_int_guc(name, short, long, setting, least, most, GucContext::Suset, unit);
+    GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Suset, unit);
 }
 
 fn boolean(
@@ -370,12 +370,12 @@ pub fn issuer() -> Option<String> {
 }
 
 /// Steps accepted before and after the current one.
-pub fn window() -> i64 {
+pub fn window_steps() -> i64 {
     i64::from(WINDOW.get())
 }
 
 /// Steps that an app's clock may be off.
-pub fn resync_window() -> i64 {
+pub fn resync_steps() -> i64 {
     i64::from(RESYNC_WINDOW.get())
 }
 
@@ -494,12 +494,12 @@ pub fn clock() -> Option<String> {
 
 /// The key file, in the data directory unless its path is absolute.
 pub fn key_file() -> PathBuf {
-    server::data_directory().join(key_file_from_here())
+    server::data_directory().join(relative_key_file())
 }
 
 /// The key file from where a server process works, which is the data directory: the short way, for
 /// what each call does.
-pub fn key_file_from_here() -> PathBuf {
+pub fn relative_key_file() -> PathBuf {
     non_empty(&KEY_FILE).unwrap_or_default().into()
 }
 

@@ -1,14 +1,15 @@
 //! From SQL arguments to checked values.
 
-use crate::error::Error;
+use crate::clock;
 use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
-use crate::pure::name::{Account, Label, Purpose};
+use crate::pure::name::{Account, AuditReason, Label, Purpose};
+use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
+use crate::pure::timestamp::Timestamp;
 use crate::pure::token::Kind;
-use crate::server::{self, Json, Text};
-use crate::settings;
-use pgrx::datum::Interval;
+use crate::server::{Json, Text};
+use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -17,8 +18,8 @@ pub fn required(text: Option<Text>, argument: &'static str) -> Result<String, In
     match text {
         Some(Text::Fits(text)) if !text.is_empty() => Ok(text.to_string()),
         Some(Text::Fits(_)) | None => Err(Invalid::Missing { argument }),
-        Some(Text::TooLong) => Err(Invalid::TooLarge { argument, limit: Text::LIMIT }),
-        Some(Text::Foreign) => Err(Invalid::Foreign { argument }),
+        Some(Text::TooManyBytes) => Err(Invalid::TooManyBytes { argument, limit: Text::LIMIT }),
+        Some(Text::NotUtf8) => Err(Invalid::NotUtf8 { argument }),
     }
 }
 
@@ -30,7 +31,9 @@ pub fn optional(text: Option<Text>, argument: &'static str) -> Result<Option<Str
 /// An account.
 pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
     match text {
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument: "account", limit: Account::LIMIT }),
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyChars { argument: "account", limit: Account::LIMIT })
+        }
         text => Account::new(required(text, "account")?),
     }
 }
@@ -38,7 +41,9 @@ pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
 /// A label; NULL is the default one.
 pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
     match text {
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument: "label", limit: Label::LIMIT }),
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyChars { argument: "label", limit: Label::LIMIT })
+        }
         Some(text) => Label::new(required(Some(text), "label")?),
         None => Label::new("default".to_owned()),
     }
@@ -47,27 +52,82 @@ pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
 /// A challenge's purpose; NULL is a login.
 pub fn purpose(text: Option<Text>) -> Result<Purpose, Invalid> {
     match text {
-        Some(Text::TooLong) => Err(Invalid::TooLong { argument: "purpose", limit: Purpose::LIMIT }),
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyChars { argument: "purpose", limit: Purpose::LIMIT })
+        }
         Some(text) => Purpose::new(required(Some(text), "purpose")?),
         None => Purpose::new("login".to_owned()),
     }
 }
 
-/// A text that is compared with another. One that cannot be right becomes one that no text of SQL
-/// is.
-pub fn compared(text: Option<Text>) -> Option<Zeroizing<String>> {
-    match text? {
-        Text::Fits(text) => Some(text),
-        Text::TooLong | Text::Foreign => Some("\0".to_owned().into()),
+/// A text that is compared with another.
+pub struct Compared(Option<Zeroizing<String>>);
+
+impl Compared {
+    /// The text; `None` for NULL.
+    pub fn as_str(&self) -> Option<&str> {
+        self.0.as_deref().map(String::as_str)
     }
+}
+
+/// A text that is compared with another. What cannot be equal to it becomes a text that SQL cannot
+/// hold.
+pub fn compared(text: Option<Text>) -> Compared {
+    Compared(text.map(|text| match text {
+        Text::Fits(text) => text,
+        Text::TooManyBytes | Text::NotUtf8 => "\0".to_owned().into(),
+    }))
+}
+
+/// Why an administrator does something.
+pub fn reason(text: Option<Text>) -> Result<AuditReason, Invalid> {
+    AuditReason::new(required(text, "reason")?)
+}
+
+/// The state that `key_rotate_step` returned; NULL begins a rotation.
+pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
+    match json.map(|json| json.0) {
+        Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::RotationState),
+        Some(Text::TooManyBytes | Text::NotUtf8) => Err(Invalid::RotationState),
+        None => Ok(None),
+    }
+}
+
+/// A time with steps.
+pub fn time(at: Option<TimestampWithTimeZone>) -> Result<Timestamp, Invalid> {
+    at.as_ref().map(clock::from_sql).filter(|at| at.has_step()).ok_or(Invalid::Time)
+}
+
+/// The steps that a clock may be off; NULL is 1.
+pub fn drift_steps(steps: Option<i32>) -> Result<i64, Invalid> {
+    match steps.unwrap_or(1) {
+        steps @ 0..=1000 => Ok(steps.into()),
+        steps => Err(Invalid::DriftSteps(steps)),
+    }
+}
+
+/// What an app must know beside the secret; NULL is the default of each.
+pub fn parameters(
+    algorithm: Option<Text>,
+    digits: Option<i32>,
+    period: Option<i32>,
+) -> Result<Parameters, Invalid> {
+    let algorithm = match algorithm {
+        Some(Text::Fits(name)) => name,
+        Some(Text::TooManyBytes | Text::NotUtf8) => String::new().into(),
+        None => "SHA1".to_owned().into(),
+    };
+    Parameters::new(&algorithm, digits.unwrap_or(6), period.unwrap_or(30))
 }
 
 /// A JSON object, as text; NULL is an empty one.
 pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
     match json.map(|json| json.0) {
         Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::Claims),
-        Some(Text::TooLong) => Err(Invalid::TooLarge { argument: "claims", limit: Text::LIMIT }),
-        Some(Text::Foreign) => Err(Invalid::Foreign { argument: "claims" }),
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyBytes { argument: "claims", limit: Text::LIMIT })
+        }
+        Some(Text::NotUtf8) => Err(Invalid::NotUtf8 { argument: "claims" }),
         None => Ok(Map::new()),
     }
 }
@@ -75,7 +135,7 @@ pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
 /// The life of a token in microseconds, a month being 30 days; NULL is the setting's.
 pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invalid> {
     const SECOND: i64 = 1_000_000;
-    let days = kind.most_days();
+    let days = kind.max_days();
     let fits = |micros: &i64| (SECOND..=days * 86_400 * SECOND).contains(micros);
     let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
     micros.map(|micros| micros.ok_or(Invalid::Ttl { days })).transpose()
@@ -109,13 +169,10 @@ pub fn totp_code(text: Option<Text>) -> Option<TotpCode> {
 pub fn secret(text: Option<Text>) -> Result<Secret, Invalid> {
     match text {
         Some(Text::Fits(text)) => Secret::from_base32(&text),
-        Some(Text::TooLong) => Err(Invalid::TooLarge { argument: "secret", limit: Text::LIMIT }),
-        Some(Text::Foreign) => Err(Invalid::Base32),
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyBytes { argument: "secret", limit: Text::LIMIT })
+        }
+        Some(Text::NotUtf8) => Err(Invalid::Base32),
         None => Err(Invalid::Missing { argument: "secret" }),
     }
-}
-
-/// Runs a flow that writes, with bounded waits for rows.
-pub fn writing<T>(flow: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    server::with_lock_timeout(settings::lock_timeout(), flow)
 }

@@ -1,9 +1,8 @@
-//! Challenges, recovery links and trusted devices: what signed tokens are for.
+//! Challenges: the token between password and second factor.
 
-use super::argument;
-use super::verdict::{self, tuple};
-use crate::error::Error;
-use crate::flow::{challenge, recovery, trust};
+use super::{argument, verdict};
+use crate::flow::challenge;
+use crate::flow::lock_timeout::limited;
 use crate::pure::code::Accepts;
 use crate::pure::token::Kind;
 use crate::server::{Json, Text};
@@ -11,7 +10,6 @@ use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
@@ -22,17 +20,13 @@ fn challenge_create(
     claims: default!(Option<Json>, "'{}'"),
     ttl: default!(Option<Interval>, "NULL"),
 ) -> Result<String, ErrorReport> {
-    let create = || -> Result<_, Error> {
-        let account = argument::account(account)?;
-        let purpose = argument::purpose(purpose)?;
-        let binding = argument::optional(binding, "binding")?;
-        let claims = Value::Object(argument::claims(claims)?).to_string();
-        let ttl = argument::ttl(ttl, Kind::Challenge)?;
-        argument::writing(|| {
-            challenge::create(&account, &purpose, binding.as_deref(), &claims, ttl)
-        })
-    };
-    Ok(create()?.to_string())
+    let account = argument::account(account)?;
+    let purpose = argument::purpose(purpose)?;
+    let binding = argument::optional(binding, "binding")?;
+    let claims = Value::Object(argument::claims(claims)?).to_string();
+    let ttl = argument::ttl(ttl, Kind::Challenge)?;
+    let create = || challenge::create(&account, &purpose, binding.as_deref(), &claims, ttl);
+    Ok(limited(create)?.to_string())
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -45,11 +39,11 @@ fn challenge_verify(
 ) -> Result<pgrx::composite_type!('static, "totp.verdict"), ErrorReport> {
     let code = argument::code(code, Accepts::Either);
     let [token, binding, purpose] = [token, binding, purpose].map(argument::compared);
-    let answer = argument::writing(|| {
-        let [token, binding, purpose] = [&token, &binding, &purpose].map(as_str);
-        challenge::verify(token, code.as_ref(), binding, purpose.unwrap_or(challenge::LOGIN))
+    let result = limited(|| {
+        let purpose = purpose.as_str().unwrap_or(challenge::LOGIN);
+        challenge::verify(token.as_str(), code.as_ref(), binding.as_str(), purpose)
     })?;
-    Ok(tuple(answer.account.as_ref(), answer.verdict)?)
+    Ok(verdict::tuple(result.account.as_ref(), result.verdict)?)
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]
@@ -76,10 +70,10 @@ fn challenge_login(
 > {
     let code = argument::code(code, Accepts::Either);
     let [token, binding] = [token, binding].map(argument::compared);
-    let (answer, access_token) =
-        argument::writing(|| challenge::log_in(as_str(&token), code.as_ref(), as_str(&binding)))?;
-    let columns = verdict::columns(answer.account.as_ref(), answer.verdict)?;
-    let (verified, account, method, label, reason, retry_after, left) = columns;
+    let (result, access_token) =
+        limited(|| challenge::log_in(token.as_str(), code.as_ref(), binding.as_str()))?;
+    let (verified, account, method, label, reason, retry_after, left) =
+        verdict::columns(result.account.as_ref(), result.verdict);
     let row = (verified, account, method, label, reason, retry_after, left, access_token);
     Ok(TableIterator::once(row))
 }
@@ -87,55 +81,6 @@ fn challenge_login(
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn challenge_account(token: Option<Text>) -> Result<Option<String>, ErrorReport> {
-    let token = argument::compared(token);
-    let account = challenge::account(as_str(&token))?;
+    let account = challenge::account(argument::compared(token).as_str())?;
     Ok(account.map(|account| account.to_string()))
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn recovery_create(
-    account: Option<Text>,
-    ttl: default!(Option<Interval>, "NULL"),
-) -> Result<String, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    let ttl = argument::ttl(ttl, Kind::Recovery).map_err(Error::from)?;
-    Ok(argument::writing(|| recovery::create(&account, ttl))?.to_string())
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn recovery_confirm(token: Option<Text>) -> Result<bool, ErrorReport> {
-    let token = argument::compared(token);
-    Ok(argument::writing(|| recovery::confirm(as_str(&token)))?)
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn trust_create(
-    account: Option<Text>,
-    ttl: default!(Option<Interval>, "NULL"),
-) -> Result<String, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    let ttl = argument::ttl(ttl, Kind::Trust).map_err(Error::from)?;
-    Ok(argument::writing(|| trust::create(&account, ttl))?.to_string())
-}
-
-#[pg_extern(stable, parallel_restricted, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn trust_verify(account: Option<Text>, token: Option<Text>) -> Result<bool, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    let token = argument::compared(token);
-    Ok(trust::verify(&account, as_str(&token))?)
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn trust_revoke(account: Option<Text>) -> Result<i32, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    Ok(argument::writing(|| trust::revoke(&account))?)
-}
-
-fn as_str(text: &Option<Zeroizing<String>>) -> Option<&str> {
-    text.as_deref().map(String::as_str)
 }

@@ -1,11 +1,9 @@
-//! Enrolling an app, and switching two-factor authentication off.
+//! Enrolling an authenticator app.
 
 use super::argument;
-use crate::error::Error;
 use crate::flow::enrol;
-use crate::pure::code::Accepts;
+use crate::flow::lock_timeout::limited;
 use crate::pure::name::{AccountName, Issuer};
-use crate::pure::otp::Parameters;
 use crate::server::Text;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -24,16 +22,13 @@ fn totp_create(
     TableIterator<'static, (name!(secret, String), name!(uri, String), name!(qr_svg, String))>,
     ErrorReport,
 > {
-    let read = || -> Result<_, Error> {
-        let account = argument::account(account)?;
-        let label = argument::label(label)?;
-        let issuer = argument::optional(issuer, "issuer")?.map(Issuer::new).transpose()?;
-        let account_name = argument::optional(account_name, "account_name")?;
-        let account_name = AccountName::new(account_name.unwrap_or_else(|| account.to_string()))?;
-        let parameters = parameters(algorithm, digits, period)?;
-        argument::writing(|| enrol::create(&account, label, issuer, account_name, parameters))
-    };
-    let created = read()?;
+    let account = argument::account(account)?;
+    let label = argument::label(label)?;
+    let issuer = argument::optional(issuer, "issuer")?.map(Issuer::new).transpose()?;
+    let account_name = argument::optional(account_name, "account_name")?;
+    let account_name = AccountName::new(account_name.unwrap_or_else(|| account.to_string()))?;
+    let parameters = argument::parameters(algorithm, digits, period)?;
+    let created = limited(|| enrol::create(&account, label, issuer, account_name, parameters))?;
     let row = (created.secret.to_string(), created.uri.to_string(), created.qr_svg);
     Ok(TableIterator::once(row))
 }
@@ -55,45 +50,10 @@ fn totp_confirm(
     >,
     ErrorReport,
 > {
-    let account = argument::account(account).map_err(Error::from)?;
-    let label = argument::label(label).map_err(Error::from)?;
+    let account = argument::account(account)?;
+    let label = argument::label(label)?;
     let code = argument::totp_code(code);
-    let done = argument::writing(|| enrol::confirm(&account, &label, code.as_ref()))?;
-    let row = (done.verdict.is_ok(), done.backup_codes, done.verdict.reason.word());
+    let done = limited(|| enrol::confirm(&account, &label, code.as_ref()))?;
+    let row = (done.verdict.is_ok(), done.backup_codes, done.verdict.reason.as_str());
     Ok(TableIterator::once(row))
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn totp_disable(account: Option<Text>, code: Option<Text>) -> Result<bool, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    let code = argument::code(code, Accepts::Either);
-    Ok(argument::writing(|| enrol::disable(&account, code.as_ref()))?.is_ok())
-}
-
-#[pg_extern(volatile, parallel_unsafe, security_definer)]
-#[search_path(pg_catalog, pg_temp)]
-fn totp_remove(
-    account: Option<Text>,
-    label: Option<Text>,
-    code: Option<Text>,
-) -> Result<bool, ErrorReport> {
-    let account = argument::account(account).map_err(Error::from)?;
-    let label = argument::label(label).map_err(Error::from)?;
-    let code = argument::code(code, Accepts::Either);
-    Ok(argument::writing(|| enrol::remove(&account, &label, code.as_ref()))?)
-}
-
-/// NULL stands for the default in each of them.
-pub(super) fn parameters(
-    algorithm: Option<Text>,
-    digits: Option<i32>,
-    period: Option<i32>,
-) -> Result<Parameters, Error> {
-    let algorithm = match algorithm {
-        Some(Text::Fits(name)) => name,
-        Some(Text::TooLong | Text::Foreign) => String::new().into(),
-        None => "SHA1".to_owned().into(),
-    };
-    Ok(Parameters::new(&algorithm, digits.unwrap_or(6), period.unwrap_or(30))?)
 }

@@ -5,14 +5,24 @@
 
 mod admin;
 mod argument;
-mod backup;
+mod backup_code;
 mod challenge;
+mod disable;
 mod enrol;
+mod export;
+mod guard;
+mod import;
+mod jwt;
 mod key;
 mod otp;
-mod picture;
 mod preflight;
+mod qr;
+mod recovery;
+mod rename;
+mod resync;
+mod rotation;
 mod session;
 mod status;
+mod trust;
 mod verdict;
 mod verify;

@@ -19,7 +19,7 @@ fn preflight() -> Result<
     ErrorReport,
 > {
     let row = |check: preflight::Check| {
-        (check.name.to_owned(), check.status.word().to_owned(), check.detail, check.hint)
+        (check.name.to_owned(), check.status.as_str().to_owned(), check.detail, check.hint)
     };
     Ok(TableIterator::new(preflight::checks()?.into_iter().map(row)))
 }

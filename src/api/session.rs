@@ -1,11 +1,8 @@
-//! Who a session is, and whether it proved a second factor.
+//! Whose session this is, and whether it is verified.
 
 use super::argument;
-use crate::error::Error;
+use crate::flow::lock_timeout::limited;
 use crate::flow::session;
-use crate::jwt_secret;
-use crate::server::Json;
-use crate::{clock, settings};
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -25,23 +22,11 @@ fn session_account() -> Result<String, ErrorReport> {
 #[pg_extern(volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn verified_account() -> Result<String, ErrorReport> {
-    Ok(argument::writing(session::verified_account)?.to_string())
+    Ok(limited(session::verified_account)?.to_string())
 }
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn totp_verified(max_age: default!(Option<Interval>, "NULL")) -> Result<bool, ErrorReport> {
-    let max_age = argument::max_age(max_age).map_err(Error::from)?;
-    Ok(session::is_verified(max_age)?)
-}
-
-#[pg_extern(volatile, parallel_unsafe)]
-#[search_path(pg_catalog, pg_temp)]
-fn jwt_sign(claims: Option<Json>) -> Result<String, ErrorReport> {
-    let sign = || -> Result<_, Error> {
-        let claims = argument::claims(claims)?;
-        let secret = jwt_secret::read()?;
-        Ok(secret.sign(claims, clock::now()?, settings::jwt_ttl())?)
-    };
-    Ok(sign()?)
+    Ok(session::is_verified(argument::max_age(max_age)?)?)
 }

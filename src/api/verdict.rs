@@ -3,7 +3,7 @@
 use crate::error::Error;
 use crate::pure::name::Account;
 use crate::pure::verdict::{Method, Verdict};
-use crate::{clock, server, store};
+use crate::{clock, server};
 use pgrx::datum::Interval;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
@@ -20,19 +20,16 @@ pub type Columns = (
 );
 
 /// The columns of a verdict on an account. A refused token has no account.
-pub fn columns(account: Option<&Account>, verdict: Verdict) -> Result<Columns, Error> {
-    let left = match account {
-        Some(account) if verdict.is_ok() => Some(store::backup_code::count(account)?),
-        _ => None,
-    };
-    let (verified, reason) = (verdict.is_ok(), verdict.reason.word());
+pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
+    let (verified, reason) = (verdict.is_ok(), verdict.reason.as_str());
     let retry_after = verdict.retry_after.map(clock::interval);
-    let method = verdict.method.as_ref().map(Method::word);
+    let method = verdict.method.as_ref().map(Method::as_str);
     let label = match verdict.method {
         Some(Method::Totp { label }) => Some(label),
         Some(Method::Backup) | None => None,
     };
-    Ok((verified, account.map(|name| name.to_string()), method, label, reason, retry_after, left))
+    let left = verdict.backup_codes_left;
+    (verified, account.map(|name| name.to_string()), method, label, reason, retry_after, left)
 }
 
 /// A verdict as a row.
@@ -40,7 +37,7 @@ pub fn tuple(
     account: Option<&Account>,
     verdict: Verdict,
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    let (verified, account, method, label, reason, retry_after, left) = columns(account, verdict)?;
+    let (verified, account, method, label, reason, retry_after, left) = columns(account, verdict);
     let columns = [
         Some(verified).into(),
         account.into(),

@@ -8,7 +8,7 @@ use pgrx::prelude::PgSqlErrorCode;
 /// The error for an argument.
 pub fn refused(invalid: Invalid) -> ErrorReport {
     let code = match invalid {
-        Invalid::Foreign { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
+        Invalid::NotUtf8 { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
         _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
     };
     let (message, detail, hint) = match invalid {
@@ -17,22 +17,22 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "The function cannot do without it.".to_owned(),
             "Pass a non-empty text.",
         ),
-        Invalid::TooLong { argument, limit } => (
+        Invalid::TooManyChars { argument, limit } => (
             format!("{argument} is too long"),
             format!("It may have {limit} characters at most."),
             "Pass a shorter text.",
         ),
-        Invalid::TooLarge { argument, limit } => (
+        Invalid::TooManyBytes { argument, limit } => (
             format!("{argument} is too long"),
             format!("It may have {limit} bytes at most."),
             "Pass less.",
         ),
-        Invalid::TooShort { argument, least } => (
+        Invalid::TooFewChars { argument, min } => (
             format!("{argument} is too short"),
-            format!("It must have {least} characters at least."),
+            format!("It must have {min} characters at least."),
             "Say why, for those who read the audit trail.",
         ),
-        Invalid::Foreign { argument } => (
+        Invalid::NotUtf8 { argument } => (
             format!("{argument} is not UTF-8 text"),
             "Characters beyond ASCII need a database whose encoding is UTF8.".to_owned(),
             "Pass ASCII characters only, or use a database with encoding UTF8.",
@@ -100,6 +100,11 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "batch must be 1 to 10000 rows".to_owned(),
             "A login may have to wait for one batch.".to_owned(),
             "Use 1000.",
+        ),
+        Invalid::RotationState => (
+            "invalid rotation state".to_owned(),
+            "It is not what the last step returned.".to_owned(),
+            "CALL totp.key_rotate() instead.",
         ),
         Invalid::Expiry => (
             "claim exp is not a number of seconds".to_owned(),

@@ -1,10 +1,12 @@
 //! Challenges: what stands between the password and the second factor.
 
-use super::attempt::attempt_within;
-use super::call::{Call, field};
+use super::attempt::locked;
+use super::audit::field;
+use super::backup_code;
+use super::context::Context;
 use super::session;
-use super::token::{NewTerms, hashed_binding, issue};
-use super::trial::locked;
+use super::token::{TokenSpec, hashed_binding, issue};
+use super::verify::verify_within;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
@@ -14,8 +16,8 @@ use crate::pure::name::{Account, Purpose};
 use crate::pure::token::{Kind, Token};
 use crate::pure::verdict::{Reason, Verdict};
 use crate::store::session::Session;
-use crate::store::token::{StoredToken, Terms};
-use crate::{clock, jwt_secret, keys, random, settings, store};
+use crate::store::token::{Scope, StoredToken};
+use crate::{clock, keys, random, settings, store};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -31,23 +33,23 @@ pub fn create(
     claims: &str,
     ttl: Option<i64>,
 ) -> Result<Zeroizing<String>, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     let ttl = ttl.unwrap_or_else(|| settings::challenge_ttl().saturating_mul(1_000_000));
-    issue(&call, account, &NewTerms { kind: Kind::Challenge, purpose, binding, claims }, ttl)
+    issue(&context, account, &TokenSpec { kind: Kind::Challenge, purpose, binding, claims }, ttl)
 }
 
 /// What an answer to a challenge came to. The account stays unknown to who gave no good token.
-pub struct Answer {
+pub struct ChallengeResult {
     /// Whose challenge it was.
     pub account: Option<Account>,
     /// Whether it is met.
     pub verdict: Verdict,
 }
 
-impl Answer {
+impl ChallengeResult {
     /// What an anonymous caller may know of a refusal: not whose challenge it is, nor whether there
     /// is such an account.
-    fn for_anybody(mut self) -> Self {
+    fn for_anonymous(mut self) -> Self {
         self.account = None;
         if self.verdict.reason == Reason::NotEnrolled {
             self.verdict.reason = Reason::Invalid;
@@ -67,12 +69,12 @@ pub fn verify(
     code: Option<&Code>,
     binding: Option<&str>,
     purpose: &str,
-) -> Result<Answer, Error> {
-    let call = Call::begin()?;
+) -> Result<ChallengeResult, Error> {
+    let context = Context::begin()?;
     // A forged token costs no look at a table.
-    match read(token, &call.keyring) {
-        Some(token) => check(&call, &token, code, binding, purpose),
-        None => Ok(Answer::refused(Reason::Invalid)),
+    match read(token, &context.keyring) {
+        Some(token) => check(&context, &token, code, binding, purpose),
+        None => Ok(ChallengeResult::refused(Reason::Invalid)),
     }
 }
 
@@ -81,31 +83,31 @@ pub fn log_in(
     token: Option<&str>,
     code: Option<&Code>,
     binding: Option<&str>,
-) -> Result<(Answer, Option<String>), Error> {
-    let call = Call::begin()?;
-    let Some(token) = read(token, &call.keyring) else {
-        return Ok((Answer::refused(Reason::Invalid), None));
+) -> Result<(ChallengeResult, Option<String>), Error> {
+    let context = Context::begin()?;
+    let Some(token) = read(token, &context.keyring) else {
+        return Ok((ChallengeResult::refused(Reason::Invalid), None));
     };
     // Read first: without it a code would be spent in vain.
-    let secret = jwt_secret::read()?;
-    let answer = check(&call, &token, code, binding, LOGIN)?;
-    let (Some(account), Some(method)) = (&answer.account, &answer.verdict.method) else {
-        return Ok((answer.for_anybody(), None));
+    let secret = keys::jwt::secret()?;
+    let result = check(&context, &token, code, binding, LOGIN)?;
+    let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
+        return Ok((result.for_anonymous(), None));
     };
     let session = Session { account: account.clone(), id: random::uuid()? };
-    session::begin(&session, method, call.now)?;
+    session::begin(&session, method, context.now)?;
     let claims = serde_json::from_str(&store::token::claims(&token)?)
         .map_err(|_| Error::Corrupt("claims"))?;
     let login = Login {
         account,
         account_claim: &settings::jwt_claim(),
         role: &settings::jwt_role(),
-        method: method.word(),
+        method: method.as_str(),
         session_id: &session.id,
-        now: call.now,
+        now: context.now,
     };
-    let access_token = secret.sign(login.claims(claims), call.now, settings::jwt_ttl())?;
-    Ok((answer, Some(access_token)))
+    let access_token = secret.sign(login.claims(claims), context.now, settings::jwt_ttl())?;
+    Ok((result, Some(access_token)))
 }
 
 fn read(token: Option<&str>, keyring: &Keyring) -> Option<Token> {
@@ -113,57 +115,58 @@ fn read(token: Option<&str>, keyring: &Keyring) -> Option<Token> {
 }
 
 fn check(
-    call: &Call,
+    context: &Context,
     token: &Token,
     code: Option<&Code>,
     binding: Option<&str>,
     purpose: &str,
-) -> Result<Answer, Error> {
-    if token.expires_at <= call.now {
-        return Ok(Answer::refused(Reason::Expired));
+) -> Result<ChallengeResult, Error> {
+    if token.expires_at <= context.now {
+        return Ok(ChallengeResult::refused(Reason::Expired));
     }
-    let is_meant = |terms: &Terms| -> bool {
-        let is_bound = terms.binding.ct_eq(&hashed_binding(binding));
-        (is_bound & terms.purpose.as_bytes().ct_eq(purpose.as_bytes())).into()
+    let in_scope = |scope: &Scope| -> bool {
+        let is_bound = scope.binding.ct_eq(&hashed_binding(binding));
+        (is_bound & scope.purpose.as_bytes().ct_eq(purpose.as_bytes())).into()
     };
     // Claimed before the code is spent: whoever loses the race for the token keeps the code.
     let claimed = match code {
-        Some(_) => store::token::claim(token, call.now, settings::challenge_attempts())?,
+        Some(_) => store::token::claim(token, context.now, settings::challenge_attempts())?,
         None => None,
     };
-    let Some(terms) = claimed else {
-        return unclaimed(call, token, is_meant);
+    let Some(scope) = claimed else {
+        return unclaimed(context, token, in_scope);
     };
-    let account = &terms.account;
-    let verdict = if is_meant(&terms) {
-        attempt_within(call, account, code, Event::Challenge)?
+    let account = &scope.account;
+    let verdict = if in_scope(&scope) {
+        let verdict = verify_within(context, account, code, Event::Challenge)?;
+        backup_code::with_remaining(account, verdict)?
     } else {
         let fields = field("token", "used for another purpose or with another binding");
-        call.record(account, Event::Challenge, Outcome::Invalid, fields)?;
+        context.record(account, Event::Challenge, Outcome::Invalid, fields)?;
         Verdict::refused(Reason::Invalid, None)
     };
     if !verdict.is_ok() {
-        store::token::give_back(token)?;
+        store::token::unclaim(token)?;
     }
-    Ok(Answer { account: is_meant(&terms).then_some(terms.account), verdict })
+    Ok(ChallengeResult { account: in_scope(&scope).then_some(scope.account), verdict })
 }
 
 /// Why a token could not be claimed, or was not because the code could not be one. Writes nothing.
 fn unclaimed(
-    call: &Call,
+    context: &Context,
     token: &Token,
-    is_meant: impl Fn(&Terms) -> bool,
-) -> Result<Answer, Error> {
+    in_scope: impl Fn(&Scope) -> bool,
+) -> Result<ChallengeResult, Error> {
     let stored = store::token::load(token)?.filter(is_open);
     Ok(match stored {
-        None => Answer::refused(Reason::Spent),
-        Some(stored) if !is_meant(&stored.terms) => Answer::refused(Reason::Invalid),
-        Some(StoredToken { terms, standing, .. }) => {
-            let verdict = match standing.locked(call.now) {
-                Some(until) => locked(until, call.now),
+        None => ChallengeResult::refused(Reason::SpentStep),
+        Some(stored) if !in_scope(&stored.scope) => ChallengeResult::refused(Reason::Invalid),
+        Some(StoredToken { scope, lock_state, .. }) => {
+            let verdict = match lock_state.locked(context.now) {
+                Some(until) => locked(until, context.now),
                 None => Verdict::refused(Reason::Invalid, None),
             };
-            Answer { account: Some(terms.account), verdict }
+            ChallengeResult { account: Some(scope.account), verdict }
         }
     })
 }
@@ -176,7 +179,7 @@ pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
         return Ok(None);
     };
     let stored = store::token::load(&token)?.filter(is_open);
-    Ok(stored.map(|stored| stored.terms.account))
+    Ok(stored.map(|stored| stored.scope.account))
 }
 
 fn is_open(stored: &StoredToken) -> bool {

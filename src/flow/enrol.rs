@@ -1,20 +1,21 @@
 //! From a new secret to a confirmed factor, and back to none.
 
-use super::attempt::{Opened, attempt_within, is_suspended, refused_by_lock};
-use super::backup;
-use super::call::{Call, field};
-use super::trial::{Trial, locked};
+use super::attempt::{Attempt, locked};
+use super::audit::field;
+use super::backup_code;
+use super::context::Context;
+use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
-use crate::guard::Subject;
+use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::code::{Code, TotpCode};
-use crate::pure::keyring::{Content, Place};
+use crate::pure::code::TotpCode;
+use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AccountName, Issuer, Label};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::verdict::{Method, Reason, Verdict};
 use crate::pure::{qr, uri};
-use crate::store::factor::{Factor, Spent, Stated};
+use crate::store::factor::{Factor, SpentStep};
 use crate::{random, server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
@@ -40,7 +41,7 @@ pub fn create(
     account_name: AccountName,
     parameters: Parameters,
 ) -> Result<Created, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     let issuer = match issuer {
         Some(issuer) => issuer,
         None => Issuer::new(settings::issuer().unwrap_or_else(server::database_name))?,
@@ -49,26 +50,26 @@ pub fn create(
     let uri = uri::build(&secret, &account_name, &issuer, &parameters);
     let qr_svg = qr::svg(&uri)?;
 
-    if store::account::ensure(account, call.now)? {
+    if store::account::ensure(account, context.now)? {
         // Memory may know a removed account of this name; nobody can guess at a secret yet.
-        Subject::of(account).pardon();
+        AccountGuard::of(account).clear_at_commit();
     }
     store::account::lock(account)?;
-    let expired = call.now.plus_secs(-settings::pending_ttl());
+    let expired = context.now.plus_secs(-settings::pending_ttl());
     if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
-    let place = Place::factor(account, &label, call.now);
-    let content = Content {
+    let associated_data = AssociatedData::factor(account, &label, context.now);
+    let plaintext = Plaintext {
         issuer: Some(issuer.to_string()),
         account_name: Some(account_name.to_string()),
-        ..Content::of(secret.expose())
+        ..Plaintext::of(secret.expose())
     };
-    let sealed = call.keyring.seal(&place, &content);
+    let ciphertext = context.keyring.encrypt(&associated_data, &plaintext);
     let factor =
-        Factor { label, parameters, sealed, last_step: -1, drift: 0, created_at: call.now };
-    store::factor::put_pending(account, &factor)?;
-    call.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
+        Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
+    store::factor::upsert_pending(account, &factor)?;
+    context.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(expired)?;
     Ok(Created { secret: secret.to_base32(), uri, qr_svg })
 }
@@ -93,93 +94,52 @@ pub fn confirm(
     label: &Label,
     code: Option<&TotpCode>,
 ) -> Result<Confirmation, Error> {
-    let call = Call::begin()?;
-    if let Some(verdict) = refused_by_lock(account, call.now)? {
+    let context = Context::begin()?;
+    if let Some(verdict) = check_lock(account, context.now)? {
         return Ok(verdict.into());
     }
-    let standing = store::account::lock(account)?.ok_or(Error::NoPending)?;
-    let since = call.now.plus_secs(-settings::pending_ttl());
+    let lock_state = store::account::lock(account)?.ok_or(Error::NoPending)?;
+    let since = context.now.plus_secs(-settings::pending_ttl());
     let pending = store::factor::pending(account, label, since)?.ok_or(Error::NoPending)?;
-    let subject = Subject::of(account);
-    let memory = subject.standing();
-    if let Some(until) = standing.stricter(&memory).locked(call.now) {
-        return Ok(locked(until, call.now).into());
+    let account_guard = AccountGuard::of(account);
+    let memory = account_guard.lock_state();
+    if let Some(until) = lock_state.stricter(&memory).locked(context.now) {
+        return Ok(locked(until, context.now).into());
     }
-    if is_suspended(&standing, &memory) {
+    if is_suspended(&lock_state, &memory) {
         return Ok(Verdict::refused(Reason::Suspended, None).into());
     }
     let Some(code) = code else {
         return Ok(Verdict::refused(Reason::Invalid, None).into());
     };
-    let opened = Opened::open(&call.keyring, account, pending)?;
-    let trial = match Trial::begin(&call, account, &subject, Event::Confirm, standing) {
-        Ok(trial) => trial,
-        Err(verdict) => return Ok(verdict.into()),
+    let decrypted = DecryptedFactor::decrypt(&context.keyring, account, pending)?;
+    let attempt =
+        match Attempt::begin(&context, account, &account_guard, Event::Confirm, lock_state) {
+            Ok(attempt) => attempt,
+            Err(verdict) => return Ok(verdict.into()),
+        };
+    let (window, now) = decrypted.window(&context);
+    let Some(step) = decrypted.otp.find(code, window.steps(now)) else {
+        return Ok(attempt.fail(Outcome::Invalid)?.into());
     };
-    let (window, now) = opened.window(&call);
-    let Some(step) = opened.otp.find(code, window.steps(now)) else {
-        return Ok(trial.miss(Outcome::Invalid)?.into());
-    };
-    if let Err(refusal) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
-        return Ok(trial.refuse(refusal)?.into());
+    if let Err(refusal) =
+        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step)
+    {
+        return Ok(attempt.reject(refusal)?.into());
     }
-    let drift = window.follow(step - now, settings::resync_window());
-    let spent = Spent { step, drift, at: call.now };
-    if !store::factor::activate(account, &opened.factor, spent)? {
+    let drift = window.follow(step - now, settings::resync_steps());
+    let spent = SpentStep { step, drift, at: context.now };
+    if !store::factor::activate(account, &decrypted.factor, spent)? {
         return Err(Error::NoPending);
     }
-    store::account::changed(account, call.now)?;
+    store::account::mark_changed(account, context.now)?;
     let backup_codes = match store::backup_code::count(account)? {
-        0 => Some(backup::new_set(&call, account)?),
+        0 => Some(backup_code::new_set(&context, account)?),
         _ => None,
     };
     let method = Method::Totp { label: label.to_string() };
-    if let Some(entry) = trial.success(&method, Map::new()) {
-        store::audit_event::append(&entry)?;
+    if let Some(entry) = attempt.success_entry(&method, Map::new()) {
+        store::audit::append(&entry)?;
     }
-    Ok(Confirmation { verdict: trial.hit(method)?, backup_codes })
-}
-
-/// Switches two-factor authentication off, against a code.
-pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    let call = Call::begin()?;
-    if let Some(verdict) = refused_by_lock(account, call.now)? {
-        return Ok(verdict);
-    }
-    store::account::lock(account)?;
-    let verdict = attempt_within(&call, account, code, Event::Disable)?;
-    if verdict.is_ok() {
-        store::factor::delete_all(account)?;
-        store::backup_code::delete_all(account)?;
-        store::account::changed(account, call.now)?;
-    }
-    Ok(verdict)
-}
-
-/// Removes one of several apps, against a code of any of them or a backup code. The last active one
-/// stays: that is `disable`.
-pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
-    let call = Call::begin()?;
-    if refused_by_lock(account, call.now)?.is_some() {
-        return Ok(false);
-    }
-    store::account::lock(account)?.ok_or(Error::NoFactor)?;
-    let factors = store::factor::all(account)?;
-    let is_this = |stated: &&Stated| stated.factor.label == *label;
-    if !factors.iter().any(|stated| is_this(&stated)) {
-        return Err(Error::NoFactor);
-    }
-    let mut active = factors.iter().filter(|stated| stated.is_active()).peekable();
-    if active.peek().is_some() && active.all(|stated| is_this(&stated)) {
-        let fields = field("label", &**label);
-        call.record(account, Event::Remove, Outcome::LastFactor, fields)?;
-        return Ok(false);
-    }
-    let is_proved = attempt_within(&call, account, code, Event::Remove)?.is_ok();
-    if is_proved {
-        store::factor::delete(account, label)?;
-        store::account::changed(account, call.now)?;
-        call.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
-    }
-    Ok(is_proved)
+    Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes })
 }

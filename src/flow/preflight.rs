@@ -2,9 +2,9 @@
 //! checklist of a deployment as a query. Each check gives one row, also when all is well.
 
 use crate::error::Error;
-use crate::keys::{self, Origin};
+use crate::keys::{self, KeySource};
 use crate::pure::keyring::Keyring;
-use crate::store::key_use::{self, KeyUse};
+use crate::store::rotation::{self, KeyUse};
 use crate::{guard, server, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub enum Status {
 
 impl Status {
     /// The word in SQL.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Warn => "warn",
@@ -60,7 +60,7 @@ impl Check {
 /// All checks. Reads only.
 pub fn checks() -> Result<Vec<Check>, Error> {
     let mut checks = vec![preload(), key_source()];
-    checks.extend(keyring(&key_use::count()?));
+    checks.extend(keyring(&rotation::keys()?));
     checks.extend([statement_logging(), clock(), fsync(), full_page_writes()]);
     checks.extend([burn_on_rollback(), cold_start(), force_sync_commit()]);
     Ok(checks)
@@ -81,16 +81,18 @@ fn preload() -> Check {
 /// Who copies the data should not get the key along with them.
 fn key_source() -> Check {
     const NAME: &str = "key_source";
-    match keys::origin() {
-        Ok(Some(Origin::Command)) => Check::ok(NAME, "The keys come from totp.key_command."),
-        Ok(Some(Origin::File(file))) if is_in_data_directory(&file) => Check::warn(
+    match keys::source() {
+        Ok(Some(KeySource::Command)) => Check::ok(NAME, "The keys come from totp.key_command."),
+        Ok(Some(KeySource::File(file))) if is_in_data_directory(&file) => Check::warn(
             NAME,
             "The key file is in the data directory: a physical backup holds both the secrets and \
              the key that opens them.",
             "Move it to a directory of its own, set totp.key_file to it, and reload the server.",
         ),
-        Ok(Some(Origin::File(_))) => Check::ok(NAME, "The key file is outside the data directory."),
-        Ok(Some(Origin::Variable)) => Check::warn(
+        Ok(Some(KeySource::File(_))) => {
+            Check::ok(NAME, "The key file is outside the data directory.")
+        }
+        Ok(Some(KeySource::Variable)) => Check::warn(
             NAME,
             "The keys come from the server's environment, where a change needs a restart.",
             "Put them into a file of mode 0600 and set totp.key_file to it.",
@@ -118,7 +120,11 @@ fn keyring(used: &[KeyUse]) -> Vec<Check> {
         Ok(keyring) => {
             let ids: Vec<&str> = keyring.ids().collect();
             let detail = format!("It holds {}; the first seals.", ids.join(", "));
-            vec![Check::ok(NAME, detail), missing_keys(&keyring, used), rotation(&keyring, used)]
+            vec![
+                Check::ok(NAME, detail),
+                missing_keys(&keyring, used),
+                key_rotation(&keyring, used),
+            ]
         }
         Err(error) => {
             let report = ErrorReport::from(error);
@@ -149,7 +155,7 @@ fn missing_keys(keyring: &Keyring, used: &[KeyUse]) -> Check {
     )
 }
 
-fn rotation(keyring: &Keyring, used: &[KeyUse]) -> Check {
+fn key_rotation(keyring: &Keyring, used: &[KeyUse]) -> Check {
     const NAME: &str = "key_rotation";
     const HINT: &str = "CALL totp.key_rotate(); when no database of the server needs these keys any \
          more, remove them.";

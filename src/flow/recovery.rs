@@ -1,8 +1,8 @@
 //! Recovery links: for people who have lost their apps and their backup codes.
 
-use super::admin::switch_off;
-use super::call::Call;
-use super::token::{NewTerms, issue};
+use super::context::Context;
+use super::disable::disable_without_code;
+use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::Account;
@@ -14,21 +14,22 @@ use zeroize::Zeroizing;
 /// Makes a token for the application to mail. It lives for so many microseconds, for
 /// `totp.recovery_ttl` when not said.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     let ttl = ttl.unwrap_or_else(|| settings::recovery_ttl().saturating_mul(1_000_000));
-    let terms = NewTerms { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
-    let token = issue(&call, account, &terms, ttl)?;
-    call.record(account, Event::RecoveryCreate, Outcome::Ok, Map::new())?;
+    let scope =
+        TokenSpec { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
+    let token = issue(&context, account, &scope, ttl)?;
+    context.record(account, Event::RecoveryCreate, Outcome::Ok, Map::new())?;
     Ok(token)
 }
 
 /// Switches two-factor authentication off for the account of a token, once. `false` when the token
 /// is not good.
 pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     let Some(token) = token
-        .and_then(|text| Token::read(text, Kind::Recovery, &call.keyring))
-        .filter(|token| call.now < token.expires_at)
+        .and_then(|text| Token::read(text, Kind::Recovery, &context.keyring))
+        .filter(|token| context.now < token.expires_at)
     else {
         return Ok(false);
     };
@@ -36,15 +37,15 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
         return Ok(false);
     };
     // Its factors cannot change while the row is held: what is read from here on holds.
-    let account = &stored.terms.account;
+    let account = &stored.scope.account;
     if store::account::lock(account)?.is_none()
         || !store::token::load(&token)?.is_some_and(|stored| stored.is_current)
-        || !store::token::spend(&token, call.now)?
+        || !store::token::spend(&token, context.now)?
     {
         return Ok(false);
     }
-    switch_off(&call, account)?;
-    call.record(account, Event::Recover, Outcome::Ok, Map::new())?;
+    disable_without_code(&context, account)?;
+    context.record(account, Event::Recover, Outcome::Ok, Map::new())?;
     if settings::force_sync_commit() {
         server::force_sync_commit();
     }

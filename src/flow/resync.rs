@@ -1,15 +1,15 @@
 //! Following an app's clock that went astray (RFC 6238, 6).
 
-use super::attempt::{Opened, is_suspended, refused_by_lock};
-use super::call::Call;
-use super::trial::{Refusal, Trial};
+use super::attempt::{Attempt, Refusal};
+use super::context::Context;
+use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
-use crate::guard::Subject;
+use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::TotpCode;
 use crate::pure::name::{Account, Label};
 use crate::pure::verdict::Method;
-use crate::store::factor::Spent;
+use crate::store::factor::SpentStep;
 use crate::{settings, store};
 use serde_json::Map;
 
@@ -20,44 +20,47 @@ pub fn resync(
     label: &Label,
     codes: Option<(&TotpCode, &TotpCode)>,
 ) -> Result<bool, Error> {
-    let call = Call::begin()?;
-    if refused_by_lock(account, call.now)?.is_some() {
+    let context = Context::begin()?;
+    if check_lock(account, context.now)?.is_some() {
         return Ok(false);
     }
-    let (Some(standing), Some((first, second))) = (store::account::lock(account)?, codes) else {
+    let (Some(lock_state), Some((first, second))) = (store::account::lock(account)?, codes) else {
         return Ok(false);
     };
-    let subject = Subject::of(account);
-    let memory = subject.standing();
-    let is_locked = standing.stricter(&memory).locked(call.now).is_some();
-    if is_locked || is_suspended(&standing, &memory) {
+    let account_guard = AccountGuard::of(account);
+    let memory = account_guard.lock_state();
+    let is_locked = lock_state.stricter(&memory).locked(context.now).is_some();
+    if is_locked || is_suspended(&lock_state, &memory) {
         return Ok(false);
     }
     let factors = store::factor::load(account)?.map(|enrolment| enrolment.factors);
     let Some(factor) = factors.into_iter().flatten().find(|factor| factor.label == *label) else {
         return Ok(false);
     };
-    let opened = Opened::open(&call.keyring, account, factor)?;
-    let Ok(trial) = Trial::begin(&call, account, &subject, Event::Resync, standing) else {
+    let decrypted = DecryptedFactor::decrypt(&context.keyring, account, factor)?;
+    let Ok(attempt) = Attempt::begin(&context, account, &account_guard, Event::Resync, lock_state)
+    else {
         return Ok(false);
     };
-    let now = call.now.step(i64::from(opened.factor.parameters.period));
-    let reach = settings::resync_window();
+    let now = context.now.step(i64::from(decrypted.factor.parameters.period));
+    let reach = settings::resync_steps();
     // The second code's step must be within reach, so that its drift is.
     let steps = now.saturating_sub(reach + 1)..=now.saturating_add(reach - 1);
-    let Some(step) = opened.otp.find_pair(first, second, steps) else {
-        return Ok(trial.miss(Outcome::Invalid)?.is_ok());
+    let Some(step) = decrypted.otp.find_pair(first, second, steps) else {
+        return Ok(attempt.fail(Outcome::Invalid)?.is_ok());
     };
-    if let Err(refusal) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
-        return Ok(trial.refuse(refusal)?.is_ok());
+    if let Err(refusal) =
+        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step)
+    {
+        return Ok(attempt.reject(refusal)?.is_ok());
     }
     let method = Method::Totp { label: label.to_string() };
-    let spent = Spent { step, drift: step - now, at: call.now };
-    let audit = trial.success(&method, Map::new());
-    let verdict = if store::factor::spend(account, &opened.factor, spent, audit)? {
-        trial.hit(method)?
+    let spent = SpentStep { step, drift: step - now, at: context.now };
+    let audit = attempt.success_entry(&method, Map::new());
+    let verdict = if store::factor::spend(account, &decrypted.factor, spent, audit)? {
+        attempt.succeed(method)?
     } else {
-        trial.refuse(Refusal::Raced)?
+        attempt.reject(Refusal::Raced)?
     };
     Ok(verdict.is_ok())
 }

@@ -1,97 +1,106 @@
-//! Seals rows of older keys anew with the first one while logins go on, in steps that are committed
-//! one by one: a batch of rows, or a moment of the rest after it. The rows themselves say what is done,
-//! so a rotation that was interrupted goes on where it stopped, and several sessions may work at once.
+//! Re-encrypts rows of older keys with the first one while logins go on, in steps that are committed one
+//! by one: a batch of rows, or a part of the pause after it. The rows themselves say what is done, so a
+//! rotation that was interrupted goes on where it stopped, and several sessions may work at once.
 
-use super::call::{Call, field};
-use crate::error::{Error, Unrotated};
+use super::audit::field;
+use super::context::Context;
+use crate::error::Error;
+use crate::error::notice::{Rotation as Report, Unrotated};
 use crate::pure::audit::Event;
 use crate::pure::invalid::Invalid;
 use crate::pure::keyring::Unreadable;
-use crate::pure::patience::Patience;
-use crate::store::old_row::{self, Batch, OldRow, Reach, SHARES, Table};
-use crate::{keys, server, settings};
-use std::cell::Cell;
-use std::time::{Duration, Instant};
+use crate::pure::stall_timer::StallTimer;
+use crate::store::rotation::{self, Batch, OutdatedRow, SLICES, ScanRange, Table};
+use crate::{clock, keys, server, settings};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::time::Duration;
 
 /// The most rows of a batch: a login may have to wait for one.
-pub const BATCH_LIMIT: i32 = 10_000;
-/// How often progress is told.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const MAX_BATCH: i32 = 10_000;
+/// How often progress is reported.
+const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// How long to leave alone the rows that others hold.
-const PAUSE: Duration = Duration::from_millis(50);
-/// The longest rest after a batch, whatever the caller did in the meantime.
-const LONGEST_REST: Duration = Duration::from_secs(1);
-/// So much of a rest is one step: while a step lasts, its snapshot keeps the old versions of rows that
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause after a batch, whatever the caller did in the meantime.
+const MAX_PAUSE: Duration = Duration::from_secs(1);
+/// So much of a pause is one step: while a step lasts, its snapshot keeps the old versions of rows that
 /// other sessions write from making room.
-const NAP: Duration = Duration::from_millis(10);
-/// So many pages are worked on at a time, for each row of a batch. With some 16 rows on a page, a share
+const PAUSE_PER_STEP: Duration = Duration::from_millis(10);
+/// So many pages are worked on at a time, for each row of a batch. With some 16 rows on a page, a slice
 /// of them is eight batches. Old versions make room when their batch is committed and all snapshots that
 /// were taken before are gone: so long can the other sessions take, all together.
-const BATCH_PAGES: i64 = 4;
+const CHUNK_PAGES_PER_ROW: i64 = 4;
 /// The fewest pages that are worked on at a time.
-const FEWEST_PAGES: i64 = 64;
-/// So many rows are sealed before a login that waits for the processor may get it.
-const BURST: i64 = 50;
+const MIN_CHUNK_PAGES: i64 = 64;
+/// So many rows are re-encrypted before a login that waits for the processor may get it.
+const ROWS_PER_UPDATE: i64 = 50;
 /// The most rows that are named.
-const NAMED: usize = 20;
+const MAX_NAMED: i64 = 20;
+/// More pages than a table can have.
+const PAGES_LIMIT: i64 = 1 << 32;
 
-thread_local! {
-    static UNDER_WAY: Cell<Option<Rotation>> = const { Cell::new(None) };
+/// What one step came to.
+pub struct Step {
+    /// What the next step takes; `None` at the end.
+    pub state: Option<Value>,
+    /// What there is to say.
+    pub report: Option<Report>,
 }
 
-/// What there is to tell after a step.
-pub enum Told {
-    /// Nothing new.
-    Nothing,
-    /// So many rows are done, of so many.
-    Progress { done: i64, of: i64 },
-    /// It has ended.
-    End { done: i64, key_id: String, unrotated: Vec<Unrotated> },
-}
-
-/// One session's way through the tables.
+/// One session's way through the tables. Times are those of [`clock::monotonic`].
+#[derive(Serialize, Deserialize)]
 struct Rotation {
     key_id: String,
     done: i64,
-    of: i64,
-    began: Instant,
-    told_at: Instant,
-    /// When the last batch began, until its rest begins.
-    tired_since: Option<Instant>,
-    /// When the rest ends.
-    rests_until: Instant,
-    patience: Patience,
+    total: i64,
+    began_at: Duration,
+    reported_at: Duration,
+    /// When the last batch began, until its pause begins.
+    batch_began_at: Option<Duration>,
+    pause_until: Duration,
+    stall_timer: StallTimer,
     pass: Pass,
 }
 
-/// Once through both tables.
+/// Once through both tables, chunk by chunk, each chunk slice by slice.
+#[derive(Serialize, Deserialize)]
 struct Pass {
     table: Table,
     pages: i64,
-    /// So many pages are worked on, share by share, before the next ones.
-    stretch: i64,
-    /// The first of them.
+    /// The pages of a chunk.
+    chunk: i64,
+    /// The first page of this chunk.
     first: i64,
-    reach: Reach,
+    range: ScanRange,
     done: i64,
     unreadable: i64,
-    named: Vec<(String, Unreadable)>,
 }
 
 impl Pass {
-    /// The pages are gone over as often as there are shares.
-    fn begin(stretch: i64, shares: i32) -> Result<Self, Error> {
+    fn begin(chunk: i64, slices: i32) -> Result<Self, Error> {
         let table = Table::Factors;
         Ok(Self {
             table,
             pages: table.pages()?,
-            stretch,
+            chunk,
             first: 0,
-            reach: Reach { after: (0, 0), end: stretch, share: 0, shares },
+            range: ScanRange { after: (0, 0), end: chunk, slice: 0, slices },
             done: 0,
             unreadable: 0,
-            named: Vec::new(),
         })
+    }
+
+    /// Whether its numbers are such as this module writes: they come from the caller.
+    fn is_valid(&self) -> bool {
+        let ScanRange { after, end, slice, slices } = self.range;
+        let pages = 0..PAGES_LIMIT;
+        [self.pages, self.chunk, self.first, end, after.0, after.1]
+            .iter()
+            .all(|n| pages.contains(n))
+            && self.chunk > 0
+            && (slices == 1 || slices == SLICES)
+            && (0..slices).contains(&slice)
     }
 
     /// Whether both tables are behind it; goes on to the second after the first.
@@ -108,180 +117,194 @@ impl Pass {
         Ok(false)
     }
 
-    fn go_to(&mut self, first: i64, share: i32) {
+    fn go_to(&mut self, first: i64, slice: i32) {
         self.first = first;
-        self.reach = Reach {
-            after: (first, 0),
-            end: first + self.stretch,
-            share,
-            shares: self.reach.shares,
-        };
+        let end = first.saturating_add(self.chunk);
+        self.range = ScanRange { after: (first, 0), end, slice, slices: self.range.slices };
     }
 
-    /// Seals the next rows anew, up to `limit` of them.
-    fn advance(&mut self, call: &Call, limit: i32) -> Result<i64, Error> {
+    /// Re-encrypts the next rows, up to `limit` of them.
+    fn advance(&mut self, context: &Context, limit: i32) -> Result<i64, Error> {
         let (mut room, mut done) = (i64::from(limit), 0);
         while room > 0 {
+            let key_id = context.keyring.primary_id();
             let Batch { rows, last } =
-                old_row::take(self.table, self.reach, call.keyring.primary_id(), room.min(BURST))?;
+                rotation::take(self.table, self.range, key_id, room.min(ROWS_PER_UPDATE))?;
             room -= rows.len() as i64;
-            done += self.reseal(call, &rows)?;
+            done += self.reencrypt(context, &rows)?;
             let Some(last) = last else {
-                self.go_on();
+                self.next_slice();
                 break;
             };
-            self.reach.after = last;
+            self.range.after = last;
             std::thread::yield_now();
         }
-        self.done += done;
+        self.done = self.done.saturating_add(done);
         Ok(done)
     }
 
-    /// Seals rows anew. What does not open stays as it is.
-    fn reseal(&mut self, call: &Call, rows: &[OldRow]) -> Result<i64, Error> {
+    /// Re-encrypts rows. Those that cannot be decrypted stay as they are.
+    fn reencrypt(&mut self, context: &Context, rows: &[OutdatedRow]) -> Result<i64, Error> {
         let mut fresh = Vec::with_capacity(rows.len());
         for row in rows {
-            let place = row.place();
-            match call.keyring.open(&place, &row.sealed) {
-                Ok(content) => fresh.push((row, call.keyring.seal(&place, &content))),
-                Err(reason) => {
-                    self.unreadable += 1;
-                    if self.named.len() < NAMED {
-                        self.named.push((row.to_string(), reason));
-                    }
+            let associated_data = row.associated_data();
+            match context.keyring.decrypt(&associated_data, &row.ciphertext) {
+                Ok(plaintext) => {
+                    fresh.push((row, context.keyring.encrypt(&associated_data, &plaintext)));
                 }
+                Err(_) => self.unreadable = self.unreadable.saturating_add(1),
             }
         }
         if !fresh.is_empty() {
-            old_row::reseal(self.table, &fresh, call.keyring.primary_id())?;
+            rotation::reencrypt(self.table, &fresh, context.keyring.primary_id())?;
         }
         Ok(fresh.len() as i64)
     }
 
-    /// To the next share of the same pages, or the next pages.
-    fn go_on(&mut self) {
-        let next = self.reach.share + 1;
-        if next < self.reach.shares {
+    fn next_slice(&mut self) {
+        let next = self.range.slice + 1;
+        if next < self.range.slices {
             self.go_to(self.first, next);
         } else {
-            self.go_to(self.reach.end, 0);
+            self.go_to(self.range.end, 0);
         }
     }
 }
 
 impl Rotation {
-    fn begin(call: &Call, batch: i32) -> Result<Self, Error> {
-        let key_id = call.keyring.primary_id().to_owned();
-        let of = old_row::count(&key_id)?;
-        let now = Instant::now();
-        let stretch = (i64::from(batch) * BATCH_PAGES).max(FEWEST_PAGES);
+    fn begin(context: &Context, batch: i32) -> Result<Self, Error> {
+        let key_id = context.keyring.primary_id().to_owned();
+        let now = clock::monotonic();
+        let chunk = (i64::from(batch) * CHUNK_PAGES_PER_ROW).max(MIN_CHUNK_PAGES);
         Ok(Self {
+            total: rotation::count(&key_id)?,
             key_id,
             done: 0,
-            of,
-            began: now,
-            told_at: now,
-            tired_since: None,
-            rests_until: now,
-            patience: Patience::default(),
-            pass: Pass::begin(stretch, SHARES)?,
+            began_at: now,
+            reported_at: now,
+            batch_began_at: None,
+            pause_until: now,
+            stall_timer: StallTimer::default(),
+            pass: Pass::begin(chunk, SLICES)?,
         })
+    }
+
+    /// Reads what the last step returned. A rotation begins again when the first key has changed.
+    fn resume(context: &Context, state: Value) -> Result<Option<Self>, Error> {
+        let known: Self = serde_json::from_value(state).map_err(|_| Invalid::RotationState)?;
+        if !known.pass.is_valid() {
+            return Err(Invalid::RotationState.into());
+        }
+        Ok(Some(known).filter(|known| known.key_id == context.keyring.primary_id()))
     }
 
     /// Leaves disk and processor to the logins, for half of the time that the last batch and its commit
     /// took: the busier the server, the longer. Whether that was the whole step.
-    fn rests(&mut self) -> bool {
+    fn throttle(&mut self) -> bool {
         // In a block of the caller's, which holds rows, it would only keep others waiting.
         if server::is_transaction_block() {
             return false;
         }
-        let now = Instant::now();
-        if let Some(began) = self.tired_since.take() {
-            let rest = ((now - began) / 2).min(LONGEST_REST);
-            self.rests_until = self.rests_until.max(now + rest);
+        let now = clock::monotonic();
+        if let Some(began_at) = self.batch_began_at.take() {
+            self.pause_until = self.pause_until.max(now + now.saturating_sub(began_at) / 2);
         }
-        let left = self.rests_until.saturating_duration_since(now);
-        server::sleep(left.min(NAP));
+        self.pause_until = self.pause_until.min(now + MAX_PAUSE);
+        let left = self.pause_until.saturating_sub(now);
+        server::sleep(left.min(PAUSE_PER_STEP));
         !left.is_zero()
     }
 
-    fn step(&mut self, call: &Call, limit: i32) -> Result<Told, Error> {
-        old_row::announce()?;
-        if self.rests() {
-            return Ok(Told::Nothing);
+    /// Takes a step and reports; the end when the report says so.
+    fn step(&mut self, context: &Context, limit: i32) -> Result<Option<Report>, Error> {
+        rotation::announce()?;
+        if self.throttle() {
+            return Ok(None);
         }
         // Also when it finds nothing: looking is work, too.
-        self.tired_since = Some(Instant::now());
+        self.batch_began_at = Some(clock::monotonic());
         if self.pass.is_over()? {
-            return self.end_pass();
+            return self.end_pass(context);
         }
-        let done = self.pass.advance(call, limit)?;
-        if done > 0 {
-            if self.done == 0 {
-                call.record_keys(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
-            }
-            self.done += done;
+        let done = self.pass.advance(context, limit)?;
+        if done > 0 && self.done == 0 {
+            context.record_keys(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
         }
-        if self.told_at.elapsed() < TELL_EVERY {
-            return Ok(Told::Nothing);
+        self.done = self.done.saturating_add(done);
+        if clock::monotonic().saturating_sub(self.reported_at) < REPORT_INTERVAL {
+            return Ok(None);
         }
-        self.told_at = Instant::now();
-        Ok(Told::Progress { done: self.done, of: self.of.max(self.done) })
+        self.reported_at = clock::monotonic();
+        Ok(Some(Report::Progress { done: self.done, total: self.total.max(self.done) }))
     }
 
-    /// Rows are left when they do not open, when others held them, or when a login moved them to where
-    /// the pass had been already. Fewer are left than did not open when some have changed meanwhile:
-    /// then only another pass can tell.
-    fn end_pass(&mut self) -> Result<Told, Error> {
-        let in_use = old_row::count(&self.key_id)? - self.pass.unreadable;
+    /// Rows are left when they could not be decrypted, when others held them, or when a login moved them
+    /// to where the pass had been already. Fewer are left than could not be decrypted when some have
+    /// changed meanwhile: then only another pass can tell.
+    fn end_pass(&mut self, context: &Context) -> Result<Option<Report>, Error> {
+        let in_use = rotation::count(&self.key_id)?.saturating_sub(self.pass.unreadable);
         let limit = Duration::from_millis(u64::from(settings::lock_timeout().unsigned_abs()));
-        let is_stuck = self.patience.is_over(self.pass.done > 0, self.began.elapsed(), limit);
-        if in_use != 0 && !is_stuck {
+        let elapsed = clock::monotonic().saturating_sub(self.began_at);
+        let is_stalled = self.stall_timer.is_over(self.pass.done > 0, elapsed, limit);
+        if in_use != 0 && !is_stalled {
             if self.pass.done == 0 {
-                self.rests_until = Instant::now() + PAUSE;
+                self.pause_until = clock::monotonic() + BUSY_PAUSE;
             } else {
                 // Rows that are left may come from a session whose keyring is newer.
                 keys::forget_command();
             }
             // So few rows add a few pages at worst.
-            let shares = if in_use < self.pass.stretch { 1 } else { SHARES };
-            self.pass = Pass::begin(self.pass.stretch, shares)?;
-            return Ok(Told::Nothing);
+            let slices = if in_use < self.pass.chunk { 1 } else { SLICES };
+            self.pass = Pass::begin(self.pass.chunk, slices)?;
+            return Ok(None);
         }
         let mut unrotated = Vec::new();
         if self.pass.unreadable > 0 {
-            let named = std::mem::take(&mut self.pass.named);
+            let named = unreadable(context)?;
             unrotated.push(Unrotated::Unreadable { rows: self.pass.unreadable, named });
         }
         if in_use > 0 {
             unrotated.push(Unrotated::InUse { rows: in_use });
         }
-        Ok(Told::End { done: self.done, key_id: self.key_id.clone(), unrotated })
+        Ok(Some(Report::End { done: self.done, key_id: self.key_id.clone(), unrotated }))
     }
 }
 
-/// Begins a rotation in this session, or takes the next step of the one that is under way. One begins
-/// anew when the first key is another than before, or when a step was rolled back.
-pub fn step(batch: i32, is_first: bool) -> Result<Told, Error> {
-    if !(1..=BATCH_LIMIT).contains(&batch) {
-        return Err(Invalid::Batch.into());
+/// Some of the rows that cannot be decrypted, and why.
+fn unreadable(context: &Context) -> Result<Vec<(String, Unreadable)>, Error> {
+    let everywhere = ScanRange { after: (0, 0), end: PAGES_LIMIT - 1, slice: 0, slices: 1 };
+    let mut named = Vec::new();
+    for table in [Table::Factors, Table::BackupCodes] {
+        let room = MAX_NAMED - named.len() as i64;
+        let rows = rotation::take(table, everywhere, context.keyring.primary_id(), room)?.rows;
+        named.extend(rows.iter().filter_map(|row| {
+            let result = context.keyring.decrypt(&row.associated_data(), &row.ciphertext);
+            result.err().map(|reason| (row.to_string(), reason))
+        }));
     }
-    if is_first {
+    Ok(named)
+}
+
+/// Begins a rotation when there is no state, or takes the next step.
+pub fn step(batch: Option<i32>, state: Option<Value>) -> Result<Step, Error> {
+    let batch = batch.filter(|rows| (1..=MAX_BATCH).contains(rows)).ok_or(Invalid::Batch)?;
+    if state.is_none() {
         keys::forget_command();
     }
-    let call = Call::begin()?;
-    if is_first && server::is_transaction_block() {
-        return Err(Error::TransactionBlock);
-    }
-    // Not there after an error, nor after a rollback: what was undone must not count.
-    let known = UNDER_WAY.take().filter(|_| !is_first);
-    server::on_rollback(|| UNDER_WAY.set(None));
-    let known = known.filter(|known| known.key_id == call.keyring.primary_id());
-    let Some(mut rotation) = known else {
-        UNDER_WAY.set(Some(Rotation::begin(&call, batch)?));
-        return Ok(Told::Nothing);
+    let context = Context::begin()?;
+    let known = match state {
+        Some(state) => Rotation::resume(&context, state)?,
+        None if server::is_transaction_block() => return Err(Error::TransactionBlock),
+        None => None,
     };
-    let told = rotation.step(&call, batch)?;
-    UNDER_WAY.set(Some(rotation).filter(|_| !matches!(told, Told::End { .. })));
-    Ok(told)
+    let (rotation, report) = match known {
+        Some(mut rotation) => {
+            let report = rotation.step(&context, batch)?;
+            (rotation, report)
+        }
+        None => (Rotation::begin(&context, batch)?, None),
+    };
+    let is_over = matches!(report, Some(Report::End { .. }));
+    let state = serde_json::to_value(rotation).map_err(|_| Error::Corrupt("rotation state"))?;
+    Ok(Step { state: Some(state).filter(|_| !is_over), report })
 }

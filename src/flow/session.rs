@@ -2,8 +2,8 @@
 
 use crate::error::Error;
 use crate::pure::claims::Claims;
-use crate::pure::moment::Moment;
 use crate::pure::name::{self, Account};
+use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::Method;
 use crate::settings::{self, Identity};
 use crate::store::session::Session;
@@ -16,7 +16,7 @@ pub fn current() -> Option<Session> {
         // What is not UTF-8 in a name is replaced: two names could become one account.
         Identity::Role if login.contains(char::REPLACEMENT_CHARACTER) => None,
         Identity::Role => {
-            Some(Session { account: Account::new(login).ok()?, id: server::connection() })
+            Some(Session { account: Account::new(login).ok()?, id: server::connection_id() })
         }
         // Any role can set the claims: they are believed of servers that have checked the token.
         Identity::Jwt if settings::is_jwt_login(&login) => {
@@ -24,7 +24,7 @@ pub fn current() -> Option<Session> {
             let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
             // Several people share the connection: their claims tell them apart.
             let id = session
-                .unwrap_or_else(|| format!("{}:{}", server::connection(), name::hashed(&text)));
+                .unwrap_or_else(|| format!("{}:{}", server::connection_id(), name::hashed(&text)));
             Some(Session { account, id })
         }
         Identity::Jwt => None,
@@ -49,7 +49,7 @@ pub fn verified_account() -> Result<Account, Error> {
 }
 
 /// Notes that the session proved a second factor, when the account is its own.
-pub fn prove(account: &Account, method: &Method, now: Moment) -> Result<(), Error> {
+pub fn mark_verified(account: &Account, method: &Method, now: Timestamp) -> Result<(), Error> {
     let Some(session) = current().filter(|session| session.account == *account) else {
         return Ok(());
     };
@@ -57,8 +57,8 @@ pub fn prove(account: &Account, method: &Method, now: Moment) -> Result<(), Erro
 }
 
 /// Notes that a session begins, or goes on, with a second factor proved.
-pub fn begin(session: &Session, method: &Method, now: Moment) -> Result<(), Error> {
-    store::session::prove(session, now, method.word())?;
+pub fn begin(session: &Session, method: &Method, now: Timestamp) -> Result<(), Error> {
+    store::session::mark_verified(session, now, method.as_str())?;
     // In other transactions rows that somebody else has removed would be errors.
     if server::is_read_committed() {
         store::session::sweep(&session.account, now.plus_secs(-settings::session_ttl()))?;
@@ -75,6 +75,6 @@ pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
     let longest = settings::session_ttl().saturating_mul(1_000_000);
     let age = max_age.map_or(longest, |age| age.min(longest));
     let now = clock::now()?;
-    let latest = now.plus_secs(Moment::MOST_SKEW_SECS);
-    store::session::is_proved(&session, now.plus_micros(-age)..=latest)
+    let latest = now.plus_secs(Timestamp::MAX_CLOCK_SKEW_SECS);
+    store::session::is_verified(&session, now.plus_micros(-age)..=latest)
 }

@@ -1,24 +1,34 @@
 //! What is known of an account, for its owner.
 
-use super::attempt::is_suspended;
+use super::verify::is_suspended;
 use crate::error::Error;
-use crate::guard::Subject;
-use crate::pure::moment::Moment;
+use crate::guard::{self, AccountGuard, Usage};
 use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
 use crate::store::account::Status;
 use crate::{clock, settings, store};
 
 /// The status of an account, the stricter of memory and table; all empty when there is no such
 /// account. Reads only.
-pub fn status(account: &Account) -> Result<(Status, Moment), Error> {
+pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     let now = clock::now()?;
     let since = now.plus_secs(-settings::pending_ttl());
     let Some(mut status) = store::account::status(account, since)? else {
         return Ok((Status::default(), now));
     };
-    let memory = Subject::of(account).standing();
-    let suspended = is_suspended(&status.standing, &memory);
-    status.standing = status.standing.stricter(&memory);
-    status.standing.suspended = suspended;
+    let memory = AccountGuard::of(account).lock_state();
+    let suspended = is_suspended(&status.lock_state, &memory);
+    status.lock_state = status.lock_state.stricter(&memory);
+    status.lock_state.suspended = suspended;
     Ok((status, now))
+}
+
+/// Whether an account has an active factor.
+pub fn is_enabled(account: &Account) -> Result<bool, Error> {
+    store::factor::is_enrolled(account)
+}
+
+/// How full shared memory is; `None` without it.
+pub fn guard_usage() -> Option<Usage> {
+    guard::usage()
 }

@@ -1,9 +1,9 @@
 //! Making tokens.
 
-use super::call::Call;
+use super::context::Context;
 use crate::error::Error;
-use crate::pure::moment::Moment;
 use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::store::token::NewToken;
 use crate::{random, server, store};
@@ -15,11 +15,11 @@ use zeroize::Zeroizing;
 const SWEEP_MICROS: u64 = 1_000_000;
 
 thread_local! {
-    static SWEPT_AT: Cell<Moment> = const { Cell::new(Moment::from_micros(i64::MIN)) };
+    static SWEPT_AT: Cell<Timestamp> = const { Cell::new(Timestamp::from_micros(i64::MIN)) };
 }
 
 /// What a token is made of, beside its account and life.
-pub struct NewTerms<'a> {
+pub struct TokenSpec<'a> {
     /// Its kind.
     pub kind: Kind,
     /// What it is for, in the application's words.
@@ -33,28 +33,28 @@ pub struct NewTerms<'a> {
 /// Makes a token that lives for so many microseconds. An account that does not exist gets one too,
 /// so that nobody learns of it here.
 pub fn issue(
-    call: &Call,
+    context: &Context,
     account: &Account,
-    terms: &NewTerms,
+    scope: &TokenSpec,
     ttl: i64,
 ) -> Result<Zeroizing<String>, Error> {
     let id = *random::array::<16>()?;
-    let token = Token { kind: terms.kind, id, expires_at: call.now.plus_micros(ttl) };
+    let token = Token { kind: scope.kind, id, expires_at: context.now.plus_micros(ttl) };
     store::token::insert(&NewToken {
         token: &token,
         account,
-        purpose: terms.purpose,
-        binding: &hashed_binding(terms.binding),
-        claims: terms.claims,
-        created_at: call.now,
+        purpose: scope.purpose,
+        binding: &hashed_binding(scope.binding),
+        claims: scope.claims,
+        created_at: context.now,
     })?;
-    sweep(call.now)?;
-    Ok(token.signed(&call.keyring))
+    sweep(context.now)?;
+    Ok(token.signed(&context.keyring))
 }
 
 /// Removes some tokens that have ended: each second at most, unless more of them are left. So they go
 /// as new ones come, without a background job.
-fn sweep(now: Moment) -> Result<(), Error> {
+fn sweep(now: Timestamp) -> Result<(), Error> {
     let is_due = now.micros_since(SWEPT_AT.get()).unsigned_abs() >= SWEEP_MICROS;
     // In other transactions rows that somebody else has removed would be errors.
     if is_due && server::is_read_committed() && store::token::sweep(now)? {

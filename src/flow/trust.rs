@@ -1,11 +1,12 @@
 //! Trusted devices: "do not ask on this device again".
 
-use super::call::{Call, field};
-use super::token::{NewTerms, issue};
+use super::audit::field;
+use super::context::Context;
+use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::moment::Moment;
 use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::{clock, keys, settings, store};
 use serde_json::Map;
@@ -15,18 +16,18 @@ use zeroize::Zeroizing;
 /// Makes a token for a device of an account that has just proved its second factor. It lives for so
 /// many microseconds, for `totp.trust_ttl` when not said.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     // While the row is held, its factors cannot change.
     store::account::lock(account)?.ok_or(Error::NotVerified)?;
-    let since = call.now.plus_secs(-settings::challenge_ttl());
-    let lately = since..=call.now.plus_secs(Moment::MOST_SKEW_SECS);
+    let since = context.now.plus_secs(-settings::challenge_ttl());
+    let lately = since..=context.now.plus_secs(Timestamp::MAX_CLOCK_SKEW_SECS);
     if !store::account::is_verified(account, lately)? {
         return Err(Error::NotVerified);
     }
     let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));
-    let terms = NewTerms { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
-    let token = issue(&call, account, &terms, ttl)?;
-    call.record(account, Event::Trust, Outcome::Ok, Map::new())?;
+    let scope = TokenSpec { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
+    let token = issue(&context, account, &scope, ttl)?;
+    context.record(account, Event::Trust, Outcome::Ok, Map::new())?;
     Ok(token)
 }
 
@@ -42,16 +43,16 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
     };
     let stored = store::token::load(&token)?.filter(|stored| stored.is_current);
     Ok(stored
-        .is_some_and(|stored| stored.terms.account.as_bytes().ct_eq(account.as_bytes()).into()))
+        .is_some_and(|stored| stored.scope.account.as_bytes().ct_eq(account.as_bytes()).into()))
 }
 
 /// Ends the trust in all devices of an account and counts them.
 pub fn revoke(account: &Account) -> Result<i32, Error> {
-    let call = Call::begin()?;
+    let context = Context::begin()?;
     // A device that is being trusted at this moment is waited for.
     store::account::lock(account)?;
-    let revoked = store::token::revoke(account, Kind::Trust, call.now)?;
+    let revoked = store::token::revoke(account, Kind::Trust, context.now)?;
     let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);
-    call.record(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
+    context.record(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
     Ok(revoked)
 }

@@ -3,9 +3,9 @@
 //! A server process that dies while it holds a lock takes the whole server through crash recovery,
 //! which makes this memory anew. Nothing in here allocates or raises while a lock is held.
 
-use super::start::Start;
-use super::table::{Bucket, Key, Slot, Usage, WAYS};
-use crate::pure::moment::Moment;
+use super::startup::Start;
+use super::table::{Bucket, Key, SLOTS_PER_BUCKET, Slot, Usage};
+use crate::pure::timestamp::Timestamp;
 use crate::settings;
 use pgrx::{PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
 use std::ffi::CStr;
@@ -68,7 +68,7 @@ impl PgSharedMemoryInitialization for Block {
                 });
                 let first: *mut Bucket = header.add(1).cast();
                 for index in 0..buckets() {
-                    first.add(index).write([Slot::FREE; WAYS]);
+                    first.add(index).write([Slot::FREE; SLOTS_PER_BUCKET]);
                 }
             }
             self.locks.store(pg_sys::GetNamedLWLockTranche(NAME.as_ptr()), Ordering::Release);
@@ -78,7 +78,7 @@ impl PgSharedMemoryInitialization for Block {
 }
 
 fn buckets() -> usize {
-    settings::guard_slots().div_ceil(WAYS)
+    settings::guard_slots().div_ceil(SLOTS_PER_BUCKET)
 }
 
 fn size() -> usize {
@@ -106,7 +106,7 @@ pub fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) ->
 }
 
 /// Counts the slots, bucket by bucket.
-pub fn usage(now: Moment) -> Option<Usage> {
+pub fn usage(now: Timestamp) -> Option<Usage> {
     let header = header()?;
     let mut usage = Usage {
         evictions: header.evictions.load(Ordering::Relaxed),

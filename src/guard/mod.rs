@@ -6,14 +6,14 @@
 //! were known, and callers rely on row locks and committed rows alone.
 
 mod memory;
-mod start;
+mod startup;
 mod table;
 mod transaction;
 
-use crate::pure::lock::{Policy, Standing};
-use crate::pure::moment::Moment;
+use crate::error::notice;
+use crate::pure::lock::{LockState, Policy};
+use crate::pure::timestamp::Timestamp;
 use crate::{clock, server, settings};
-pub use start::moment as started_at;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 pub use table::{Admission, Usage};
@@ -29,9 +29,7 @@ pub fn init() {
         memory::init();
         transaction::init();
     } else {
-        pgrx::log!(
-            "totp is not in shared_preload_libraries: a rollback undoes failures and spent codes"
-        );
+        notice::not_preloaded();
     }
 }
 
@@ -41,85 +39,85 @@ pub fn is_on() -> bool {
 }
 
 /// An account as memory knows it.
-pub struct Subject<'a> {
+pub struct AccountGuard<'a> {
     account: &'a str,
-    installation: (u32, u32),
+    installation_id: (u32, u32),
     key: Key,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> AccountGuard<'a> {
     /// Looks an account up by the hash of its name, its database and this installation.
     pub fn of(account: &'a str) -> Self {
-        let installation = if is_on() { server::installation() } else { (0, 0) };
-        Self { account, installation, key: hashed((installation, account)) }
+        let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
+        Self { account, installation_id, key: hashed((installation_id, account)) }
     }
 
     /// What is known of it.
-    pub fn standing(&self) -> Standing {
-        self.work(table::standing).unwrap_or_default()
+    pub fn lock_state(&self) -> LockState {
+        self.work(table::lock_state).unwrap_or_default()
     }
 
     /// Reserves one attempt before anything is compared, or refuses. `committed` is the level of
     /// the table; the stricter of both counts. The reservation stands as a failure until `accept`.
-    pub fn admit(&self, committed: &Standing, policy: &Policy, now: Moment) -> Admission {
+    pub fn reserve(&self, committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {
         let reserve = |bucket: &mut Bucket, header: &memory::Header| {
-            table::admit(bucket, self.key, committed, policy, now, &header.evictions)
+            table::reserve(bucket, self.key, committed, policy, now, &header.evictions)
         };
         let Some(admission) = memory::with_bucket(self.key, reserve) else {
             return without_memory(committed, policy, now);
         };
         if matches!(admission, Admission::Reserved { .. }) {
-            transaction::note_attempt(self.key);
+            transaction::record_attempt(self.key);
         }
         admission
     }
 
     /// The code of the attempt is right, and what it spends is about to be written: an error there
     /// is no wrong guess. `after` is where the account would stand otherwise.
-    pub fn matched(&self, after: &Standing) {
+    pub fn matched(&self, after: &LockState) {
         if is_on() {
-            transaction::note_match(self.key, after.locked_until);
+            transaction::record_match(self.key, after.locked_until);
         }
     }
 
     /// The right code could not be spent: it counts as a wrong one after all.
     pub fn mismatched(&self) {
         if is_on() {
-            transaction::note_mismatch(self.key);
+            transaction::record_mismatch(self.key);
         }
     }
 
     /// The attempt was a success: its failures are over, and what it spent stays spent, also when
     /// the transaction aborts (unless `totp.burn_on_rollback` is off).
     pub fn accept(&self) {
-        transaction::note_success(self.key, settings::burn_on_rollback());
+        transaction::record_success(self.key, settings::burn_on_rollback());
         self.work(table::clear);
     }
 
     /// Its failures were cleared in the table by somebody who gave no code. Memory follows at the
     /// commit: a rollback must not pardon anybody.
-    pub fn pardon(&self) {
+    pub fn clear_at_commit(&self) {
         if is_on() {
-            transaction::note_pardon(self.key);
+            transaction::record_clear(self.key);
         }
     }
 
     /// A failure was written to the table, with the number of rolled-back attempts before it.
-    pub fn note_written(&self, after: &Standing, rolled_back: u32) {
+    pub fn record_written(&self, after: &LockState, rolled_back: u32) {
         if is_on() {
-            transaction::note_written(self.key, after.failures, rolled_back);
+            transaction::record_written(self.key, after.failures, rolled_back);
         }
     }
 
     /// Spends a step of one of its secrets. `false` when it was spent before, or when memory is
     /// full of entries that must not go.
-    pub fn spend(&self, secret: &[u8], step: i64, expires: Moment, now: Moment) -> bool {
+    pub fn spend(&self, secret: &[u8], step: i64, expires: Timestamp, now: Timestamp) -> bool {
         let key = self.step_key(secret);
         let spend = memory::with_bucket(key, |bucket, header| {
             table::spend(bucket, key, step, expires, now, &header.evictions)
         });
         match spend {
-            Some(Spend::Done { older }) => transaction::note_step(key, step, older),
+            Some(Spend::Done { older }) => transaction::record_step(key, step, older),
             Some(Spend::Refused) => return false,
             None => {}
         }
@@ -133,7 +131,7 @@ impl<'a> Subject<'a> {
     }
 
     fn step_key(&self, secret: &[u8]) -> Key {
-        hashed((self.installation, self.account, secret))
+        hashed((self.installation_id, self.account, secret))
     }
 
     fn work<T>(&self, work: impl FnOnce(&mut Bucket, Key) -> T) -> Option<T> {
@@ -141,11 +139,16 @@ impl<'a> Subject<'a> {
     }
 }
 
-fn without_memory(committed: &Standing, policy: &Policy, now: Moment) -> Admission {
+fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {
     match committed.locked(now) {
         Some(until) => Admission::Refused { until },
         None => Admission::Reserved { after: policy.after_failure(committed, now), rolled_back: 0 },
     }
+}
+
+/// From when on memory knows what is spent; not to be asked while the server replays WAL.
+pub fn started_at() -> Option<Timestamp> {
+    memory::header().map(|header| header.start.time())
 }
 
 /// How full memory is, and what happened since the server started.
@@ -157,7 +160,7 @@ pub fn usage() -> Option<Usage> {
 #[cfg(feature = "pg_test")]
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
-    Subject::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
+    AccountGuard::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
 }
 
 fn hashed(value: impl std::hash::Hash) -> Key {

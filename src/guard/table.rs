@@ -2,15 +2,15 @@
 //! holds the bucket's lock.
 #![forbid(unsafe_code)]
 
-use crate::pure::lock::{Policy, Standing};
-use crate::pure::moment::Moment;
+use crate::pure::lock::{LockState, Policy};
+use crate::pure::timestamp::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Slots of a bucket: an entry lives in one bucket, wherever there is room.
-pub const WAYS: usize = 8;
+pub const SLOTS_PER_BUCKET: usize = 8;
 
 /// The slots that share one hash value.
-pub type Bucket = [Slot; WAYS];
+pub type Bucket = [Slot; SLOTS_PER_BUCKET];
 
 /// A keyed hash of what an entry is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ enum Entry {
         /// The newest step that was spent.
         step: i64,
         /// When no window reaches that step any more.
-        expires: Moment,
+        expires: Timestamp,
     },
 }
 
@@ -45,8 +45,8 @@ struct Failures {
     committed: u32,
     /// Attempts whose transaction was rolled back, until a committed audit event tells of them.
     rolled_back: u32,
-    locked_until: Moment,
-    touched: Moment,
+    locked_until: Timestamp,
+    touched: Timestamp,
 }
 
 /// The answer to a request for an attempt.
@@ -55,14 +55,14 @@ pub enum Admission {
     /// One comparison may be made.
     Reserved {
         /// Where the account stands if it fails.
-        after: Standing,
+        after: LockState,
         /// Attempts that were rolled back and that no audit event tells of yet.
         rolled_back: u32,
     },
     /// None may be made.
     Refused {
         /// When to ask again.
-        until: Moment,
+        until: Timestamp,
     },
 }
 
@@ -98,7 +98,7 @@ impl Slot {
     pub const FREE: Self = Self { key: Key([0, 0]), entry: Entry::Free };
 
     /// Adds this slot to the count.
-    pub fn count_into(&self, usage: &mut Usage, now: Moment) {
+    pub fn count_into(&self, usage: &mut Usage, now: Timestamp) {
         usage.slots += 1;
         match self.entry {
             Entry::Free => {}
@@ -111,7 +111,7 @@ impl Slot {
     }
 
     /// Until when the entry must stay; `None` when it may make room.
-    fn pinned_until(&self, now: Moment) -> Option<Moment> {
+    fn pinned_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.entry {
             Entry::Free => return None,
             Entry::Failures(failures) => failures.locked_until,
@@ -122,9 +122,9 @@ impl Slot {
 
     /// What goes first: free slots and expired steps, then failures that the table knows too, then
     /// those that only memory knows; the longest untouched first.
-    fn worth(&self) -> (u8, Moment) {
+    fn eviction_rank(&self) -> (u8, Timestamp) {
         match self.entry {
-            Entry::Free => (0, Moment::from_micros(0)),
+            Entry::Free => (0, Timestamp::from_micros(0)),
             Entry::Step { expires, .. } => (1, expires),
             Entry::Failures(f) if f.committed >= f.count && f.rolled_back == 0 => (2, f.touched),
             Entry::Failures(f) => (3, f.touched),
@@ -133,21 +133,21 @@ impl Slot {
 }
 
 /// What is known of an account.
-pub fn standing(bucket: &mut Bucket, key: Key) -> Standing {
-    failures(bucket, key).map(|failures| failures.standing()).unwrap_or_default()
+pub fn lock_state(bucket: &mut Bucket, key: Key) -> LockState {
+    failures(bucket, key).map(|failures| failures.lock_state()).unwrap_or_default()
 }
 
 /// Reserves an attempt: it counts as a failure from now on.
-pub fn admit(
+pub fn reserve(
     bucket: &mut Bucket,
     key: Key,
-    committed: &Standing,
+    committed: &LockState,
     policy: &Policy,
-    now: Moment,
+    now: Timestamp,
     evictions: &AtomicU64,
 ) -> Admission {
     let known = failures(bucket, key).copied();
-    let before = known.map(|f| f.standing()).unwrap_or_default().stricter(committed);
+    let before = known.map(|f| f.lock_state()).unwrap_or_default().stricter(committed);
     if let Some(until) = before.locked(now) {
         return Admission::Refused { until };
     }
@@ -156,7 +156,7 @@ pub fn admit(
         count: after.failures,
         committed: known.map_or(0, |f| f.committed).max(committed.failures),
         rolled_back: known.map_or(0, |f| f.rolled_back),
-        locked_until: after.locked_until.unwrap_or(Moment::from_micros(0)),
+        locked_until: after.locked_until.unwrap_or(Timestamp::from_micros(0)),
         touched: now,
     });
     match put(bucket, key, entry, now, evictions) {
@@ -166,12 +166,12 @@ pub fn admit(
 }
 
 /// An attempt that was reserved, and locked the account until `lock` if it did, was no failure.
-pub fn give_back(bucket: &mut Bucket, key: Key, lock: Option<Moment>) {
+pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     let Some(failures) = failures(bucket, key) else { return };
     failures.count = failures.count.saturating_sub(1);
     failures.committed = failures.committed.min(failures.count);
     if lock == Some(failures.locked_until) {
-        failures.locked_until = Moment::from_micros(0);
+        failures.locked_until = Timestamp::from_micros(0);
     }
     if failures.count == 0 && failures.rolled_back == 0 {
         clear(bucket, key);
@@ -190,8 +190,8 @@ pub fn spend(
     bucket: &mut Bucket,
     key: Key,
     step: i64,
-    expires: Moment,
-    now: Moment,
+    expires: Timestamp,
+    now: Timestamp,
     evictions: &AtomicU64,
 ) -> Spend {
     let older = spent_step(bucket, key);
@@ -227,14 +227,14 @@ pub fn release(bucket: &mut Bucket, key: Key, spent: i64, older: Option<i64>) {
 }
 
 /// A transaction with an attempt was rolled back.
-pub fn note_rolled_back(bucket: &mut Bucket, key: Key) {
+pub fn record_rollback(bucket: &mut Bucket, key: Key) {
     if let Some(failures) = failures(bucket, key) {
         failures.rolled_back = failures.rolled_back.saturating_add(1);
     }
 }
 
 /// A transaction that wrote this many failures, and told of some rolled-back ones, was committed.
-pub fn note_committed(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
+pub fn record_commit(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
     if let Some(failures) = failures(bucket, key) {
         failures.committed = failures.committed.max(count);
         failures.rolled_back = failures.rolled_back.saturating_sub(told);
@@ -242,9 +242,9 @@ pub fn note_committed(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
 }
 
 impl Failures {
-    fn standing(&self) -> Standing {
+    fn lock_state(&self) -> LockState {
         let locked_until = Some(self.locked_until).filter(|until| until.micros() > 0);
-        Standing { failures: self.count, locked_until, suspended: false }
+        LockState { failures: self.count, locked_until, suspended: false }
     }
 }
 
@@ -265,9 +265,9 @@ fn put(
     bucket: &mut Bucket,
     key: Key,
     entry: Entry,
-    now: Moment,
+    now: Timestamp,
     evictions: &AtomicU64,
-) -> Result<(), Moment> {
+) -> Result<(), Timestamp> {
     if let Some(slot) = find(bucket, key) {
         slot.entry = entry;
         return Ok(());
@@ -276,7 +276,7 @@ fn put(
     let victim = bucket
         .iter_mut()
         .filter(|slot| slot.pinned_until(now).is_none())
-        .min_by_key(|slot| slot.worth())
+        .min_by_key(|slot| slot.eviction_rank())
         .ok_or(first)?;
     if matches!(victim.entry, Entry::Failures(_)) {
         evictions.fetch_add(1, Ordering::Relaxed);
@@ -296,8 +296,8 @@ mod tests {
         suspend_after: 100,
     };
 
-    fn at(second: i64) -> Moment {
-        Moment::from_secs(second)
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_secs(second)
     }
 
     fn key(n: u64) -> Key {
@@ -311,12 +311,12 @@ mod tests {
 
     impl Table {
         fn new() -> Self {
-            Self { bucket: [Slot::FREE; WAYS], evictions: AtomicU64::new(0) }
+            Self { bucket: [Slot::FREE; SLOTS_PER_BUCKET], evictions: AtomicU64::new(0) }
         }
 
-        fn admit(&mut self, n: u64, committed: u32, second: i64) -> Admission {
-            let committed = Standing { failures: committed, ..Standing::default() };
-            admit(&mut self.bucket, key(n), &committed, &POLICY, at(second), &self.evictions)
+        fn reserve(&mut self, n: u64, committed: u32, second: i64) -> Admission {
+            let committed = LockState { failures: committed, ..LockState::default() };
+            reserve(&mut self.bucket, key(n), &committed, &POLICY, at(second), &self.evictions)
         }
 
         fn spend(&mut self, n: u64, step: i64, second: i64) -> Spend {
@@ -339,20 +339,20 @@ mod tests {
     #[test]
     fn attempts_are_counted_before_they_are_made_and_then_refused() {
         let mut table = Table::new();
-        assert_eq!(failures_of(table.admit(1, 0, 100)), Some(1));
-        assert_eq!(failures_of(table.admit(1, 0, 100)), Some(2));
-        assert_eq!(table.admit(1, 0, 100), Admission::Refused { until: at(130) });
-        assert_eq!(table.admit(1, 0, 129), Admission::Refused { until: at(130) });
-        assert_eq!(failures_of(table.admit(1, 0, 130)), Some(3));
-        assert_eq!(table.admit(1, 0, 189), Admission::Refused { until: at(190) });
+        assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(1));
+        assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(2));
+        assert_eq!(table.reserve(1, 0, 100), Admission::Refused { until: at(130) });
+        assert_eq!(table.reserve(1, 0, 129), Admission::Refused { until: at(130) });
+        assert_eq!(failures_of(table.reserve(1, 0, 130)), Some(3));
+        assert_eq!(table.reserve(1, 0, 189), Admission::Refused { until: at(190) });
     }
 
     #[test]
     fn the_greater_of_memory_and_table_counts() {
         let mut table = Table::new();
-        assert_eq!(failures_of(table.admit(1, 7, 0)), Some(8));
+        assert_eq!(failures_of(table.reserve(1, 7, 0)), Some(8));
         clear(&mut table.bucket, key(1));
-        assert_eq!(failures_of(table.admit(1, 0, 0)), Some(1));
+        assert_eq!(failures_of(table.reserve(1, 0, 0)), Some(1));
     }
 
     #[test]
@@ -389,50 +389,50 @@ mod tests {
     #[test]
     fn a_full_bucket_evicts_what_the_table_knows_first() {
         let mut table = Table::new();
-        for n in 0..WAYS as u64 {
-            table.admit(n, 0, n as i64);
+        for n in 0..SLOTS_PER_BUCKET as u64 {
+            table.reserve(n, 0, n as i64);
         }
-        note_committed(&mut table.bucket, key(5), 1, 0);
-        assert_eq!(failures_of(table.admit(100, 0, 50)), Some(1));
-        assert_eq!(standing(&mut table.bucket, key(5)), Standing::default());
-        assert_eq!(standing(&mut table.bucket, key(0)).failures, 1);
-        table.admit(101, 0, 50);
-        assert_eq!(standing(&mut table.bucket, key(0)), Standing::default());
+        record_commit(&mut table.bucket, key(5), 1, 0);
+        assert_eq!(failures_of(table.reserve(100, 0, 50)), Some(1));
+        assert_eq!(lock_state(&mut table.bucket, key(5)), LockState::default());
+        assert_eq!(lock_state(&mut table.bucket, key(0)).failures, 1);
+        table.reserve(101, 0, 50);
+        assert_eq!(lock_state(&mut table.bucket, key(0)), LockState::default());
         assert_eq!(table.evictions(), 2);
     }
 
     #[test]
     fn a_lock_and_a_live_step_never_make_room() {
         let mut table = Table::new();
-        for n in 0..WAYS as u64 - 1 {
-            table.admit(n, 1, 100);
+        for n in 0..SLOTS_PER_BUCKET as u64 - 1 {
+            table.reserve(n, 1, 100);
         }
         table.spend(99, 3, 100);
-        assert_eq!(table.admit(50, 0, 110), Admission::Refused { until: at(130) });
+        assert_eq!(table.reserve(50, 0, 110), Admission::Refused { until: at(130) });
         assert_eq!(table.spend(51, 3, 110), Spend::Refused);
-        assert_eq!(table.admit(0, 0, 110), Admission::Refused { until: at(130) });
-        assert_eq!(failures_of(table.admit(50, 0, 131)), Some(1));
+        assert_eq!(table.reserve(0, 0, 110), Admission::Refused { until: at(130) });
+        assert_eq!(failures_of(table.reserve(50, 0, 131)), Some(1));
         assert_eq!(table.spend(99, 3, 131), Spend::Refused);
     }
 
     #[test]
     fn rolled_back_attempts_are_told_once() {
         let mut table = Table::new();
-        table.admit(1, 0, 0);
-        note_rolled_back(&mut table.bucket, key(1));
-        let Admission::Reserved { rolled_back, .. } = table.admit(1, 0, 0) else {
+        table.reserve(1, 0, 0);
+        record_rollback(&mut table.bucket, key(1));
+        let Admission::Reserved { rolled_back, .. } = table.reserve(1, 0, 0) else {
             panic!("refused")
         };
         assert_eq!(rolled_back, 1);
-        note_committed(&mut table.bucket, key(1), 2, rolled_back);
-        assert!(matches!(table.admit(1, 2, 40), Admission::Reserved { rolled_back: 0, .. }));
+        record_commit(&mut table.bucket, key(1), 2, rolled_back);
+        assert!(matches!(table.reserve(1, 2, 40), Admission::Reserved { rolled_back: 0, .. }));
     }
 
     #[test]
     fn usage_counts_what_matters() {
         let mut table = Table::new();
-        table.admit(1, 0, 0);
-        table.admit(2, 1, 0);
+        table.reserve(1, 0, 0);
+        table.reserve(2, 1, 0);
         table.spend(3, 1, 0);
         let count = |table: &Table, second| {
             let mut usage = Usage::default();

@@ -3,7 +3,7 @@
 use super::memory;
 use super::table::{self, Key};
 use crate::error::Error;
-use crate::pure::moment::Moment;
+use crate::pure::timestamp::Timestamp;
 use crate::settings;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -24,11 +24,11 @@ enum Change {
     Attempt(Key),
     /// The code of an attempt was right, and what it spends is being written. Should that fail, it
     /// was no wrong guess: neither it nor the lock it would have begun stays.
-    Match { key: Key, lock: Option<Moment> },
+    Match { key: Key, lock: Option<Timestamp> },
     /// The table was brought to this many failures, and some rolled-back attempts were told of.
     Written { key: Key, failures: u32, told: u32 },
     /// The table has forgotten the account's failures: so shall memory, once that is certain.
-    Pardon(Key),
+    Clear(Key),
     /// A step was spent, perhaps after an older one.
     Step { key: Key, step: i64, older: Option<i64>, burn: bool },
 }
@@ -53,17 +53,17 @@ pub fn init() {
 }
 
 /// An attempt was reserved.
-pub fn note_attempt(key: Key) {
+pub fn record_attempt(key: Key) {
     note(Change::Attempt(key));
 }
 
 /// The code of the newest attempt of an account is right.
-pub fn note_match(key: Key, lock: Option<Moment>) {
+pub fn record_match(key: Key, lock: Option<Timestamp>) {
     replace_attempt(key, Change::Match { key, lock });
 }
 
 /// It was right, but cannot be spent: it counts as a wrong one.
-pub fn note_mismatch(key: Key) {
+pub fn record_mismatch(key: Key) {
     replace_attempt(key, Change::Attempt(key));
 }
 
@@ -77,7 +77,7 @@ fn replace_attempt(key: Key, change: Change) {
 
 /// The newest attempt of an account is answered: it was a success. What it spent stays spent after a
 /// rollback if `burn` says so; until now it would have been given back.
-pub fn note_success(key: Key, burn: bool) {
+pub fn record_success(key: Key, burn: bool) {
     NOTES.with_borrow_mut(|notes| {
         let Some(place) = notes.iter().rposition(|note| note.change.is_attempt_of(key)) else {
             return;
@@ -92,17 +92,17 @@ pub fn note_success(key: Key, burn: bool) {
 }
 
 /// The account's failures were cleared in the table.
-pub fn note_pardon(key: Key) {
-    note(Change::Pardon(key));
+pub fn record_clear(key: Key) {
+    note(Change::Clear(key));
 }
 
 /// A failure was written to the table.
-pub fn note_written(key: Key, failures: u32, told: u32) {
+pub fn record_written(key: Key, failures: u32, told: u32) {
     note(Change::Written { key, failures, told });
 }
 
 /// A step was spent. Should the call fail before it is answered, the step is given back.
-pub fn note_step(key: Key, step: i64, older: Option<i64>) {
+pub fn record_step(key: Key, step: i64, older: Option<i64>) {
     note(Change::Step { key, step, older, burn: false });
 }
 
@@ -116,13 +116,11 @@ fn note(change: Change) {
 fn committed(change: Change) {
     match change {
         Change::Attempt(_) | Change::Match { .. } => {}
-        Change::Pardon(key) => {
+        Change::Clear(key) => {
             memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
         }
         Change::Written { key, failures, told } => {
-            memory::with_bucket(key, |bucket, _| {
-                table::note_committed(bucket, key, failures, told)
-            });
+            memory::with_bucket(key, |bucket, _| table::record_commit(bucket, key, failures, told));
         }
         Change::Step { key, step, .. } => {
             memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, None));
@@ -136,13 +134,13 @@ fn rolled_back(change: Change) {
         Change::Attempt(key) => {
             memory::with_bucket(key, |bucket, header| {
                 header.rolled_back.fetch_add(1, Ordering::Relaxed);
-                table::note_rolled_back(bucket, key);
+                table::record_rollback(bucket, key);
             });
         }
         Change::Match { key, lock } => {
-            memory::with_bucket(key, |bucket, _| table::give_back(bucket, key, lock));
+            memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, lock));
         }
-        Change::Written { .. } | Change::Pardon(_) | Change::Step { burn: true, .. } => {}
+        Change::Written { .. } | Change::Clear(_) | Change::Step { burn: true, .. } => {}
         Change::Step { key, step, older, burn: false } => {
             memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, older));
         }

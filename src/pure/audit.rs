@@ -1,6 +1,6 @@
 //! What is written down of each attempt and change, and the code that shows tampering.
 
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
 use sha2::Sha256;
@@ -54,7 +54,7 @@ pub enum Event {
 
 impl Event {
     /// The word in SQL.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
             Self::Confirm => "confirm",
@@ -100,7 +100,7 @@ pub enum Outcome {
 
 impl Outcome {
     /// The word in SQL.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
@@ -115,7 +115,7 @@ impl Outcome {
 /// One entry of the audit trail. It never holds a code, a secret or a key.
 pub struct Entry {
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Whose account: its name, or a hash of it.
     pub account: String,
     /// What was tried.
@@ -136,8 +136,8 @@ impl Entry {
         for field in [
             at.as_slice(),
             self.account.as_bytes(),
-            self.event.word().as_bytes(),
-            self.outcome.word().as_bytes(),
+            self.event.as_str().as_bytes(),
+            self.outcome.as_str().as_bytes(),
             self.actor.as_bytes(),
             self.detail.as_deref().unwrap_or_default().as_bytes(),
         ] {
@@ -160,7 +160,7 @@ mod tests {
 
     fn entry(account: &str, actor: &str) -> Entry {
         Entry {
-            at: Moment::from_secs(1),
+            at: Timestamp::from_secs(1),
             account: account.to_owned(),
             event: Event::Verify,
             outcome: Outcome::Ok,

@@ -20,15 +20,15 @@ impl Claims {
     /// account.
     pub fn read(text: &str, account_claim: &str) -> Option<Self> {
         let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
-        let account = Account::new(word(claims.get(account_claim)?)?).ok()?;
-        let session = ["session_id", "jti"].iter().find_map(|name| word(claims.get(*name)?));
+        let account = Account::new(claim_text(claims.get(account_claim)?)?).ok()?;
+        let session = ["session_id", "jti"].iter().find_map(|name| claim_text(claims.get(*name)?));
         Some(Self { account, session: session.map(bounded) })
     }
 }
 
 /// A claim that can name something: a non-empty text, or a number. NUL, which JSON can write, would
 /// end a text of SQL: what follows it would be seen here, and not there.
-fn word(value: &Value) -> Option<String> {
+fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() && !text.contains('\0') => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -9,28 +9,28 @@ pub enum Invalid {
         argument: &'static str,
     },
     /// A text has more characters than allowed.
-    TooLong {
+    TooManyChars {
         /// The argument's name in SQL.
         argument: &'static str,
         /// The most characters it may have.
         limit: usize,
     },
     /// A value has more bytes than are read.
-    TooLarge {
+    TooManyBytes {
         /// The argument's name in SQL.
         argument: &'static str,
         /// The most bytes it may have.
         limit: usize,
     },
     /// A text has fewer characters than needed.
-    TooShort {
+    TooFewChars {
         /// The argument's name in SQL.
         argument: &'static str,
         /// The fewest characters it may have.
-        least: usize,
+        min: usize,
     },
     /// A text is not UTF-8.
-    Foreign {
+    NotUtf8 {
         /// The argument's name in SQL.
         argument: &'static str,
     },
@@ -63,6 +63,8 @@ pub enum Invalid {
     Expiry,
     /// The rows of a batch are not 1 to 10000.
     Batch,
+    /// The state of a rotation is not one that `key_rotate_step` returned.
+    RotationState,
     /// The data does not fit into a QR code.
     QrCapacity,
     /// The text is no URI of a TOTP secret.

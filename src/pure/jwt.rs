@@ -1,7 +1,7 @@
 //! JSON Web Tokens (RFC 7519), signed with HS256 (RFC 7518, 3.2).
 
 use super::invalid::Invalid;
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 /// The fewest bytes of a secret: as many as the hash has (RFC 7518, 3.2).
-const SECRET_LEAST: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 
 /// What signs the tokens, and what the API server checks them with.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -19,7 +19,7 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 impl Secret {
     /// `None` when it is too short.
     pub fn new(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() >= SECRET_LEAST).then(|| Self(bytes.to_vec().into()))
+        (bytes.len() >= MIN_SECRET_BYTES).then(|| Self(bytes.to_vec().into()))
     }
 
     /// Signs claims. `iat` is the time of the call; `exp` is so many seconds later, unless the
@@ -27,7 +27,7 @@ impl Secret {
     pub fn sign(
         &self,
         mut claims: Map<String, Value>,
-        now: Moment,
+        now: Timestamp,
         ttl: i64,
     ) -> Result<String, Invalid> {
         let seconds = now.micros().div_euclid(1_000_000);
@@ -60,7 +60,7 @@ pub struct Login<'a> {
     /// The new session.
     pub session_id: &'a str,
     /// When.
-    pub now: Moment,
+    pub now: Timestamp,
 }
 
 impl Login<'_> {
@@ -88,7 +88,7 @@ mod tests {
     fn signed(claims: &str) -> String {
         let claims = serde_json::from_str(claims).unwrap();
         let secret = Secret::new(SECRET).unwrap();
-        secret.sign(claims, Moment::from_secs(1_700_000_000), 3_600).unwrap()
+        secret.sign(claims, Timestamp::from_secs(1_700_000_000), 3_600).unwrap()
     }
 
     #[test]
@@ -119,7 +119,7 @@ mod tests {
             role: "authenticated",
             method: "totp",
             session_id: "s",
-            now: Moment::from_secs(1_700_000_000),
+            now: Timestamp::from_secs(1_700_000_000),
         };
         let forged = json!({
             "sub": "bob", "role": "postgres", "aal": "aal9", "amr": [], "session_id": "t", "exp": 9e9,
@@ -138,7 +138,7 @@ mod tests {
     fn an_expiry_that_readers_may_pass_over_is_refused() {
         for expiry in ["null", "\"1700000060\"", "1.5", "1e10", "[]"] {
             let claims = serde_json::from_str(&format!(r#"{{"exp": {expiry}}}"#)).unwrap();
-            let signed = Secret::new(SECRET).unwrap().sign(claims, Moment::from_secs(0), 1);
+            let signed = Secret::new(SECRET).unwrap().sign(claims, Timestamp::from_secs(0), 1);
             assert_eq!(signed, Err(Invalid::Expiry), "{expiry}");
         }
     }

@@ -4,7 +4,7 @@
 //! copied to another row, or an older token of the same row, does not open there. The `fernet` crate
 //! draws each token's IV and timestamp itself; neither is relied on here.
 
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 use fernet::Fernet;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
@@ -23,16 +23,16 @@ const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
 /// The row that a sealed value belongs to, and which of the values that it had in its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place<'a> {
+pub struct AssociatedData<'a> {
     purpose: &'static str,
     account: &'a str,
     label: Cow<'a, str>,
     identity: String,
 }
 
-impl<'a> Place<'a> {
+impl<'a> AssociatedData<'a> {
     /// Where the secret of a factor belongs. One that replaced another was made at another time.
-    pub fn factor(account: &'a str, label: &'a str, made_at: Moment) -> Self {
+    pub fn factor(account: &'a str, label: &'a str, made_at: Timestamp) -> Self {
         let identity = made_at.micros().to_string();
         Self { purpose: "totp", account, label: label.into(), identity }
     }
@@ -49,14 +49,14 @@ impl<'a> Place<'a> {
     }
 
     /// That of a token which belongs nowhere.
-    fn nowhere() -> Self {
-        Self::factor("nobody", "default", Moment::from_micros(0))
+    fn decoy() -> Self {
+        Self::factor("nobody", "default", Timestamp::from_micros(0))
     }
 }
 
 /// What is sealed: a value, and for a TOTP secret how its app shows it.
 #[derive(Default)]
-pub struct Content {
+pub struct Plaintext {
     /// The secret or the hash.
     pub value: Zeroizing<Vec<u8>>,
     /// The issuer in the app.
@@ -65,7 +65,7 @@ pub struct Content {
     pub account_name: Option<String>,
 }
 
-impl Content {
+impl Plaintext {
     /// A value with nothing beside it.
     pub fn of(value: &[u8]) -> Self {
         Self { value: Zeroizing::new(value.to_vec()), ..Self::default() }
@@ -74,7 +74,7 @@ impl Content {
 
 /// A Fernet token and the id of its key.
 #[derive(Debug, Clone)]
-pub struct Sealed {
+pub struct Ciphertext {
     /// The token.
     pub token: String,
     /// The first 16 hex digits of the key's SHA-256.
@@ -115,7 +115,7 @@ pub struct Keyring {
     primary: Key,
     others: Vec<Key>,
     /// A token that belongs nowhere, opened to spend the time that a real one would take.
-    decoy: Sealed,
+    decoy: Ciphertext,
 }
 
 impl Keyring {
@@ -138,7 +138,7 @@ impl Keyring {
         }
         let mut keys = keys.into_iter();
         let primary = keys.next().ok_or(Malformed::Empty)?;
-        let decoy = primary.seal(&Place::nowhere(), &Content::of(&[0; 20]));
+        let decoy = primary.encrypt(&AssociatedData::decoy(), &Plaintext::of(&[0; 20]));
         Ok(Self { primary, others: keys.collect(), decoy })
     }
 
@@ -155,23 +155,27 @@ impl Keyring {
     }
 
     /// Seals a content for one place with the primary key.
-    pub fn seal(&self, place: &Place, content: &Content) -> Sealed {
-        self.primary.seal(place, content)
+    pub fn encrypt(&self, associated_data: &AssociatedData, plaintext: &Plaintext) -> Ciphertext {
+        self.primary.encrypt(associated_data, plaintext)
     }
 
     /// Opens a token at its place.
-    pub fn open(&self, place: &Place, sealed: &Sealed) -> Result<Content, Unreadable> {
+    pub fn decrypt(
+        &self,
+        associated_data: &AssociatedData,
+        ciphertext: &Ciphertext,
+    ) -> Result<Plaintext, Unreadable> {
         let key = self
             .keys()
-            .find(|key| key.id == sealed.key_id)
-            .ok_or_else(|| Unreadable::UnknownKey(sealed.key_id.clone()))?;
-        let payload = key.fernet.decrypt(&sealed.token).map_err(|_| Unreadable::Damaged)?;
-        unpack(place, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
+            .find(|key| key.id == ciphertext.key_id)
+            .ok_or_else(|| Unreadable::UnknownKey(ciphertext.key_id.clone()))?;
+        let payload = key.fernet.decrypt(&ciphertext.token).map_err(|_| Unreadable::Damaged)?;
+        unpack(associated_data, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
     }
 
     /// Opens nothing, in the time that `open` takes.
-    pub fn open_decoy(&self) -> Content {
-        self.open(&Place::nowhere(), &self.decoy).unwrap_or_default()
+    pub fn decrypt_decoy(&self) -> Plaintext {
+        self.decrypt(&AssociatedData::decoy(), &self.decoy).unwrap_or_default()
     }
 
     /// The id of the key that seals.
@@ -215,9 +219,9 @@ impl Key {
         })
     }
 
-    fn seal(&self, place: &Place, content: &Content) -> Sealed {
-        let payload = pack(place, content);
-        Sealed { token: self.fernet.encrypt(payload.as_bytes()), key_id: self.id.clone() }
+    fn encrypt(&self, associated_data: &AssociatedData, plaintext: &Plaintext) -> Ciphertext {
+        let payload = pack(associated_data, plaintext);
+        Ciphertext { token: self.fernet.encrypt(payload.as_bytes()), key_id: self.id.clone() }
     }
 }
 
@@ -240,12 +244,13 @@ fn hex(bytes: &[u8]) -> String {
     text
 }
 
-fn pack(place: &Place, content: &Content) -> Zeroizing<String> {
-    let Place { purpose, account, label, identity } = place;
-    let secret = Zeroizing::new(base32::encode(ALPHABET, &content.value));
+fn pack(associated_data: &AssociatedData, plaintext: &Plaintext) -> Zeroizing<String> {
+    let AssociatedData { purpose, account, label, identity } = associated_data;
+    let secret = Zeroizing::new(base32::encode(ALPHABET, &plaintext.value));
     let mut fields =
         json!({ "purpose": purpose, "account": account, "label": label, "identity": identity });
-    for (name, value) in [("issuer", &content.issuer), ("account_name", &content.account_name)] {
+    for (name, value) in [("issuer", &plaintext.issuer), ("account_name", &plaintext.account_name)]
+    {
         if let (Some(fields), Some(value)) = (fields.as_object_mut(), value) {
             fields.insert(name.to_owned(), value.as_str().into());
         }
@@ -256,7 +261,7 @@ fn pack(place: &Place, content: &Content) -> Zeroizing<String> {
     Zeroizing::new(format!("{open},\"secret\":\"{}\"}}", secret.as_str()))
 }
 
-fn unpack(place: &Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
+fn unpack(associated_data: &AssociatedData, payload: Zeroizing<Vec<u8>>) -> Option<Plaintext> {
     let mut fields: Map<String, Value> = serde_json::from_slice(&payload).ok()?;
     let mut take = |name: &str| match fields.remove(name) {
         Some(Value::String(text)) => Some(text),
@@ -264,7 +269,12 @@ fn unpack(place: &Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
     };
     let secret = Zeroizing::new(take("secret")?);
     let found = [take("purpose")?, take("account")?, take("label")?, take("identity")?];
-    let expected = [place.purpose, place.account, &place.label, &place.identity];
+    let expected = [
+        associated_data.purpose,
+        associated_data.account,
+        &associated_data.label,
+        &associated_data.identity,
+    ];
     let is_here = found.iter().zip(expected).fold(Choice::from(1), |so_far, (found, expected)| {
         so_far & found.as_bytes().ct_eq(expected.as_bytes())
     });
@@ -272,7 +282,7 @@ fn unpack(place: &Place, payload: Zeroizing<Vec<u8>>) -> Option<Content> {
         return None;
     }
     let value = Zeroizing::new(base32::decode(ALPHABET, &secret)?);
-    Some(Content { value, issuer: take("issuer"), account_name: take("account_name") })
+    Some(Plaintext { value, issuer: take("issuer"), account_name: take("account_name") })
 }
 
 #[cfg(test)]
@@ -281,10 +291,10 @@ mod tests {
 
     const FIRST: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
     const SECOND: &str = "ZmVybmV0LXRlc3Qta2V5LW9mLTMyLWJ5dGVzLWxvbmc=";
-    const MADE_AT: Moment = Moment::from_secs(1_900_000_000);
+    const MADE_AT: Timestamp = Timestamp::from_secs(1_900_000_000);
 
-    fn here() -> Place<'static> {
-        Place::factor("alice", "phone", MADE_AT)
+    fn associated_data() -> AssociatedData<'static> {
+        AssociatedData::factor("alice", "phone", MADE_AT)
     }
 
     #[test]
@@ -316,87 +326,104 @@ mod tests {
     #[test]
     fn a_value_opens_only_at_its_place() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(&here(), &Content::of(b"12345678901234567890"));
-        let open = |place: Place| ring.open(&place, &sealed).map(|content| content.value);
-        assert_eq!(open(here()).unwrap().as_slice(), b"12345678901234567890");
+        let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
+        let open = |associated_data: AssociatedData| {
+            ring.decrypt(&associated_data, &ciphertext).map(|plaintext| plaintext.value)
+        };
+        assert_eq!(decrypt(associated_data()).unwrap().as_slice(), b"12345678901234567890");
         for elsewhere in [
-            Place::factor("bob", "phone", MADE_AT),
-            Place::factor("alice", "tablet", MADE_AT),
-            Place::factor("alice", "phone", MADE_AT.plus_micros(1)),
-            Place { purpose: "backup", ..here() },
+            AssociatedData::factor("bob", "phone", MADE_AT),
+            AssociatedData::factor("alice", "tablet", MADE_AT),
+            AssociatedData::factor("alice", "phone", MADE_AT.plus_micros(1)),
+            AssociatedData { purpose: "backup", ..associated_data() },
         ] {
-            assert_eq!(open(elsewhere.clone()).err(), Some(Unreadable::Damaged), "{elsewhere:?}");
+            assert_eq!(
+                decrypt(elsewhere.clone()).err(),
+                Some(Unreadable::Damaged),
+                "{elsewhere:?}"
+            );
         }
     }
 
     #[test]
     fn a_backup_code_opens_only_in_its_slot_of_its_set() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(&Place::backup_code("alice", 1, &[1; 16]), &Content::of(&[7; 32]));
-        let open = |slot, salt: &[u8]| ring.open(&Place::backup_code("alice", slot, salt), &sealed);
-        assert_eq!(open(1, &[1; 16]).unwrap().value.as_slice(), [7; 32]);
-        assert!(open(2, &[1; 16]).is_err());
-        assert!(open(1, &[2; 16]).is_err());
+        let ciphertext = ring
+            .encrypt(&AssociatedData::backup_code("alice", 1, &[1; 16]), &Plaintext::of(&[7; 32]));
+        let open = |slot, salt: &[u8]| {
+            ring.decrypt(&AssociatedData::backup_code("alice", slot, salt), &ciphertext)
+        };
+        assert_eq!(decrypt(1, &[1; 16]).unwrap().value.as_slice(), [7; 32]);
+        assert!(decrypt(2, &[1; 16]).is_err());
+        assert!(decrypt(1, &[2; 16]).is_err());
     }
 
     #[test]
     fn issuer_and_account_name_travel_along() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let content = Content {
+        let plaintext = Plaintext {
             issuer: Some("Acme \"}".into()),
             account_name: Some("alice".into()),
-            ..Content::of(b"0123456789")
+            ..Plaintext::of(b"0123456789")
         };
-        let opened = ring.open(&here(), &ring.seal(&here(), &content)).unwrap();
-        assert_eq!(opened.issuer, content.issuer);
-        assert_eq!(opened.account_name, content.account_name);
-        assert_eq!(opened.value, content.value);
+        let decrypted = ring
+            .decrypt(&associated_data(), &ring.encrypt(&associated_data(), &plaintext))
+            .unwrap();
+        assert_eq!(decrypted.issuer, plaintext.issuer);
+        assert_eq!(decrypted.account_name, plaintext.account_name);
+        assert_eq!(decrypted.value, plaintext.value);
     }
 
     #[test]
     fn quotes_in_names_do_not_reach_the_payload() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let odd = Place::factor("a\",\"secret\":\"AAAA\\\n\u{1}", "\u{202e}🔑", MADE_AT);
-        let sealed = ring.seal(&odd, &Content::of(b"0123456789"));
-        assert_eq!(ring.open(&odd, &sealed).unwrap().value.as_slice(), b"0123456789");
+        let odd = AssociatedData::factor("a\",\"secret\":\"AAAA\\\n\u{1}", "\u{202e}🔑", MADE_AT);
+        let ciphertext = ring.encrypt(&odd, &Plaintext::of(b"0123456789"));
+        assert_eq!(ring.decrypt(&odd, &ciphertext).unwrap().value.as_slice(), b"0123456789");
     }
 
     #[test]
     fn every_flipped_bit_is_noticed() {
         let ring = Keyring::parse(FIRST).unwrap();
-        let sealed = ring.seal(&here(), &Content::of(b"12345678901234567890"));
-        for place in 0..sealed.token.len() {
+        let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
+        for associated_data in 0..ciphertext.token.len() {
             for bit in 0..7 {
-                let mut token = sealed.token.clone().into_bytes();
-                *token.get_mut(place).unwrap() ^= 1 << bit;
+                let mut token = ciphertext.token.clone().into_bytes();
+                *token.get_mut(associated_data).unwrap() ^= 1 << bit;
                 let token = String::from_utf8(token).unwrap();
-                let opened = ring.open(&here(), &Sealed { token, ..sealed.clone() });
-                assert_eq!(opened.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
+                let decrypted =
+                    ring.decrypt(&associated_data(), &Ciphertext { token, ..ciphertext.clone() });
+                assert_eq!(decrypted.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
             }
         }
     }
 
     #[test]
     fn an_old_key_opens_and_a_removed_one_is_named() {
-        let sealed = Keyring::parse(FIRST).unwrap().seal(&here(), &Content::of(b"0123456789"));
+        let ciphertext = Keyring::parse(FIRST)
+            .unwrap()
+            .encrypt(&associated_data(), &Plaintext::of(b"0123456789"));
         let rotated = Keyring::parse(&format!("{SECOND}\n{FIRST}")).unwrap();
-        assert!(rotated.open(&here(), &sealed).is_ok());
+        assert!(rotated.decrypt(&associated_data(), &ciphertext).is_ok());
         assert_eq!(
-            rotated.seal(&here(), &Content::of(b"0123456789")).key_id,
+            rotated.encrypt(&associated_data(), &Plaintext::of(b"0123456789")).key_id,
             Keyring::id_of(SECOND)
         );
         let removed = Keyring::parse(SECOND).unwrap();
         assert_eq!(
-            removed.open(&here(), &sealed).err(),
+            removed.decrypt(&associated_data(), &ciphertext).err(),
             Some(Unreadable::UnknownKey(Keyring::id_of(FIRST)))
         );
-        let foreign = removed.open(&here(), &Sealed { key_id: Keyring::id_of(SECOND), ..sealed });
+        let foreign = removed.decrypt(
+            &associated_data(),
+            &Ciphertext { key_id: Keyring::id_of(SECOND), ..ciphertext },
+        );
         assert_eq!(foreign.err(), Some(Unreadable::Damaged));
     }
 
     #[test]
     fn the_decoy_opens() {
-        assert_eq!(Keyring::parse(FIRST).unwrap().open_decoy().value.len(), 20);
+        assert_eq!(Keyring::parse(FIRST).unwrap().decrypt_decoy().value.len(), 20);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When failures lock an account, and for how long.
 
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 
 /// The rules, from the settings.
 #[derive(Debug, Clone, Copy)]
@@ -17,11 +17,11 @@ pub struct Policy {
 
 /// Where an account stands.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct LockState {
     /// Failures in a row.
     pub failures: u32,
     /// Until then every attempt is refused.
-    pub locked_until: Option<Moment>,
+    pub locked_until: Option<Timestamp>,
     /// TOTP is refused until an admin or a backup code lifts it.
     pub suspended: bool,
 }
@@ -39,10 +39,10 @@ impl Policy {
 
     /// The standing after one more failure. A lock only grows while failures go on, also when the
     /// clock was set back in between.
-    pub fn after_failure(&self, before: &Standing, now: Moment) -> Standing {
+    pub fn after_failure(&self, before: &LockState, now: Timestamp) -> LockState {
         let failures = before.failures.saturating_add(1).min(Self::FAILURES_LIMIT);
         let lock = self.lock(failures).map(|duration| now.plus_micros(duration));
-        Standing {
+        LockState {
             failures,
             locked_until: before.locked_until.max(lock),
             suspended: before.suspended || failures >= self.suspend_after,
@@ -50,9 +50,9 @@ impl Policy {
     }
 }
 
-impl Standing {
+impl LockState {
     /// The end of the lock, when there is one now.
-    pub fn locked(&self, now: Moment) -> Option<Moment> {
+    pub fn locked(&self, now: Timestamp) -> Option<Timestamp> {
         self.locked_until.filter(|until| *until > now)
     }
 
@@ -115,17 +115,17 @@ mod tests {
         for failures in [67, 68, 69, 132, u32::MAX / 2, 1 << 31, u32::MAX] {
             assert_eq!(DEFAULT.lock(failures), Some(3600 * SECOND), "{failures}");
         }
-        let worst = Standing { failures: u32::MAX, locked_until: None, suspended: true };
-        let after = DEFAULT.after_failure(&worst, Moment::from_micros(i64::MAX));
+        let worst = LockState { failures: u32::MAX, locked_until: None, suspended: true };
+        let after = DEFAULT.after_failure(&worst, Timestamp::from_micros(i64::MAX));
         assert_eq!(after.failures, Policy::FAILURES_LIMIT);
     }
 
     #[test]
     fn the_hundredth_failure_suspends() {
-        let before = Standing { failures: 98, ..Standing::default() };
-        let after = DEFAULT.after_failure(&before, Moment::from_secs(0));
+        let before = LockState { failures: 98, ..LockState::default() };
+        let after = DEFAULT.after_failure(&before, Timestamp::from_secs(0));
         assert!(!after.suspended);
-        assert!(DEFAULT.after_failure(&after, Moment::from_secs(0)).suspended);
+        assert!(DEFAULT.after_failure(&after, Timestamp::from_secs(0)).suspended);
     }
 
     #[test]
@@ -133,14 +133,14 @@ mod tests {
         let mut random = random();
         for _ in 0..2_000 {
             let policy = policies(&mut random);
-            let mut standing = Standing::default();
-            let mut now = Moment::from_secs(random.random_range(0..4_000_000_000));
+            let mut lock_state = LockState::default();
+            let mut now = Timestamp::from_secs(random.random_range(0..4_000_000_000));
             for failure in 1..=130_u32 {
                 // The clock may be set back: by up to a day.
                 now = now.plus_secs(random.random_range(-86_400..86_400));
-                let after = policy.after_failure(&standing, now);
+                let after = policy.after_failure(&lock_state, now);
                 assert_eq!(after.failures, failure);
-                assert!(after.locked_until >= standing.locked_until);
+                assert!(after.locked_until >= lock_state.locked_until);
                 assert_eq!(after.locked(now).is_some(), after.locked_until > Some(now));
                 if failure >= policy.max_failures {
                     let lock = policy.lock(failure).unwrap();
@@ -148,28 +148,31 @@ mod tests {
                     assert!(lock <= policy.max_lockout);
                     assert!(Some(lock) >= policy.lock(failure - 1));
                     let capped = now.plus_micros(policy.max_lockout);
-                    assert!(after.locked_until <= standing.locked_until.max(Some(capped)));
+                    assert!(after.locked_until <= lock_state.locked_until.max(Some(capped)));
                 } else {
                     assert_eq!(after.locked_until, None);
                 }
                 assert_eq!(after.suspended, failure >= policy.suspend_after);
-                standing = after;
+                lock_state = after;
             }
-            assert!(!standing.is_clean());
+            assert!(!lock_state.is_clean());
         }
-        assert!(Standing::default().is_clean());
+        assert!(LockState::default().is_clean());
     }
 
     #[test]
     fn the_stricter_of_two_levels_holds() {
-        let memory =
-            Standing { failures: 5, locked_until: Some(Moment::from_secs(9)), suspended: false };
-        let table = Standing { failures: 3, locked_until: None, suspended: true };
+        let memory = LockState {
+            failures: 5,
+            locked_until: Some(Timestamp::from_secs(9)),
+            suspended: false,
+        };
+        let table = LockState { failures: 3, locked_until: None, suspended: true };
         let both = memory.stricter(&table);
         assert_eq!(both, table.stricter(&memory));
         assert_eq!(
             both,
-            Standing { failures: 5, locked_until: Some(Moment::from_secs(9)), suspended: true }
+            LockState { failures: 5, locked_until: Some(Timestamp::from_secs(9)), suspended: true }
         );
     }
 }

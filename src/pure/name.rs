@@ -26,7 +26,7 @@ pub struct Purpose(String);
 
 /// Why an administrator does something, for the audit trail.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Justification(String);
+pub struct AuditReason(String);
 
 impl Account {
     /// The most characters of an account: room for every e-mail address.
@@ -82,17 +82,17 @@ impl Purpose {
     }
 }
 
-impl Justification {
+impl AuditReason {
     /// The fewest characters that can mean something.
-    pub const LEAST: usize = 3;
+    pub const MIN: usize = 3;
     /// The most characters of a justification.
     pub const LIMIT: usize = 500;
 
     /// Checks a text of 3 to 500 characters, blanks around it not counted.
     pub fn new(text: String) -> Result<Self, Invalid> {
         let text = checked(text, "reason", Self::LIMIT)?;
-        if text.trim().chars().count() < Self::LEAST {
-            return Err(Invalid::TooShort { argument: "reason", least: Self::LEAST });
+        if text.trim().chars().count() < Self::MIN {
+            return Err(Invalid::TooFewChars { argument: "reason", min: Self::MIN });
         }
         Ok(Self(text))
     }
@@ -110,10 +110,10 @@ fn checked(text: String, argument: &'static str, limit: usize) -> Result<String,
     }
     // JSON and URIs can write it, texts of SQL cannot hold it.
     if text.contains('\0') {
-        return Err(Invalid::Foreign { argument });
+        return Err(Invalid::NotUtf8 { argument });
     }
     if text.chars().count() > limit {
-        return Err(Invalid::TooLong { argument, limit });
+        return Err(Invalid::TooManyChars { argument, limit });
     }
     Ok(text)
 }
@@ -130,7 +130,7 @@ macro_rules! reads_as_str {
     )*};
 }
 
-reads_as_str!(Account, Label, Issuer, AccountName, Purpose, Justification);
+reads_as_str!(Account, Label, Issuer, AccountName, Purpose, AuditReason);
 
 #[cfg(test)]
 mod tests {
@@ -141,15 +141,15 @@ mod tests {
         assert!(Account::new("🔑".repeat(255)).is_ok());
         assert_eq!(
             Account::new("a".repeat(256)),
-            Err(Invalid::TooLong { argument: "account", limit: 255 })
+            Err(Invalid::TooManyChars { argument: "account", limit: 255 })
         );
         assert_eq!(Label::new(String::new()), Err(Invalid::Missing { argument: "label" }));
     }
 
     #[test]
     fn no_name_has_a_nul_in_it() {
-        assert_eq!(Account::new("a\0b".into()), Err(Invalid::Foreign { argument: "account" }));
-        assert_eq!(Issuer::new("\0".into()), Err(Invalid::Foreign { argument: "issuer" }));
+        assert_eq!(Account::new("a\0b".into()), Err(Invalid::NotUtf8 { argument: "account" }));
+        assert_eq!(Issuer::new("\0".into()), Err(Invalid::NotUtf8 { argument: "issuer" }));
     }
 
     #[test]
@@ -164,10 +164,10 @@ mod tests {
     #[test]
     fn a_justification_says_something() {
         for text in ["ab", "  ab  ", "   "] {
-            let short = Err(Invalid::TooShort { argument: "reason", least: 3 });
-            assert_eq!(Justification::new(text.into()), short, "{text:?}");
+            let short = Err(Invalid::TooFewChars { argument: "reason", min: 3 });
+            assert_eq!(AuditReason::new(text.into()), short, "{text:?}");
         }
-        assert!(Justification::new("new phone".into()).is_ok());
+        assert!(AuditReason::new("new phone".into()).is_ok());
     }
 
     #[test]

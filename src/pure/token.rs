@@ -5,7 +5,7 @@
 //! good for stands in a row of a table.
 
 use super::keyring::Keyring;
-use super::moment::Moment;
+use super::timestamp::Timestamp;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::Mac;
@@ -31,7 +31,7 @@ pub enum Kind {
 
 impl Kind {
     /// The word in SQL.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Challenge => "challenge",
             Self::Recovery => "recovery",
@@ -40,7 +40,7 @@ impl Kind {
     }
 
     /// The longest life.
-    pub const fn most_days(self) -> i64 {
+    pub const fn max_days(self) -> i64 {
         match self {
             Self::Challenge => 1,
             Self::Recovery => 7,
@@ -65,7 +65,7 @@ pub struct Token {
     /// Names its row.
     pub id: [u8; 16],
     /// From then on it is not accepted.
-    pub expires_at: Moment,
+    pub expires_at: Timestamp,
 }
 
 impl Token {
@@ -106,7 +106,7 @@ impl Token {
         Some(Self {
             kind,
             id: bytes.get(ID)?.try_into().ok()?,
-            expires_at: Moment::from_micros(expiry),
+            expires_at: Timestamp::from_micros(expiry),
         })
     }
 }
@@ -119,7 +119,7 @@ mod tests {
     const NEW: &str = "ZmVybmV0LXRlc3Qta2V5LW9mLTMyLWJ5dGVzLWxvbmc=";
 
     fn token(kind: Kind) -> Token {
-        Token { kind, id: *b"0123456789abcdef", expires_at: Moment::from_secs(1_700_000_000) }
+        Token { kind, id: *b"0123456789abcdef", expires_at: Timestamp::from_secs(1_700_000_000) }
     }
 
     fn ring(keys: &[&str]) -> Keyring {

@@ -17,12 +17,12 @@ pub enum Reason {
     /// The token has ended.
     Expired,
     /// The token was used, was tried too often, or was revoked by a change of the account's factors.
-    Spent,
+    SpentStep,
 }
 
 impl Reason {
     /// The word in SQL.
-    pub const fn word(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
             Self::Invalid => "invalid",
@@ -30,7 +30,7 @@ impl Reason {
             Self::Suspended => "suspended",
             Self::NotEnrolled => "not_enrolled",
             Self::Expired => "expired",
-            Self::Spent => "spent",
+            Self::SpentStep => "spent",
         }
     }
 }
@@ -49,7 +49,7 @@ pub enum Method {
 
 impl Method {
     /// The word in SQL.
-    pub const fn word(&self) -> &'static str {
+    pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Totp { .. } => "totp",
             Self::Backup => "backup",
@@ -66,17 +66,24 @@ pub struct Verdict {
     pub method: Option<Method>,
     /// Microseconds until the lock ends, when the account is locked after the attempt.
     pub retry_after: Option<i64>,
+    /// Unused backup codes, when the attempt was accepted and the caller wants to know.
+    pub backup_codes_left: Option<i32>,
 }
 
 impl Verdict {
     /// The code was right.
     pub fn ok(method: Method) -> Self {
-        Self { reason: Reason::Ok, method: Some(method), retry_after: None }
+        Self {
+            reason: Reason::Ok,
+            method: Some(method),
+            retry_after: None,
+            backup_codes_left: None,
+        }
     }
 
     /// The attempt was refused.
     pub fn refused(reason: Reason, retry_after: Option<i64>) -> Self {
-        Self { reason, method: None, retry_after }
+        Self { reason, method: None, retry_after, backup_codes_left: None }
     }
 
     /// Whether the second factor is proved.

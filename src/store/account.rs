@@ -1,25 +1,15 @@
 //! The table `accounts`: locks, and the row that changes of one account take turns on.
 
-use super::audit_event::Signed;
-use super::plan::{Plan, Row};
+use super::audit::{SignedEntry, appending};
+use super::plan::{BOOL, BYTEA, INT, Plan, Row, TEXT, TIME};
 use crate::clock;
 use crate::error::Error;
-use crate::pure::lock::Standing;
-use crate::pure::moment::Moment;
+use crate::pure::lock::LockState;
 use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::pg_sys::{BuiltinOid, PgOid};
 use std::ops::RangeInclusive;
 use std::thread::LocalKey;
-
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
-const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
-const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
-const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
-
-/// Rows of the table `decoys`.
-const DECOYS: i32 = 256;
 
 thread_local! {
     static ENSURE: Plan = const { Plan::new(
@@ -44,40 +34,22 @@ thread_local! {
         &[TEXT, INT, TIME, BOOL],
     ) };
     static FAIL_AUDITED: Plan = const { Plan::new(
-        "WITH failed AS (
-             UPDATE totp.accounts
-             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-                 suspended = suspended OR $4
-             WHERE account = $1)
-         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
-         VALUES ($5, $6, $7, $8, $9, $10::jsonb, $11)",
-        &[TEXT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
-    ) };
-    // A decoy that somebody else holds is passed over: nobody shall wait for it.
-    static FAIL_DECOY: Plan = const { Plan::new(
-        "UPDATE totp.decoys
-         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-             suspended = suspended OR $4
-         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)",
-        &[INT, INT, TIME, BOOL],
-    ) };
-    static FAIL_DECOY_AUDITED: Plan = const { Plan::new(
-        "WITH failed AS (
-             UPDATE totp.decoys
-             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-                 suspended = suspended OR $4
-             WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1
-                           FOR NO KEY UPDATE SKIP LOCKED))
-         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
-         VALUES ($5, $6, $7, $8, $9, $10::jsonb, $11)",
-        &[INT, INT, TIME, BOOL, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
+        appending!(
+            "WITH failed AS (
+                 UPDATE totp.accounts
+                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
+                     suspended = suspended OR $11
+                 WHERE account = $8)",
+            ""
+        ),
+        &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL],
     ) };
     static CLEAR: Plan = const { Plan::new(
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
          WHERE account = $1",
         &[TEXT],
     ) };
-    static CHANGED: Plan = const { Plan::new(
+    static MARK_CHANGED: Plan = const { Plan::new(
         // Tokens that are in use at this moment are passed over; their changed_at is wrong then.
         "WITH tokens AS (
              DELETE FROM totp.tokens WHERE id IN (
@@ -138,7 +110,7 @@ thread_local! {
 #[derive(Default)]
 pub struct Status {
     /// Its lock, as the table knows it.
-    pub standing: Standing,
+    pub lock_state: LockState,
     /// Active factors.
     pub factors: i32,
     /// Whether a factor waits for its first code.
@@ -146,58 +118,57 @@ pub struct Status {
     /// Unused backup codes.
     pub backup_codes_left: i32,
     /// When a code was last accepted.
-    pub last_verified_at: Option<Moment>,
+    pub last_verified_at: Option<Timestamp>,
 }
 
 /// Makes the account's row and says whether there was none.
-pub fn ensure(account: &Account, now: Moment) -> Result<bool, Error> {
+pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let arguments = [account.into(), now.into()];
     Ok(ENSURE.with(|plan| plan.execute(&arguments))? > 0)
 }
 
 /// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
 /// there is no such account.
-pub fn lock(account: &Account) -> Result<Option<Standing>, Error> {
-    Ok(LOCK.with(|plan| plan.rows(&[account.into()], read_standing))?.pop())
+pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
+    Ok(LOCK.with(|plan| plan.rows(&[account.into()], read_lock_state))?.pop())
 }
 
 /// Reads the account's lock without taking its row.
-pub fn read(account: &Account) -> Result<Option<Standing>, Error> {
-    Ok(READ.with(|plan| plan.rows(&[account.into()], read_standing))?.pop())
+pub fn read(account: &Account) -> Result<Option<LockState>, Error> {
+    Ok(READ.with(|plan| plan.rows(&[account.into()], read_lock_state))?.pop())
 }
 
-fn read_standing(row: &Row) -> Result<Standing, Error> {
-    standing(row.get(1)?, row.optional(2)?, row.get(3)?)
+fn read_lock_state(row: &Row) -> Result<LockState, Error> {
+    lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)
 }
 
 /// Writes a failure, and in the same statement its audit entry. Levels only rise here: a concurrent
 /// failure may have written more.
-pub fn fail(account: &Account, after: &Standing, audit: Option<Signed>) -> Result<(), Error> {
+pub fn record_failure(
+    account: &Account,
+    after: &LockState,
+    audit: Option<SignedEntry>,
+) -> Result<(), Error> {
     write_failure((&FAIL, &FAIL_AUDITED), account.into(), after, audit)
 }
 
-/// Writes what a failure would write, for an account that does not exist, to one of its stand-ins.
-pub fn fail_decoy(slot: i32, audit: Option<Signed>) -> Result<(), Error> {
-    let plans = (&FAIL_DECOY, &FAIL_DECOY_AUDITED);
-    write_failure(plans, slot.rem_euclid(DECOYS).into(), &Standing::default(), audit)
-}
-
-fn write_failure<'a>(
+/// Writes a failure to the row with a key, by one of two plans: without and with an audit entry.
+pub(super) fn write_failure<'a>(
     (plain, audited): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
     key: DatumWithOid<'a>,
-    after: &Standing,
-    audit: Option<Signed>,
+    after: &'a LockState,
+    audit: Option<SignedEntry>,
 ) -> Result<(), Error> {
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
-    let locked_until = after.locked_until.map(clock::timestamp);
-    let mut arguments = vec![key, failures.into(), locked_until.into(), after.suspended.into()];
+    let locked_until = after.locked_until.map(clock::to_sql);
+    let failure = [key, failures.into(), locked_until.into(), after.suspended.into()];
     match &audit {
         Some(signed) => {
-            arguments.push(signed.entry.at.into());
-            arguments.extend(signed.arguments());
+            let mut arguments = signed.arguments();
+            arguments.extend(failure);
             audited.with(|plan| plan.execute(&arguments))?
         }
-        None => plain.with(|plan| plan.execute(&arguments))?,
+        None => plain.with(|plan| plan.execute(&failure))?,
     };
     Ok(())
 }
@@ -209,13 +180,13 @@ pub fn clear(account: &Account) -> Result<(), Error> {
 }
 
 /// Notes that the account's factors changed: ends its tokens, and what its sessions have proved.
-pub fn changed(account: &Account, now: Moment) -> Result<(), Error> {
-    CHANGED.with(|plan| plan.execute(&[account.into(), now.into()]))?;
+pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
+    MARK_CHANGED.with(|plan| plan.execute(&[account.into(), now.into()]))?;
     Ok(())
 }
 
 /// Whether an account proved a factor within a time, and no factor changed afterwards.
-pub fn is_verified(account: &Account, time: RangeInclusive<Moment>) -> Result<bool, Error> {
+pub fn is_verified(account: &Account, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
     let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
     Ok(rows.contains(&true))
@@ -228,20 +199,20 @@ pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
 }
 
 /// Removes an account with its factors and codes, and says whether there was one.
-pub fn delete(account: &Account, now: Moment) -> Result<bool, Error> {
+pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(DELETE.with(|plan| plan.execute(&[account.into(), now.into()]))? > 0)
 }
 
 /// The status of an account; `None` when there is no such account. Pending factors made before
 /// `pending_since` count as absent.
-pub fn status(account: &Account, pending_since: Moment) -> Result<Option<Status>, Error> {
+pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {
-            standing: standing(row.get(1)?, row.optional(2)?, row.get(3)?)?,
+            lock_state: lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?,
             factors: row.get(4)?,
             pending: row.get(5)?,
             backup_codes_left: row.get(6)?,
-            last_verified_at: row.optional(7)?.as_ref().map(clock::moment),
+            last_verified_at: row.optional(7)?.as_ref().map(clock::from_sql),
         })
     };
     let arguments = [account.into(), pending_since.into()];
@@ -249,14 +220,14 @@ pub fn status(account: &Account, pending_since: Moment) -> Result<Option<Status>
 }
 
 /// Puts the three columns of a lock together.
-pub(super) fn standing(
+pub(super) fn lock_state(
     failures: i32,
     locked_until: Option<TimestampWithTimeZone>,
     suspended: bool,
-) -> Result<Standing, Error> {
-    Ok(Standing {
+) -> Result<LockState, Error> {
+    Ok(LockState {
         failures: u32::try_from(failures).map_err(|_| Error::Corrupt("number of failures"))?,
-        locked_until: locked_until.as_ref().map(clock::moment),
+        locked_until: locked_until.as_ref().map(clock::from_sql),
         suspended,
     })
 }

@@ -1,17 +1,10 @@
 //! The table `backup_codes`.
 
-use super::plan::{Plan, Row};
+use super::plan::{BYTEA, INT, Plan, Row, TEXT, TEXTS, TIME};
 use crate::error::Error;
-use crate::pure::keyring::Sealed;
-use crate::pure::moment::Moment;
+use crate::pure::keyring::Ciphertext;
 use crate::pure::name::Account;
-use pgrx::pg_sys::{BuiltinOid, PgOid};
-
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
-const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
-const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
-const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
+use crate::pure::timestamp::Timestamp;
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
@@ -50,7 +43,7 @@ pub struct StoredCode {
     /// The salt of its set.
     pub salt: Vec<u8>,
     /// Its hash.
-    pub sealed: Sealed,
+    pub ciphertext: Ciphertext,
     /// Whether it was spent.
     pub is_used: bool,
 }
@@ -64,14 +57,14 @@ fn stored_code(row: &Row) -> Result<StoredCode, Error> {
     Ok(StoredCode {
         slot: row.get(1)?,
         salt: row.get(2)?,
-        sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+        ciphertext: Ciphertext { token: row.get(3)?, key_id: row.get(4)? },
         is_used: row.get(5)?,
     })
 }
 
 /// Writes a code's hash as it was sealed anew.
-pub fn reseal(account: &Account, slot: i32, sealed: &Sealed) -> Result<(), Error> {
-    let (token, key_id) = (sealed.token.as_str(), sealed.key_id.as_str());
+pub fn reencrypt(account: &Account, slot: i32, ciphertext: &Ciphertext) -> Result<(), Error> {
+    let (token, key_id) = (ciphertext.token.as_str(), ciphertext.key_id.as_str());
     let arguments = [account.into(), slot.into(), token.into(), key_id.into()];
     RESEAL.with(|plan| plan.execute(&arguments))?;
     Ok(())
@@ -84,7 +77,7 @@ pub fn count(account: &Account) -> Result<i32, Error> {
 }
 
 /// Spends a code. `false` when it was spent, or its set replaced, in the meantime.
-pub fn spend(account: &Account, code: &StoredCode, now: Moment) -> Result<bool, Error> {
+pub fn spend(account: &Account, code: &StoredCode, now: Timestamp) -> Result<bool, Error> {
     let written = SPEND.with(|plan| {
         plan.execute(&[account.into(), code.slot.into(), code.salt.as_slice().into(), now.into()])
     })?;

@@ -1,23 +1,16 @@
 //! The table `factors`.
 
 use super::account;
-use super::audit_event::Signed;
-use super::plan::{Plan, Row};
+use super::audit::{SignedEntry, appending};
+use super::plan::{BIGINT, BYTEA, INT, Plan, Row, TEXT, TIME};
 use crate::clock;
 use crate::error::Error;
-use crate::pure::keyring::Sealed;
-use crate::pure::lock::Standing;
-use crate::pure::moment::Moment;
+use crate::pure::keyring::Ciphertext;
+use crate::pure::lock::LockState;
 use crate::pure::name::{Account, Label};
 use crate::pure::otp::Parameters;
+use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use pgrx::pg_sys::{BuiltinOid, PgOid};
-
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
-const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
-const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
-const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
 
 thread_local! {
     static LOAD: Plan = const { Plan::new(
@@ -40,13 +33,13 @@ thread_local! {
         "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')",
         &[TEXT],
     ) };
-    static LABELLED: Plan = const { Plan::new(
+    static ALL: Plan = const { Plan::new(
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text
          FROM totp.factors WHERE account = $1 ORDER BY label, state",
         &[TEXT],
     ) };
-    static PUT_ACTIVE: Plan = const { Plan::new(
+    static INSERT_ACTIVE: Plan = const { Plan::new(
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
               confirmed_at)
@@ -66,7 +59,7 @@ thread_local! {
         "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1",
         &[TIME],
     ) };
-    static PUT_PENDING: Plan = const { Plan::new(
+    static UPSERT_PENDING: Plan = const { Plan::new(
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
          VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7, $8)
@@ -88,14 +81,17 @@ thread_local! {
         &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
     ) };
     static SPEND_AUDITED: Plan = const { Plan::new(
-        "WITH spent AS (
-             UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
-             WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
-               AND last_step < $4
-             RETURNING 1)
-         INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
-         SELECT $6, $7, $8, $9, $10, $11::jsonb, $12 FROM spent",
-        &[TEXT, TEXT, TIME, BIGINT, INT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA],
+        appending!(
+            "WITH spent AS (
+                 UPDATE totp.factors SET last_step = $11, drift = $12, last_used_at = $13
+                 WHERE account = $8 AND label = $9 AND state = 'active' AND created_at = $10
+                   AND last_step < $11
+                 RETURNING 1)",
+            "FROM spent"
+        ),
+        &[
+            TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, TEXT, TIME, BIGINT, INT, TIME,
+        ],
     ) };
     static ACTIVATE: Plan = const { Plan::new(
         "UPDATE totp.factors
@@ -103,7 +99,7 @@ thread_local! {
          WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3",
         &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
     ) };
-    static RETIRE: Plan = const { Plan::new(
+    static DELETE_ACTIVE: Plan = const { Plan::new(
         "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
         &[TEXT, TEXT],
     ) };
@@ -127,30 +123,30 @@ pub struct Factor {
     /// What its app knows beside the secret.
     pub parameters: Parameters,
     /// The secret.
-    pub sealed: Sealed,
+    pub ciphertext: Ciphertext,
     /// The newest spent step.
     pub last_step: i64,
     /// How far its app's clock is ahead, in steps.
     pub drift: i64,
     /// When the secret was made: with the label it tells this secret from one that replaced it.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }
 
 /// A step that a right code belongs to.
 #[derive(Clone, Copy)]
-pub struct Spent {
+pub struct SpentStep {
     /// The step.
     pub step: i64,
     /// The factor's drift from now on.
     pub drift: i64,
     /// When it was accepted.
-    pub at: Moment,
+    pub at: Timestamp,
 }
 
 /// An account with its active factors.
 pub struct Enrolment {
     /// The account's lock, as the table knows it.
-    pub standing: Standing,
+    pub lock_state: LockState,
     /// Active factors; there may be none.
     pub factors: Vec<Factor>,
 }
@@ -158,19 +154,23 @@ pub struct Enrolment {
 /// Reads an account and its active factors; `None` when there is no such account.
 pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     let read = |row: &Row| {
-        let standing = account::standing(row.get(1)?, row.optional(2)?, row.get(3)?)?;
+        let lock_state = account::lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?;
         let label: Option<String> = row.optional(4)?;
-        Ok((standing, label.map(|label| factor(row, label, 5)).transpose()?))
+        Ok((lock_state, label.map(|label| factor(row, label, 5)).transpose()?))
     };
     let rows = LOAD.with(|plan| plan.rows(&[account.into()], read))?;
-    Ok(rows.first().map(|(standing, _)| *standing).map(|standing| Enrolment {
-        standing,
+    Ok(rows.first().map(|(lock_state, _)| *lock_state).map(|lock_state| Enrolment {
+        lock_state,
         factors: rows.into_iter().filter_map(|(_, factor)| factor).collect(),
     }))
 }
 
 /// Reads a pending factor made after `since`.
-pub fn pending(account: &Account, label: &Label, since: Moment) -> Result<Option<Factor>, Error> {
+pub fn pending(
+    account: &Account,
+    label: &Label,
+    since: Timestamp,
+) -> Result<Option<Factor>, Error> {
     let arguments = [account.into(), label.into(), since.into()];
     let read = |row: &Row| factor(row, row.get(1)?, 2);
     Ok(PENDING.with(|plan| plan.rows(&arguments, read))?.pop())
@@ -183,14 +183,14 @@ pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
 }
 
 /// A factor and whether it is active.
-pub struct Stated {
+pub struct FactorRow {
     /// The factor.
     pub factor: Factor,
     /// `pending` or `active`.
     pub state: String,
 }
 
-impl Stated {
+impl FactorRow {
     /// Whether a code has confirmed it.
     pub fn is_active(&self) -> bool {
         self.state == "active"
@@ -198,37 +198,38 @@ impl Stated {
 }
 
 /// Reads all factors of an account, pending ones too.
-pub fn all(account: &Account) -> Result<Vec<Stated>, Error> {
-    let read = |row: &Row| Ok(Stated { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
-    LABELLED.with(|plan| plan.rows(&[account.into()], read))
+pub fn all(account: &Account) -> Result<Vec<FactorRow>, Error> {
+    let read =
+        |row: &Row| Ok(FactorRow { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
+    ALL.with(|plan| plan.rows(&[account.into()], read))
 }
 
 /// Writes a pending factor over an older one of the same label.
-pub fn put_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
-    PUT_PENDING.with(|plan| plan.execute(&row_arguments(account, factor)))?;
+pub fn upsert_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
+    UPSERT_PENDING.with(|plan| plan.execute(&row_arguments(account, factor)))?;
     Ok(())
 }
 
 /// Writes an active factor; there is none of the same label.
-pub fn put_active(account: &Account, factor: &Factor) -> Result<(), Error> {
-    PUT_ACTIVE.with(|plan| plan.execute(&row_arguments(account, factor)))?;
+pub fn insert_active(account: &Account, factor: &Factor) -> Result<(), Error> {
+    INSERT_ACTIVE.with(|plan| plan.execute(&row_arguments(account, factor)))?;
     Ok(())
 }
 
 /// Writes a factor's secret as it was sealed anew, and its newest spent step.
-pub fn reseal(
+pub fn reencrypt(
     account: &Account,
-    stated: &Stated,
-    sealed: &Sealed,
+    row: &FactorRow,
+    ciphertext: &Ciphertext,
     last_step: i64,
 ) -> Result<(), Error> {
     RESEAL.with(|plan| {
         plan.execute(&[
             account.into(),
-            (&stated.factor.label).into(),
-            stated.state.as_str().into(),
-            sealed.token.as_str().into(),
-            sealed.key_id.as_str().into(),
+            (&row.factor.label).into(),
+            row.state.as_str().into(),
+            ciphertext.token.as_str().into(),
+            ciphertext.key_id.as_str().into(),
             last_step.into(),
         ])
     })?;
@@ -242,13 +243,13 @@ pub fn delete(account: &Account, label: &Label) -> Result<(), Error> {
 }
 
 /// Removes all pending factors, of any account, made up to `until`, and counts them.
-pub fn prune(until: Moment) -> Result<usize, Error> {
+pub fn prune(until: Timestamp) -> Result<usize, Error> {
     PRUNE.with(|plan| plan.execute(&[until.into()]))
 }
 
 /// The labels that an account has beside this one, not counting those of pending factors made up to
 /// `since`.
-pub fn count_others(account: &Account, label: &Label, since: Moment) -> Result<i32, Error> {
+pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<i32, Error> {
     let arguments = [account.into(), label.into(), since.into()];
     let rows = COUNT_OTHERS.with(|plan| plan.rows(&arguments, |row| row.get::<i32>(1)))?;
     Ok(rows.into_iter().sum())
@@ -260,24 +261,25 @@ pub fn count_others(account: &Account, label: &Label, since: Moment) -> Result<i
 pub fn spend(
     account: &Account,
     factor: &Factor,
-    spent: Spent,
-    audit: Option<Signed>,
+    spent: SpentStep,
+    audit: Option<SignedEntry>,
 ) -> Result<bool, Error> {
-    let mut arguments = step_arguments(account, factor, spent);
+    let step = step_arguments(account, factor, spent);
     let written = match &audit {
         Some(signed) => {
-            arguments.extend(signed.arguments());
+            let mut arguments = signed.arguments();
+            arguments.extend(step);
             SPEND_AUDITED.with(|plan| plan.execute(&arguments))?
         }
-        None => SPEND.with(|plan| plan.execute(&arguments))?,
+        None => SPEND.with(|plan| plan.execute(&step))?,
     };
     Ok(written > 0)
 }
 
 /// Makes a pending factor active, in the place of an active one of its label, and spends the step
 /// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
-pub fn activate(account: &Account, factor: &Factor, spent: Spent) -> Result<bool, Error> {
-    RETIRE.with(|plan| plan.execute(&[account.into(), (&factor.label).into()]))?;
+pub fn activate(account: &Account, factor: &Factor, spent: SpentStep) -> Result<bool, Error> {
+    DELETE_ACTIVE.with(|plan| plan.execute(&[account.into(), (&factor.label).into()]))?;
     let written = ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, spent)))?;
     Ok(written > 0)
 }
@@ -289,7 +291,7 @@ pub fn delete_all(account: &Account) -> Result<(), Error> {
 }
 
 /// Removes some pending factors, of any account, made up to `until`.
-pub fn sweep(until: Moment) -> Result<(), Error> {
+pub fn sweep(until: Timestamp) -> Result<(), Error> {
     SWEEP.with(|plan| plan.execute(&[until.into()]))?;
     Ok(())
 }
@@ -297,9 +299,9 @@ pub fn sweep(until: Moment) -> Result<(), Error> {
 fn step_arguments<'a>(
     account: &'a Account,
     factor: &'a Factor,
-    spent: Spent,
-) -> Vec<DatumWithOid<'a>> {
-    vec![
+    spent: SpentStep,
+) -> [DatumWithOid<'a>; 6] {
+    [
         account.into(),
         (&factor.label).into(),
         factor.created_at.into(),
@@ -316,8 +318,8 @@ fn row_arguments<'a>(account: &'a Account, factor: &'a Factor) -> Vec<DatumWithO
         factor.parameters.algorithm.name().into(),
         i32::from(factor.parameters.digits).into(),
         factor.parameters.period.cast_signed().into(),
-        factor.sealed.token.as_str().into(),
-        factor.sealed.key_id.as_str().into(),
+        factor.ciphertext.token.as_str().into(),
+        factor.ciphertext.key_id.as_str().into(),
         factor.created_at.into(),
     ]
 }
@@ -331,9 +333,9 @@ fn factor(row: &Row, label: String, first: usize) -> Result<Factor, Error> {
         label: Label::new(label).map_err(corrupt)?,
         parameters: Parameters::new(&algorithm, row.get(first + 1)?, row.get(first + 2)?)
             .map_err(corrupt)?,
-        sealed: Sealed { token: row.get(first + 3)?, key_id: row.get(first + 4)? },
+        ciphertext: Ciphertext { token: row.get(first + 3)?, key_id: row.get(first + 4)? },
         last_step: row.get(first + 5)?,
         drift: row.get::<i32>(first + 6)?.into(),
-        created_at: clock::moment(&created_at),
+        created_at: clock::from_sql(&created_at),
     })
 }

@@ -3,11 +3,11 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
-pub mod audit_event;
+pub mod audit;
 pub mod backup_code;
+pub mod decoy;
 pub mod factor;
-pub mod key_use;
-pub mod old_row;
 mod plan;
+pub mod rotation;
 pub mod session;
 pub mod token;

@@ -2,12 +2,22 @@
 
 use crate::clock;
 use crate::error::Error;
-use crate::pure::moment::Moment;
 use crate::pure::name::{Account, Label};
+use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
-use pgrx::pg_sys::PgOid;
+use pgrx::pg_sys::{BuiltinOid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
 use std::cell::OnceCell;
+
+// The types of parameters.
+pub const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
+pub const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
+pub const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
+pub const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
+pub const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
+pub const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
+pub const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
+pub const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
 /// A statement and its plan. The server replans it by itself when a table or the search_path
 /// changes, and DISCARD ALL leaves it alone.
@@ -66,9 +76,9 @@ impl<'a> From<&'a Label> for DatumWithOid<'a> {
     }
 }
 
-impl From<Moment> for DatumWithOid<'_> {
-    fn from(at: Moment) -> Self {
-        clock::timestamp(at).into()
+impl From<Timestamp> for DatumWithOid<'_> {
+    fn from(at: Timestamp) -> Self {
+        clock::to_sql(at).into()
     }
 }
 

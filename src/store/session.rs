@@ -1,17 +1,13 @@
 //! The table `sessions`: which sessions proved a second factor, and when.
 
-use super::plan::Plan;
+use super::plan::{Plan, TEXT, TIME};
 use crate::error::Error;
-use crate::pure::moment::Moment;
 use crate::pure::name::Account;
-use pgrx::pg_sys::{BuiltinOid, PgOid};
+use crate::pure::timestamp::Timestamp;
 use std::ops::RangeInclusive;
 
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
-
 thread_local! {
-    static PROVE: Plan = const { Plan::new(
+    static MARK_VERIFIED: Plan = const { Plan::new(
         "INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
          SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, session_id) DO UPDATE
@@ -25,7 +21,7 @@ thread_local! {
              WHERE account = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)",
         &[TEXT, TIME],
     ) };
-    static PROVED: Plan = const { Plan::new(
+    static VERIFIED: Plan = const { Plan::new(
         "SELECT EXISTS (
              SELECT FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account = s.account
              WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
@@ -49,30 +45,30 @@ pub struct Session {
 }
 
 /// Notes that a session proved a second factor.
-pub fn prove(session: &Session, now: Moment, method: &str) -> Result<(), Error> {
+pub fn mark_verified(session: &Session, now: Timestamp, method: &str) -> Result<(), Error> {
     let arguments =
         [(&session.account).into(), session.id.as_str().into(), now.into(), method.into()];
-    PROVE.with(|plan| plan.execute(&arguments))?;
+    MARK_VERIFIED.with(|plan| plan.execute(&arguments))?;
     Ok(())
 }
 
 /// Removes the account's proofs from up to `ended`. Those of others are left alone: they must not wait
 /// for this transaction.
-pub fn sweep(account: &Account, ended: Moment) -> Result<(), Error> {
+pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
     SWEEP.with(|plan| plan.execute(&[account.into(), ended.into()]))?;
     Ok(())
 }
 
 /// Whether a session proved a second factor within a time, and no factor changed afterwards.
-pub fn is_proved(session: &Session, time: RangeInclusive<Moment>) -> Result<bool, Error> {
+pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let (since, until) = (*time.start(), *time.end());
     let arguments =
         [(&session.account).into(), session.id.as_str().into(), since.into(), until.into()];
-    let rows = PROVED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
+    let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
     Ok(rows.contains(&true))
 }
 
 /// Removes proofs from up to `ended` and counts them.
-pub fn prune(ended: Moment) -> Result<usize, Error> {
+pub fn prune(ended: Timestamp) -> Result<usize, Error> {
     PRUNE.with(|plan| plan.execute(&[ended.into()]))
 }

@@ -1,21 +1,14 @@
 //! The table `tokens`: what makes a signed token single-use, capped and revocable.
 
 use super::account;
-use super::plan::{Plan, Row};
+use super::plan::{BYTEA, INT, Plan, Row, TEXT, TIME, UUID};
 use crate::error::Error;
-use crate::pure::lock::Standing;
-use crate::pure::moment::Moment;
+use crate::pure::lock::LockState;
 use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use pgrx::Uuid;
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys::{BuiltinOid, PgOid};
-
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
-const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
-const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
-const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
 /// How many rows a sweep removes.
 const SWEPT: usize = 100;
@@ -57,7 +50,7 @@ thread_local! {
         "UPDATE totp.tokens SET used_at = $2 WHERE id = $1 AND used_at IS NULL",
         &[UUID, TIME],
     ) };
-    static GIVE_BACK: Plan = const { Plan::new(
+    static UNCLAIM: Plan = const { Plan::new(
         "UPDATE totp.tokens SET used_at = NULL WHERE id = $1",
         &[UUID],
     ) };
@@ -89,11 +82,11 @@ pub struct NewToken<'a> {
     /// A JSON object.
     pub claims: &'a str,
     /// When it was made.
-    pub created_at: Moment,
+    pub created_at: Timestamp,
 }
 
 /// What a token is good for.
-pub struct Terms {
+pub struct Scope {
     /// Whose it is.
     pub account: Account,
     /// What it is for, in the application's words.
@@ -105,7 +98,7 @@ pub struct Terms {
 /// A row of the table, beside its account's lock.
 pub struct StoredToken {
     /// What it is good for.
-    pub terms: Terms,
+    pub scope: Scope,
     /// Codes tried on it.
     pub attempts: i32,
     /// Whether it was used.
@@ -113,14 +106,14 @@ pub struct StoredToken {
     /// Whether the account's factors are those of when it was made.
     pub is_current: bool,
     /// The account's lock.
-    pub standing: Standing,
+    pub lock_state: LockState,
 }
 
 /// Writes the row of a new token.
 pub fn insert(new: &NewToken) -> Result<(), Error> {
     let arguments = [
         id(new.token),
-        new.token.kind.word().into(),
+        new.token.kind.as_str().into(),
         new.account.into(),
         new.purpose.into(),
         new.binding.into(),
@@ -133,49 +126,49 @@ pub fn insert(new: &NewToken) -> Result<(), Error> {
 }
 
 /// Removes some tokens that have ended, passing over those in use. Says whether these were all.
-pub fn sweep(now: Moment) -> Result<bool, Error> {
+pub fn sweep(now: Timestamp) -> Result<bool, Error> {
     Ok(SWEEP.with(|plan| plan.execute(&[now.into()]))? < SWEPT)
 }
 
 /// Reads the row of a token, which may be gone.
 pub fn load(token: &Token) -> Result<Option<StoredToken>, Error> {
-    let arguments = [id(token), token.kind.word().into()];
+    let arguments = [id(token), token.kind.as_str().into()];
     Ok(LOAD.with(|plan| plan.rows(&arguments, stored_token))?.pop())
 }
 
 fn stored_token(row: &Row) -> Result<StoredToken, Error> {
     Ok(StoredToken {
-        terms: terms(row)?,
+        scope: scope(row)?,
         attempts: row.get(4)?,
         is_used: row.get(5)?,
         is_current: row.get(6)?,
-        standing: account::standing(row.get(7)?, row.optional(8)?, row.get(9)?)?,
+        lock_state: account::lock_state(row.get(7)?, row.optional(8)?, row.get(9)?)?,
     })
 }
 
-fn terms(row: &Row) -> Result<Terms, Error> {
-    Ok(Terms {
+fn scope(row: &Row) -> Result<Scope, Error> {
+    Ok(Scope {
         account: Account::new(row.get(1)?).map_err(|_| Error::Corrupt("account"))?,
         purpose: row.get(2)?,
         binding: row.get(3)?,
     })
 }
 
-/// Uses a token and counts the try, in one statement. `None` when it was used before, tried `most`
+/// Uses a token and counts the try, in one statement. `None` when it was used before, tried `max`
 /// times, or revoked, or its account is locked.
-pub fn claim(token: &Token, now: Moment, most: i32) -> Result<Option<Terms>, Error> {
-    let arguments = [id(token), token.kind.word().into(), now.into(), most.into()];
-    Ok(CLAIM.with(|plan| plan.rows(&arguments, terms))?.pop())
+pub fn claim(token: &Token, now: Timestamp, max: i32) -> Result<Option<Scope>, Error> {
+    let arguments = [id(token), token.kind.as_str().into(), now.into(), max.into()];
+    Ok(CLAIM.with(|plan| plan.rows(&arguments, scope))?.pop())
 }
 
 /// Uses a token, whose account the caller holds. `false` when it was used before.
-pub fn spend(token: &Token, now: Moment) -> Result<bool, Error> {
+pub fn spend(token: &Token, now: Timestamp) -> Result<bool, Error> {
     Ok(SPEND.with(|plan| plan.execute(&[id(token), now.into()]))? > 0)
 }
 
 /// Makes a token that this transaction has claimed usable again; the try stays counted.
-pub fn give_back(token: &Token) -> Result<(), Error> {
-    GIVE_BACK.with(|plan| plan.execute(&[id(token)]))?;
+pub fn unclaim(token: &Token) -> Result<(), Error> {
+    UNCLAIM.with(|plan| plan.execute(&[id(token)]))?;
     Ok(())
 }
 
@@ -186,12 +179,12 @@ pub fn claims(token: &Token) -> Result<String, Error> {
 }
 
 /// Removes the tokens of one kind of an account and counts those that were still good.
-pub fn revoke(account: &Account, kind: Kind, now: Moment) -> Result<usize, Error> {
-    REVOKE.with(|plan| plan.execute(&[account.into(), kind.word().into(), now.into()]))
+pub fn revoke(account: &Account, kind: Kind, now: Timestamp) -> Result<usize, Error> {
+    REVOKE.with(|plan| plan.execute(&[account.into(), kind.as_str().into(), now.into()]))
 }
 
 /// Removes what has ended and counts it.
-pub fn prune(now: Moment) -> Result<usize, Error> {
+pub fn prune(now: Timestamp) -> Result<usize, Error> {
     PRUNE.with(|plan| plan.execute(&[now.into()]))
 }
 

@@ -10,14 +10,14 @@ const LEFT_OUT: &str = "[left out]";
 
 /// The text without what may be a key, and without control characters but the ends of lines. When more
 /// followed, its last word may be the begin of a key.
-pub fn redacted(complaint: &[u8], more_followed: bool) -> String {
-    let text = Zeroizing::new(String::from_utf8_lossy(complaint).into_owned());
+pub fn redacted(text: &[u8], more_followed: bool) -> String {
+    let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
     let mut rest = text.as_str();
     let mut redacted = String::with_capacity(text.len());
     while !rest.is_empty() {
-        let (word, after) = split_where(rest, |next| !is_of_keys(next));
-        let is_cut = more_followed && after.is_empty() && !word.is_empty();
-        redacted.push_str(if word.len() < SUSPICIOUS && !is_cut { word } else { LEFT_OUT });
+        let (as_str, after) = split_where(rest, |next| !is_of_keys(next));
+        let is_cut = more_followed && after.is_empty() && !as_str.is_empty();
+        redacted.push_str(if as_str.len() < SUSPICIOUS && !is_cut { as_str } else { LEFT_OUT });
         let (between, after) = split_where(after, is_of_keys);
         let fit = |next: char| if next == '\n' || !next.is_control() { next } else { ' ' };
         redacted.extend(between.chars().map(fit));

@@ -1,9 +1,10 @@
 //! Runs `totp.key_command`, as PostgreSQL runs `ssl_passphrase_command`: by the shell, in the data
 //! directory.
 
+use super::file;
 use crate::error::{Error, KeyringError};
-use crate::pure::complaint;
-use crate::{keys, server};
+use crate::pure::redaction;
+use crate::server;
 use std::io::{ErrorKind, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -27,8 +28,8 @@ pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     let not_started = |_| failed("It could not be started.");
     // A socket instead of a pipe, because reading from it can have a time limit.
     let (output, its_output) = UnixStream::pair().map_err(not_started)?;
-    let (complaints, its_complaints) = std::io::pipe().map_err(not_started)?;
-    server::never_wait_for(&complaints);
+    let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
+    server::set_nonblocking(&stderr);
     // Neither the client's connection nor a file of the server's is the command's business.
     server::close_files_on_exec();
     let child = Command::new("/bin/sh")
@@ -40,17 +41,17 @@ pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
         .process_group(0)
         .spawn()
         .map_err(not_started)?;
-    let complaints = Complaints {
-        pipe: complaints,
+    let stderr = Stderr {
+        pipe: stderr,
         line: Zeroizing::new(Vec::with_capacity(COMPLAINTS_LIMIT)),
         room: COMPLAINTS_LIMIT,
         is_cut: false,
     };
     let deadline = Instant::now() + TIMEOUT;
-    let mut running = Running { group: Group::of(child), output, complaints, deadline };
+    let mut running = Running { group: Group::of(child), output, stderr, deadline };
     let result = running.finish();
-    running.complaints.hear();
-    running.complaints.pass_on(true);
+    running.stderr.drain();
+    running.stderr.pass_on(true);
     result
 }
 
@@ -62,14 +63,14 @@ fn failed(problem: &'static str) -> Error {
 struct Running {
     group: Group,
     output: UnixStream,
-    complaints: Complaints,
+    stderr: Stderr,
     deadline: Instant,
 }
 
 impl Running {
     fn finish(&mut self) -> Result<Zeroizing<String>, Error> {
         let late = || failed("It did not end within 10 seconds.");
-        let bytes = keys::read_limited(&mut *self)
+        let bytes = file::read_limited(&mut *self)
             .map_err(|error| match error.kind() {
                 ErrorKind::TimedOut => late(),
                 _ => failed("Its output could not be read."),
@@ -88,7 +89,7 @@ impl Running {
             if let Some(status) = self.group.ended() {
                 return Some(status);
             }
-            self.complaints.hear();
+            self.stderr.drain();
             server::check_for_interrupts();
             std::thread::sleep(Duration::from_millis(2));
         }
@@ -97,7 +98,7 @@ impl Running {
 }
 
 /// What the command writes to its standard error.
-struct Complaints {
+struct Stderr {
     pipe: PipeReader,
     /// What has no end of a line yet.
     line: Zeroizing<Vec<u8>>,
@@ -106,10 +107,10 @@ struct Complaints {
     is_cut: bool,
 }
 
-impl Complaints {
+impl Stderr {
     /// Takes what is there so far, and passes on whole lines at once: a call that is cancelled, or ends
     /// with its process, does not come back here.
-    fn hear(&mut self) {
+    fn drain(&mut self) {
         let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
         for _ in 0..READS_LIMIT {
             let Ok(length @ 1..) = self.pipe.read(buffer.as_mut()) else {
@@ -127,7 +128,7 @@ impl Complaints {
         let ended = self.line.iter().rposition(|byte| *byte == b'\n').map_or(0, |place| place + 1);
         let end = if is_last { self.line.len() } else { ended };
         let lines: Zeroizing<Vec<u8>> = Zeroizing::new(self.line.drain(..end).collect());
-        let text = complaint::redacted(&lines, is_last && self.is_cut);
+        let text = redaction::redacted(&lines, is_last && self.is_cut);
         if !text.is_empty() {
             // There is nobody to tell when that fails.
             let _ = writeln!(std::io::stderr(), "totp.key_command: {text}");
@@ -139,7 +140,7 @@ impl Complaints {
 impl Read for Running {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
-            self.complaints.hear();
+            self.stderr.drain();
             let left = self.deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(ErrorKind::TimedOut.into());

@@ -2,8 +2,7 @@
 //! trace: by a transaction that was rolled back, or on a primary that failed before its commit
 //! arrived here.
 
-use super::memory;
-use crate::pure::moment::Moment;
+use crate::pure::timestamp::Timestamp;
 use crate::{clock, server};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,7 +10,7 @@ use std::time::UNIX_EPOCH;
 
 /// The server's start, and its promotion when it started as a standby.
 pub struct Start {
-    started: Moment,
+    started: Timestamp,
     was_standby: bool,
     /// Microseconds since 1970; 0 until the first call after the promotion.
     promoted: AtomicI64,
@@ -26,13 +25,14 @@ impl Start {
         Self { started: clock::system(), was_standby, promoted: AtomicI64::new(0) }
     }
 
-    fn moment(&self) -> Moment {
+    /// From when on memory knows what is spent. Not to be asked while the server replays WAL.
+    pub fn time(&self) -> Timestamp {
         if !self.was_standby {
             return self.started;
         }
         let known = self.promoted.load(Ordering::Relaxed);
         if known != 0 {
-            return Moment::from_micros(known);
+            return Timestamp::from_micros(known);
         }
         let promoted = promotion(&server::data_directory())
             .filter(|promoted| *promoted >= self.started)
@@ -45,18 +45,13 @@ impl Start {
             Ordering::Relaxed,
         ) {
             Ok(_) => promoted,
-            Err(earlier) => Moment::from_micros(earlier),
+            Err(earlier) => Timestamp::from_micros(earlier),
         }
     }
 }
 
-/// From when on memory knows what is spent. Not to be asked while the server replays WAL.
-pub fn moment() -> Option<Moment> {
-    memory::header().map(|header| header.start.moment())
-}
-
 /// When the server became a primary: it wrote a timeline history file at that moment.
-fn promotion(data_directory: &Path) -> Option<Moment> {
+fn promotion(data_directory: &Path) -> Option<Timestamp> {
     std::fs::read_dir(data_directory.join("pg_wal"))
         .ok()?
         .flatten()
@@ -64,5 +59,5 @@ fn promotion(data_directory: &Path) -> Option<Moment> {
         .filter_map(|file| file.metadata().ok()?.modified().ok()?.duration_since(UNIX_EPOCH).ok())
         .filter_map(|written| i64::try_from(written.as_micros()).ok())
         .max()
-        .map(Moment::from_micros)
+        .map(Timestamp::from_micros)
 }

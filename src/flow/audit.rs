@@ -1,36 +1,15 @@
-//! What one call works with from its begin to its end.
+//! What goes into the audit trail, and what `totp.audit` leaves out.
 
+use super::context::Context;
 use crate::error::Error;
 use crate::pure::audit::{self, Entry, Event, Outcome};
-use crate::pure::keyring::Keyring;
-use crate::pure::moment::Moment;
 use crate::pure::name::Account;
 use crate::settings::{self, Audit};
-use crate::store::audit_event::Signed;
-use crate::{clock, keys, server, store};
+use crate::store::audit::SignedEntry;
+use crate::{server, store};
 use serde_json::{Map, Value};
-use std::rc::Rc;
 
-/// A call that writes: its one sample of time, and its keys.
-pub struct Call {
-    /// The time of the call.
-    pub now: Moment,
-    /// The keys.
-    pub keyring: Rc<Keyring>,
-}
-
-impl Call {
-    /// Begins a call that writes. Fails before anything is counted.
-    pub fn begin() -> Result<Self, Error> {
-        server::require_writable()?;
-        Self::at(clock::now()?)
-    }
-
-    /// Goes on with a call that has read the clock already.
-    pub fn at(now: Moment) -> Result<Self, Error> {
-        Ok(Self { now, keyring: keys::keyring()? })
-    }
-
+impl Context {
     /// Writes to the audit trail what was tried and how it ended, as far as `totp.audit` wants it.
     pub fn record(
         &self,
@@ -40,7 +19,7 @@ impl Call {
         fields: Map<String, Value>,
     ) -> Result<(), Error> {
         match self.entry(account, event, outcome, fields) {
-            Some(entry) => store::audit_event::append(&entry),
+            Some(entry) => store::audit::append(&entry),
             None => Ok(()),
         }
     }
@@ -48,7 +27,7 @@ impl Call {
     /// Writes to the audit trail what was done to the keys, which concerns no account.
     pub fn record_keys(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
         match self.signed(String::new(), event, Outcome::Ok, fields) {
-            Some(entry) => store::audit_event::append(&entry),
+            Some(entry) => store::audit::append(&entry),
             None => Ok(()),
         }
     }
@@ -60,7 +39,7 @@ impl Call {
         event: Event,
         outcome: Outcome,
         fields: Map<String, Value>,
-    ) -> Option<Signed> {
+    ) -> Option<SignedEntry> {
         self.signed(settings::audited_name(account), event, outcome, fields)
     }
 
@@ -70,7 +49,7 @@ impl Call {
         event: Event,
         outcome: Outcome,
         mut fields: Map<String, Value>,
-    ) -> Option<Signed> {
+    ) -> Option<SignedEntry> {
         let wanted = match settings::audit() {
             Audit::All => true,
             Audit::Changes => !matches!(event, Event::Verify | Event::Challenge),
@@ -80,13 +59,13 @@ impl Call {
             return None;
         }
         let actor = server::session_user();
-        if let Some(role) = server::other_role() {
+        if let Some(role) = server::effective_role() {
             fields.insert("role".to_owned(), role.into());
         }
         let detail = audit::detail(fields);
         let entry = Entry { at: self.now, account, event, outcome, actor, detail };
         let mac = entry.mac(self.keyring.audit_key());
-        Some(Signed { entry, mac })
+        Some(SignedEntry { entry, mac })
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod argument;
 mod key_source;
+pub mod notice;
 
 use crate::pure::invalid::Invalid;
 use crate::pure::keyring::{Malformed, Unreadable};
@@ -118,6 +119,12 @@ impl From<Invalid> for Error {
     }
 }
 
+impl From<Invalid> for ErrorReport {
+    fn from(invalid: Invalid) -> Self {
+        argument::refused(invalid)
+    }
+}
+
 impl From<KeyringError> for Error {
     fn from(error: KeyringError) -> Self {
         Self::Keyring(error)
@@ -139,7 +146,7 @@ impl From<pgrx::spi::Error> for Error {
 impl From<Error> for ErrorReport {
     fn from(error: Error) -> Self {
         match error {
-            Error::Invalid(invalid) => argument::refused(invalid),
+            Error::Invalid(invalid) => invalid.into(),
             Error::NoPending => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no pending enrolment with this label",
@@ -301,51 +308,6 @@ impl From<Error> for ErrorReport {
                 format!("unexpected {what} in a table of totp"),
                 "The table's constraints exclude it.",
                 "Check with \\dx that the installed version of totp fits its library.",
-            ),
-        }
-    }
-}
-
-/// Why a rotation of keys left rows as they were. A warning: the others are done.
-#[derive(Debug)]
-pub enum Unrotated {
-    /// They do not open.
-    Unreadable {
-        /// How many.
-        rows: i64,
-        /// Some of them, and why.
-        named: Vec<(String, Unreadable)>,
-    },
-    /// Other transactions held them.
-    InUse {
-        /// How many.
-        rows: i64,
-    },
-}
-
-impl From<Unrotated> for ErrorReport {
-    fn from(unrotated: Unrotated) -> Self {
-        const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_WARNING;
-        match unrotated {
-            Unrotated::Unreadable { rows, named } => {
-                let because = |(row, reason)| match reason {
-                    Unreadable::UnknownKey(id) => format!("{row}: key {id} is not in the keyring"),
-                    Unreadable::Damaged => format!("{row}: it does not open under its own key"),
-                };
-                let named: Vec<String> = named.into_iter().map(because).collect();
-                report(
-                    CODE,
-                    format!("rows that do not open stay as they are: {rows}"),
-                    format!("Among them: {}.", named.join("; ")),
-                    "Add missing keys to the keyring and call key_rotate again; restore damaged rows, \
-                     or let their accounts enrol again.",
-                )
-            }
-            Unrotated::InUse { rows } => report(
-                CODE,
-                format!("rows that are in use stay as they are: {rows}"),
-                "Other transactions held them each time they were looked for.",
-                "Call key_rotate again when those have ended.",
             ),
         }
     }

@@ -1,16 +1,17 @@
 //! When to stop waiting for rows that others hold.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// How long passes over the rows have moved nothing. Only whole passes count, however long they take:
 /// what one has missed, the next may find free.
-#[derive(Debug, Default)]
-pub struct Patience {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct StallTimer {
     /// When the first of the latest passes without a result ended.
     since: Option<Duration>,
 }
 
-impl Patience {
+impl StallTimer {
     /// Notes the end of a pass at `now`, on any clock that only goes forward; whether there have been
     /// passes without a result for longer than `limit`, thus two at least.
     pub fn is_over(&mut self, has_result: bool, now: Duration, limit: Duration) -> bool {
@@ -35,26 +36,26 @@ mod tests {
 
     #[test]
     fn one_pass_without_a_result_is_not_enough_however_long_it_took() {
-        let mut patience = Patience::default();
-        assert!(!patience.is_over(true, second(1), LIMIT));
-        assert!(!patience.is_over(false, second(100), LIMIT));
-        assert!(!patience.is_over(false, second(102), LIMIT));
-        assert!(patience.is_over(false, second(103), LIMIT));
+        let mut stall_timer = StallTimer::default();
+        assert!(!stall_timer.is_over(true, second(1), LIMIT));
+        assert!(!stall_timer.is_over(false, second(100), LIMIT));
+        assert!(!stall_timer.is_over(false, second(102), LIMIT));
+        assert!(stall_timer.is_over(false, second(103), LIMIT));
     }
 
     #[test]
     fn a_result_begins_it_anew() {
-        let mut patience = Patience::default();
-        assert!(!patience.is_over(false, second(1), LIMIT));
-        assert!(!patience.is_over(true, second(9), LIMIT));
-        assert!(!patience.is_over(false, second(10), LIMIT));
-        assert!(patience.is_over(false, second(13), LIMIT));
+        let mut stall_timer = StallTimer::default();
+        assert!(!stall_timer.is_over(false, second(1), LIMIT));
+        assert!(!stall_timer.is_over(true, second(9), LIMIT));
+        assert!(!stall_timer.is_over(false, second(10), LIMIT));
+        assert!(stall_timer.is_over(false, second(13), LIMIT));
     }
 
     #[test]
     fn two_passes_are_enough_when_they_take_longer_than_the_limit() {
-        let mut patience = Patience::default();
-        assert!(!patience.is_over(false, second(5), LIMIT));
-        assert!(patience.is_over(false, second(10), LIMIT));
+        let mut stall_timer = StallTimer::default();
+        assert!(!stall_timer.is_over(false, second(5), LIMIT));
+        assert!(stall_timer.is_over(false, second(10), LIMIT));
     }
 }

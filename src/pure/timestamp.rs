@@ -2,12 +2,12 @@
 
 /// Microseconds since 1970-01-01 00:00 UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(i64);
+pub struct Timestamp(i64);
 
-impl Moment {
+impl Timestamp {
     /// How far two servers' clocks may be apart. What is said to be from later than that is not believed:
     /// a clock was set back.
-    pub const MOST_SKEW_SECS: i64 = 60;
+    pub const MAX_CLOCK_SKEW_SECS: i64 = 60;
 
     /// From microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
@@ -26,7 +26,7 @@ impl Moment {
     }
 
     /// Whether steps are counted at this moment: it is finite and not before 1970.
-    pub const fn is_countable(self) -> bool {
+    pub const fn has_step(self) -> bool {
         0 <= self.0 && self.0 < i64::MAX
     }
 
@@ -57,16 +57,16 @@ mod tests {
 
     #[test]
     fn a_step_lasts_from_its_first_microsecond_to_its_last() {
-        assert_eq!(Moment::from_secs(30).step(30), 1);
-        assert_eq!(Moment::from_micros(59_999_999).step(30), 1);
-        assert_eq!(Moment::from_secs(60).step(30), 2);
-        assert_eq!(Moment::from_micros(-1).step(30), -1);
+        assert_eq!(Timestamp::from_secs(30).step(30), 1);
+        assert_eq!(Timestamp::from_micros(59_999_999).step(30), 1);
+        assert_eq!(Timestamp::from_secs(60).step(30), 2);
+        assert_eq!(Timestamp::from_micros(-1).step(30), -1);
     }
 
     #[test]
     fn arithmetic_saturates() {
-        let end = Moment::from_micros(i64::MAX);
+        let end = Timestamp::from_micros(i64::MAX);
         assert_eq!(end.plus_secs(i64::MAX), end);
-        assert_eq!(end.micros_since(Moment::from_micros(i64::MIN)), i64::MAX);
+        assert_eq!(end.micros_since(Timestamp::from_micros(i64::MIN)), i64::MAX);
     }
 }

@@ -1,30 +1,34 @@
 //! Rows of any table that an older key sealed, found page by page, so that a table of millions needs
 //! no index on its keys.
 
-use super::plan::{Plan, Row};
+use super::plan::{BIGINT, INT, Plan, Row, TEXT, TEXTS};
 use crate::clock;
 use crate::error::Error;
-use crate::pure::keyring::{Place, Sealed};
-use crate::pure::moment::Moment;
+use crate::pure::keyring::{AssociatedData, Ciphertext};
+use crate::pure::timestamp::Timestamp;
 use pgrx::datum::TimestampWithTimeZone;
-use pgrx::pg_sys::{BuiltinOid, PgOid};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 
-const TEXT: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTOID);
-const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
-const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
-const INT: PgOid = PgOid::BuiltIn(BuiltinOid::INT4OID);
-
-/// The shares that the rows of a page are divided into, a power of two. As few rows as one has find room
-/// for their new versions beside the old ones, mostly: then no index is written, and the next share gets
+/// The slices that the rows of a page are divided into, a power of two. As few rows as one has find room
+/// for their new versions beside the old ones, mostly: then no index is written, and the next slice gets
 /// the room of the old versions, so that the table hardly grows.
-pub const SHARES: i32 = 8;
+pub const SLICES: i32 = 8;
 
 thread_local! {
     static COUNT: Plan = const { Plan::new(
         "SELECT (SELECT count(*) FROM totp.factors WHERE key_id <> $1)
               + (SELECT count(*) FROM totp.backup_codes WHERE key_id <> $1)",
         &[TEXT],
+    ) };
+    static KEYS: Plan = const { Plan::new(
+        "SELECT key_id, sum(rows)::bigint
+         FROM (SELECT key_id::text, count(*) FROM totp.factors GROUP BY key_id
+               UNION ALL
+               SELECT key_id::text, count(*) FROM totp.backup_codes GROUP BY key_id)
+              AS used (key_id, rows)
+         GROUP BY key_id ORDER BY key_id",
+        &[],
     ) };
     static PAGES_OF: Plan = const { Plan::new(
         "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint",
@@ -45,13 +49,13 @@ thread_local! {
         &[TEXT, TEXT, TEXT, INT, INT, BIGINT],
     ) };
     // The key's id is checked once, not for each row.
-    static RESEAL_FACTORS: Plan = const { Plan::new(
+    static UPDATE_FACTORS: Plan = const { Plan::new(
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = key.id
          FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
         &[TEXTS, TEXTS, TEXT],
     ) };
-    static RESEAL_BACKUP_CODES: Plan = const { Plan::new(
+    static UPDATE_BACKUP_CODES: Plan = const { Plan::new(
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = key.id
          FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
@@ -63,8 +67,21 @@ thread_local! {
     ) };
 }
 
-/// A table with sealed rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A key and the number of rows that it encrypted.
+pub struct KeyUse {
+    /// Its id.
+    pub key_id: String,
+    /// Rows of all tables.
+    pub rows: i64,
+}
+
+/// Every key that encrypted a row.
+pub fn keys() -> Result<Vec<KeyUse>, Error> {
+    KEYS.with(|plan| plan.rows(&[], |row| Ok(KeyUse { key_id: row.get(1)?, rows: row.get(2)? })))
+}
+
+/// A table with ciphertexts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Table {
     /// `factors`.
     Factors,
@@ -86,31 +103,35 @@ impl Table {
 
 /// What a row holds, beside its account, that its ciphertext is bound to.
 enum Identity {
-    Factor { label: String, made_at: Moment },
+    Factor { label: String, made_at: Timestamp },
     BackupCode { slot: i32, salt: Vec<u8> },
 }
 
 /// A row, locked by this transaction.
-pub struct OldRow {
+pub struct OutdatedRow {
     /// Where it stands: its page, and its place there.
     position: (i64, i64),
     account: String,
     identity: Identity,
     /// Its ciphertext.
-    pub sealed: Sealed,
+    pub ciphertext: Ciphertext,
 }
 
-impl OldRow {
+impl OutdatedRow {
     /// Where its ciphertext opens.
-    pub fn place(&self) -> Place<'_> {
+    pub fn associated_data(&self) -> AssociatedData<'_> {
         match &self.identity {
-            Identity::Factor { label, made_at } => Place::factor(&self.account, label, *made_at),
-            Identity::BackupCode { slot, salt } => Place::backup_code(&self.account, *slot, salt),
+            Identity::Factor { label, made_at } => {
+                AssociatedData::factor(&self.account, label, *made_at)
+            }
+            Identity::BackupCode { slot, salt } => {
+                AssociatedData::backup_code(&self.account, *slot, salt)
+            }
         }
     }
 }
 
-impl fmt::Display for OldRow {
+impl fmt::Display for OutdatedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.identity {
             Identity::Factor { label, .. } => write!(f, "factor {label:?} of {:?}", self.account),
@@ -122,22 +143,22 @@ impl fmt::Display for OldRow {
 }
 
 /// Where a batch looks for rows.
-#[derive(Debug, Clone, Copy)]
-pub struct Reach {
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct ScanRange {
     /// The position, a page and a place there, behind which it begins.
     pub after: (i64, i64),
     /// The page before which it ends.
     pub end: i64,
-    /// The share of each page's rows, from 0.
-    pub share: i32,
-    /// How many shares there are: `SHARES`, or 1 for all rows at once.
-    pub shares: i32,
+    /// The slice of each page's rows, from 0.
+    pub slice: i32,
+    /// How many slices there are: `SLICES`, or 1 for all rows at once.
+    pub slices: i32,
 }
 
 /// What one batch found.
 pub struct Batch {
     /// The rows.
-    pub rows: Vec<OldRow>,
+    pub rows: Vec<OutdatedRow>,
     /// The position of the last one, when there may be more within reach.
     pub last: Option<(i64, i64)>,
 }
@@ -150,15 +171,15 @@ pub fn announce() -> Result<(), Error> {
 
 /// Takes up to `limit` rows that another key than `key_id` sealed. Those that another transaction
 /// holds are left out.
-pub fn take(table: Table, reach: Reach, key_id: &str, limit: i64) -> Result<Batch, Error> {
-    let Reach { after, end, share, shares } = reach;
+pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<Batch, Error> {
+    let ScanRange { after, end, slice, slices } = range;
     let (from, to) = (tid(after), tid((end, 0)));
     let arguments = [
         from.as_str().into(),
         to.as_str().into(),
         key_id.into(),
-        (shares - 1).into(),
-        share.into(),
+        (slices - 1).into(),
+        slice.into(),
         limit.into(),
     ];
     let rows = match table {
@@ -174,13 +195,17 @@ pub fn take(table: Table, reach: Reach, key_id: &str, limit: i64) -> Result<Batc
 }
 
 /// Writes what was sealed anew for rows that `take` has locked.
-pub fn reseal(table: Table, rows: &[(&OldRow, Sealed)], key_id: &str) -> Result<(), Error> {
+pub fn reencrypt(
+    table: Table,
+    rows: &[(&OutdatedRow, Ciphertext)],
+    key_id: &str,
+) -> Result<(), Error> {
     let positions: Vec<String> = rows.iter().map(|(row, _)| tid(row.position)).collect();
-    let tokens: Vec<&str> = rows.iter().map(|(_, sealed)| sealed.token.as_str()).collect();
+    let tokens: Vec<&str> = rows.iter().map(|(_, ciphertext)| ciphertext.token.as_str()).collect();
     let arguments = [positions.into(), tokens.into(), key_id.into()];
     match table {
-        Table::Factors => RESEAL_FACTORS.with(|plan| plan.execute(&arguments))?,
-        Table::BackupCodes => RESEAL_BACKUP_CODES.with(|plan| plan.execute(&arguments))?,
+        Table::Factors => UPDATE_FACTORS.with(|plan| plan.execute(&arguments))?,
+        Table::BackupCodes => UPDATE_BACKUP_CODES.with(|plan| plan.execute(&arguments))?,
     };
     Ok(())
 }
@@ -191,21 +216,21 @@ pub fn count(key_id: &str) -> Result<i64, Error> {
     Ok(rows.into_iter().sum())
 }
 
-fn factor(row: &Row) -> Result<OldRow, Error> {
+fn factor(row: &Row) -> Result<OutdatedRow, Error> {
     let made_at: TimestampWithTimeZone = row.get(6)?;
-    old_row(row, Identity::Factor { label: row.get(5)?, made_at: clock::moment(&made_at) })
+    outdated_row(row, Identity::Factor { label: row.get(5)?, made_at: clock::from_sql(&made_at) })
 }
 
-fn backup_code(row: &Row) -> Result<OldRow, Error> {
-    old_row(row, Identity::BackupCode { slot: row.get(5)?, salt: row.get(6)? })
+fn backup_code(row: &Row) -> Result<OutdatedRow, Error> {
+    outdated_row(row, Identity::BackupCode { slot: row.get(5)?, salt: row.get(6)? })
 }
 
-fn old_row(row: &Row, identity: Identity) -> Result<OldRow, Error> {
-    Ok(OldRow {
+fn outdated_row(row: &Row, identity: Identity) -> Result<OutdatedRow, Error> {
+    Ok(OutdatedRow {
         position: position(&row.get::<String>(1)?).ok_or(Error::Corrupt("row position"))?,
         account: row.get(2)?,
         identity,
-        sealed: Sealed { token: row.get(3)?, key_id: row.get(4)? },
+        ciphertext: Ciphertext { token: row.get(3)?, key_id: row.get(4)? },
     })
 }
 

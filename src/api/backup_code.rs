@@ -1,0 +1,42 @@
+//! Backup codes.
+
+use super::argument;
+use crate::flow::backup_code;
+use crate::flow::lock_timeout::limited;
+use crate::flow::verify::verify;
+use crate::pure::code::Accepts;
+use crate::server::Text;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn backup_verify(account: Option<Text>, code: Option<Text>) -> Result<bool, ErrorReport> {
+    let account = argument::account(account)?;
+    let code = argument::code(code, Accepts::Backup);
+    Ok(limited(|| verify(&account, code.as_ref()))?.is_ok())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn backup_rotate(
+    account: Option<Text>,
+    code: Option<Text>,
+) -> Result<Option<Vec<String>>, ErrorReport> {
+    let account = argument::account(account)?;
+    let code = argument::code(code, Accepts::Either);
+    Ok(limited(|| backup_code::rotate(&account, code.as_ref()))?)
+}
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn backup_remaining(account: Option<Text>) -> Result<i32, ErrorReport> {
+    Ok(backup_code::remaining(&argument::account(account)?)?)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn backup_reissue(account: Option<Text>, reason: Option<Text>) -> Result<Vec<String>, ErrorReport> {
+    let (account, reason) = (argument::account(account)?, argument::reason(reason)?);
+    Ok(limited(|| backup_code::reissue(&account, &reason))?)
+}

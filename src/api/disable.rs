@@ -1,0 +1,30 @@
+//! Switching two-factor authentication off, and removing one of several authenticator apps.
+
+use super::argument;
+use crate::flow::disable;
+use crate::flow::lock_timeout::limited;
+use crate::pure::code::Accepts;
+use crate::server::Text;
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::prelude::*;
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn totp_disable(account: Option<Text>, code: Option<Text>) -> Result<bool, ErrorReport> {
+    let account = argument::account(account)?;
+    let code = argument::code(code, Accepts::Either);
+    Ok(limited(|| disable::disable(&account, code.as_ref()))?.is_ok())
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn totp_remove(
+    account: Option<Text>,
+    label: Option<Text>,
+    code: Option<Text>,
+) -> Result<bool, ErrorReport> {
+    let account = argument::account(account)?;
+    let label = argument::label(label)?;
+    let code = argument::code(code, Accepts::Either);
+    Ok(limited(|| disable::remove(&account, &label, code.as_ref()))?)
+}

@@ -1,0 +1,71 @@
+//! Sets of backup codes.
+
+use super::audit::field;
+use super::context::Context;
+use super::verify::{check_lock, verify_within};
+use crate::error::Error;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
+use crate::pure::code::Code;
+use crate::pure::keyring::{AssociatedData, Plaintext};
+use crate::pure::name::{Account, AuditReason};
+use crate::pure::verdict::Verdict;
+use crate::{random, settings, store};
+
+/// Puts a new set in the place of the old, against a code. `None` when the code is refused.
+pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<String>>, Error> {
+    let context = Context::begin()?;
+    if check_lock(account, context.now)?.is_some() {
+        return Ok(None);
+    }
+    store::account::lock(account)?;
+    if !verify_within(&context, account, code, Event::Rotate)?.is_ok() {
+        return Ok(None);
+    }
+    new_set(&context, account).map(Some)
+}
+
+/// Puts a new set in the place of the old. The caller holds the account's row.
+pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Error> {
+    let salt = random::array::<SALT_BYTES>()?;
+    let mut shown = Vec::new();
+    let mut tokens = Vec::new();
+    let mut key_id = String::new();
+    for slot in 1..=settings::backup_codes() {
+        let code = BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?);
+        let associated_data = AssociatedData::backup_code(account, slot, salt.as_slice());
+        let ciphertext = context
+            .keyring
+            .encrypt(&associated_data, &Plaintext::of(code.hash(salt.as_slice()).expose()));
+        shown.push(code.grouped());
+        tokens.push(ciphertext.token);
+        key_id = ciphertext.key_id;
+    }
+    store::backup_code::replace(account, salt.as_slice(), tokens, &key_id)?;
+    Ok(shown)
+}
+
+/// Issues a new set of backup codes; the old one dies.
+pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, Error> {
+    let context = Context::begin()?;
+    store::account::lock(account)?;
+    if !store::factor::is_enrolled(account)? {
+        return Err(Error::NotEnrolled);
+    }
+    let codes = new_set(&context, account)?;
+    context.record(account, Event::Reissue, Outcome::Ok, field("reason", &**reason))?;
+    Ok(codes)
+}
+
+/// How many unused backup codes an account has.
+pub fn remaining(account: &Account) -> Result<i32, Error> {
+    store::backup_code::count(account)
+}
+
+/// The verdict, with the number of unused backup codes when it is good.
+pub fn with_remaining(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
+    if verdict.is_ok() {
+        verdict.backup_codes_left = Some(remaining(account)?);
+    }
+    Ok(verdict)
+}

@@ -1,0 +1,68 @@
+//! Switching two-factor authentication off, and removing one of several authenticator apps.
+
+use super::audit::field;
+use super::context::Context;
+use super::verify::{check_lock, verify_within};
+use crate::error::Error;
+use crate::guard::AccountGuard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::code::Code;
+use crate::pure::name::{Account, Label};
+use crate::pure::verdict::Verdict;
+use crate::store;
+use crate::store::factor::FactorRow;
+
+/// Switches two-factor authentication off, against a code.
+pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    let context = Context::begin()?;
+    if let Some(verdict) = check_lock(account, context.now)? {
+        return Ok(verdict);
+    }
+    store::account::lock(account)?;
+    let verdict = verify_within(&context, account, code, Event::Disable)?;
+    if verdict.is_ok() {
+        store::factor::delete_all(account)?;
+        store::backup_code::delete_all(account)?;
+        store::account::mark_changed(account, context.now)?;
+    }
+    Ok(verdict)
+}
+
+/// Removes all factors and codes of an account, and its lock, where no code was asked for. The caller
+/// holds its row.
+pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
+    store::factor::delete_all(account)?;
+    store::backup_code::delete_all(account)?;
+    store::account::clear(account)?;
+    store::account::mark_changed(account, context.now)?;
+    AccountGuard::of(account).clear_at_commit();
+    Ok(())
+}
+
+/// Removes one of several apps, against a code of any of them or a backup code. The last active one
+/// stays: that is `disable`.
+pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
+    let context = Context::begin()?;
+    if check_lock(account, context.now)?.is_some() {
+        return Ok(false);
+    }
+    store::account::lock(account)?.ok_or(Error::NoFactor)?;
+    let factors = store::factor::all(account)?;
+    let is_this = |row: &&FactorRow| row.factor.label == *label;
+    if !factors.iter().any(|row| is_this(&row)) {
+        return Err(Error::NoFactor);
+    }
+    let mut active = factors.iter().filter(|row| row.is_active()).peekable();
+    if active.peek().is_some() && active.all(|row| is_this(&row)) {
+        let fields = field("label", &**label);
+        context.record(account, Event::Remove, Outcome::LastFactor, fields)?;
+        return Ok(false);
+    }
+    let is_verified = verify_within(&context, account, code, Event::Remove)?.is_ok();
+    if is_verified {
+        store::factor::delete(account, label)?;
+        store::account::mark_changed(account, context.now)?;
+        context.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
+    }
+    Ok(is_verified)
+}

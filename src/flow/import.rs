@@ -1,0 +1,73 @@
+//! Importing a secret of another system.
+
+use super::audit::field;
+use super::context::Context;
+use super::enrol::FACTORS_LIMIT;
+use crate::error::Error;
+use crate::guard::AccountGuard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::keyring::{AssociatedData, Plaintext};
+use crate::pure::name::{Account, AuditReason, Label};
+use crate::pure::uri::Imported;
+use crate::store::factor::Factor;
+use crate::{settings, store};
+
+/// Secrets below 128 bits are weak (RFC 4226, 4, R6).
+const WEAK_BELOW_BYTES: usize = 16;
+
+/// Makes an active factor from a secret of another system. Says whether the secret is weak.
+pub fn import(
+    account: &Account,
+    label: Label,
+    imported: Imported,
+    reason: Option<&AuditReason>,
+) -> Result<bool, Error> {
+    let context = Context::begin()?;
+    if store::account::ensure(account, context.now)? {
+        AccountGuard::of(account).clear_at_commit();
+    }
+    store::account::lock(account)?;
+    let factors = store::factor::all(account)?;
+    if factors.iter().any(|row| row.is_active() && row.factor.label == label) {
+        return Err(Error::FactorExists);
+    }
+    let expired = context.now.plus_secs(-settings::pending_ttl());
+    if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
+        return Err(Error::TooManyFactors);
+    }
+    let Imported { secret, parameters, issuer, account_name } = imported;
+    for row in &factors {
+        // A pending one of this label makes room.
+        let stays = row.is_active() || row.factor.label != label;
+        let associated_data =
+            AssociatedData::factor(account, &row.factor.label, row.factor.created_at);
+        // Each code of one secret under two labels would count twice.
+        if stays
+            && let Ok(other) = context.keyring.decrypt(&associated_data, &row.factor.ciphertext)
+            && secret.equals(&other.value)
+        {
+            return Err(Error::FactorExists);
+        }
+    }
+    let plaintext = Plaintext {
+        issuer: issuer.map(|issuer| issuer.to_string()),
+        account_name: account_name.map(|name| name.to_string()),
+        ..Plaintext::of(secret.expose())
+    };
+    let associated_data = AssociatedData::factor(account, &label, context.now);
+    let ciphertext = context.keyring.encrypt(&associated_data, &plaintext);
+    store::factor::delete(account, &label)?;
+    let factor =
+        Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
+    store::factor::insert_active(account, &factor)?;
+    store::account::mark_changed(account, context.now)?;
+
+    let is_weak = secret.expose().len() < WEAK_BELOW_BYTES;
+    let mut fields = field("label", &*factor.label);
+    fields.insert("weak".to_owned(), is_weak.into());
+    if let Some(reason) = reason {
+        fields.insert("reason".to_owned(), (**reason).into());
+    }
+    context.record(account, Event::Import, Outcome::Ok, fields)?;
+    Ok(is_weak)
+}

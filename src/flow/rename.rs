@@ -1,0 +1,50 @@
+//! Renaming an account.
+
+use super::audit::field;
+use super::context::Context;
+use super::verify::is_suspended;
+use crate::error::Error;
+use crate::guard::AccountGuard;
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::keyring::AssociatedData;
+use crate::pure::lock::LockState;
+use crate::pure::name::{Account, AuditReason};
+use crate::{settings, store};
+
+/// Renames an account and seals anew what is bound to its name. What only memory knows of it, by
+/// the old name, is written down under the new one.
+pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<(), Error> {
+    let context = Context::begin()?;
+    let committed = store::account::lock(account)?.ok_or(Error::NoAccount)?;
+    if store::account::lock(new)?.is_some() {
+        return Err(Error::AccountExists);
+    }
+    let account_guard = AccountGuard::of(account);
+    let memory = account_guard.lock_state();
+    let factors = store::factor::all(account)?;
+    let codes = store::backup_code::load(account)?;
+    store::account::mark_changed(account, context.now)?;
+    store::account::rename(account, new)?;
+    AccountGuard::of(new).clear_at_commit();
+    if !memory.is_clean() {
+        let suspended = is_suspended(&committed, &memory);
+        store::account::record_failure(new, &LockState { suspended, ..memory }, None)?;
+    }
+    let keyring = &context.keyring;
+    for row in &factors {
+        let from = AssociatedData::factor(account, &row.factor.label, row.factor.created_at);
+        let plaintext = keyring.decrypt(&from, &row.factor.ciphertext)?;
+        let spent = account_guard.spent_step(&plaintext.value);
+        let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
+        store::factor::reencrypt(new, row, &ciphertext, spent.unwrap_or(row.factor.last_step))?;
+    }
+    for code in &codes {
+        let from = AssociatedData::backup_code(account, code.slot, &code.salt);
+        let plaintext = keyring.decrypt(&from, &code.ciphertext)?;
+        let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
+        store::backup_code::reencrypt(new, code.slot, &ciphertext)?;
+    }
+    let mut fields = field("new_account", settings::audited_name(new));
+    fields.insert("reason".to_owned(), (**reason).into());
+    context.record(account, Event::Rename, Outcome::Ok, fields)
+}

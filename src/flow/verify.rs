@@ -1,0 +1,299 @@
+//! One attempt to prove the second factor, by a TOTP or a backup code.
+
+use super::attempt::{Attempt, Refusal, locked};
+use super::audit::field;
+use super::backup_code;
+use super::context::Context;
+use crate::error::Error;
+use crate::guard::{self, AccountGuard};
+use crate::pure::audit::{Event, Outcome};
+use crate::pure::backup_code::{BackupCode, SALT_BYTES};
+use crate::pure::code::{Code, TotpCode};
+use crate::pure::keyring::{AssociatedData, Keyring, Unreadable};
+use crate::pure::lock::LockState;
+use crate::pure::name::Account;
+use crate::pure::otp::{Otp, Parameters, Window};
+use crate::pure::secret::Secret;
+use crate::pure::timestamp::Timestamp;
+use crate::pure::verdict::{Method, Reason, Verdict};
+use crate::store::backup_code::StoredCode;
+use crate::store::factor::{Enrolment, Factor, SpentStep};
+use crate::{clock, server, settings, store};
+use serde_json::Map;
+use zeroize::Zeroizing;
+
+/// So many backup codes are few: somebody should tell the account's owner.
+const LOW_BACKUP_CODES: i32 = 3;
+
+/// Checks a code and spends it. `None` is a text that cannot be a code: refused, but not counted,
+/// since it is no guess.
+pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    server::require_writable()?;
+    let now = clock::now()?;
+    let account_guard = AccountGuard::of(account);
+    let memory = account_guard.lock_state();
+    // An attacker who meets a lock costs neither a read nor a write.
+    match memory.locked(now) {
+        Some(until) => Ok(locked(until, now)),
+        None => check(&Context::at(now)?, account, code, Event::Verify, &account_guard, &memory),
+    }
+}
+
+/// As `verify`; the verdict also tells how many backup codes are left.
+pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    backup_code::with_remaining(account, verify(account, code)?)
+}
+
+/// As `verify`, as a part of what a call does.
+pub fn verify_within(
+    context: &Context,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+) -> Result<Verdict, Error> {
+    let account_guard = AccountGuard::of(account);
+    let memory = account_guard.lock_state();
+    match memory.locked(context.now) {
+        Some(until) => Ok(locked(until, context.now)),
+        None => check(context, account, code, event, &account_guard, &memory),
+    }
+}
+
+fn check(
+    context: &Context,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+    account_guard: &AccountGuard,
+    memory: &LockState,
+) -> Result<Verdict, Error> {
+    let now = context.now;
+    if !guard::is_on() {
+        store::account::lock(account)?;
+    }
+    let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
+    let Some(Enrolment { lock_state, factors }) = enrolment else {
+        return not_enrolled(context, account, code, event);
+    };
+    if let Some(until) = lock_state.locked(now) {
+        return Ok(locked(until, now));
+    }
+    let begin = || Attempt::begin(context, account, account_guard, event, lock_state);
+    match code {
+        None => Ok(Verdict::refused(Reason::Invalid, None)),
+        Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
+            Ok(Verdict::refused(Reason::Suspended, None))
+        }
+        Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
+        Some(Code::Backup(code)) => verify_backup_code(context, account, code, begin),
+    }
+}
+
+/// The verdict on a locked account, before its row is taken: it costs neither a write nor a wait.
+pub fn check_lock(account: &Account, now: Timestamp) -> Result<Option<Verdict>, Error> {
+    let memory = AccountGuard::of(account).lock_state();
+    let committed = store::account::read(account)?.unwrap_or_default();
+    Ok(memory.stricter(&committed).locked(now).map(|until| locked(until, now)))
+}
+
+/// An account that cannot be verified takes the path, and about the time, of one that can.
+fn not_enrolled(
+    context: &Context,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+) -> Result<Verdict, Error> {
+    match code {
+        None => return Ok(Verdict::refused(Reason::NotEnrolled, None)),
+        Some(Code::Totp(code)) => {
+            if let (Ok(secret), Ok(parameters)) = (
+                Secret::from_bytes(context.keyring.decrypt_decoy().value.to_vec()),
+                Parameters::new("SHA1", 6, 30),
+            ) {
+                let window = Window { width: settings::window_steps(), drift: 0 };
+                Otp::new(&secret, &parameters).find(code, window.steps(context.now.step(30)));
+            }
+        }
+        Some(Code::Backup(code)) => {
+            context.keyring.decrypt_decoy();
+            code.hash(&[0; SALT_BYTES]);
+        }
+    }
+    let audit = context.entry(account, event, Outcome::NotEnrolled, Map::new());
+    if server::is_read_committed() {
+        // The look-up that found nothing took less time than one that finds a factor.
+        store::account::read(account)?;
+        // Any slot will do; the last digits of the time spread callers over them.
+        store::decoy::record_failure(context.now.micros() as i32, audit)?;
+    } else if let Some(entry) = audit {
+        // Who met on a decoy would get serialization failures for nothing.
+        store::audit::append(&entry)?;
+    }
+    Ok(Verdict::refused(Reason::NotEnrolled, None))
+}
+
+/// Whether TOTP is suspended, by the table or by failures that were rolled back.
+pub fn is_suspended(committed: &LockState, memory: &LockState) -> bool {
+    let failures = committed.failures.max(memory.failures);
+    committed.suspended || failures >= settings::lock_policy().suspend_after
+}
+
+/// A factor whose secret is open.
+pub struct DecryptedFactor {
+    /// Its row.
+    pub factor: Factor,
+    /// Its secret.
+    pub secret: Secret,
+    /// What computes its codes.
+    pub otp: Otp,
+}
+
+impl DecryptedFactor {
+    /// Opens a factor's secret.
+    pub fn decrypt(
+        keyring: &Keyring,
+        account: &Account,
+        factor: Factor,
+    ) -> Result<Self, Unreadable> {
+        let associated_data = AssociatedData::factor(account, &factor.label, factor.created_at);
+        let plaintext = keyring.decrypt(&associated_data, &factor.ciphertext)?;
+        let secret =
+            Secret::from_bytes(plaintext.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
+        let otp = Otp::new(&secret, &factor.parameters);
+        Ok(Self { factor, secret, otp })
+    }
+
+    /// The steps that are compared, and the one that the clock shows.
+    pub fn window(&self, context: &Context) -> (Window, i64) {
+        let window = Window { width: settings::window_steps(), drift: self.factor.drift };
+        (window, context.now.step(i64::from(self.factor.parameters.period)))
+    }
+}
+
+/// What could be opened, and why something could not.
+struct Decrypted<T> {
+    values: Vec<T>,
+    failure: Option<Unreadable>,
+}
+
+impl<T> Decrypted<T> {
+    /// What cannot be opened must not lock out what can, but nothing at all to compare with is an
+    /// error.
+    fn collect(results: impl Iterator<Item = Result<T, Unreadable>>) -> Result<Self, Error> {
+        let mut decrypted = Self { values: Vec::new(), failure: None };
+        for result in results {
+            match result {
+                Ok(value) => decrypted.values.push(value),
+                Err(reason) => decrypted.failure = Some(reason),
+            }
+        }
+        match decrypted.failure {
+            Some(reason) if decrypted.values.is_empty() => Err(reason.into()),
+            _ => Ok(decrypted),
+        }
+    }
+
+    /// The code matched nothing. It may be right for what could not be opened: that must not look
+    /// like a wrong code. Memory has counted the attempt, which an error does not undo; without
+    /// memory the count comes first.
+    fn no_match(self, attempt: Attempt) -> Result<Verdict, Error> {
+        match self.failure {
+            Some(reason) if guard::is_on() => Err(reason.into()),
+            _ => attempt.fail(Outcome::Invalid),
+        }
+    }
+}
+
+fn verify_totp<'a>(
+    context: &Context,
+    account: &Account,
+    code: &TotpCode,
+    factors: Vec<Factor>,
+    begin: impl FnOnce() -> Result<Attempt<'a>, Verdict>,
+) -> Result<Verdict, Error> {
+    let decrypt = |factor| DecryptedFactor::decrypt(&context.keyring, account, factor);
+    let decrypted = Decrypted::collect(factors.into_iter().map(decrypt))?;
+    let attempt = match begin() {
+        Ok(attempt) => attempt,
+        Err(verdict) => return Ok(verdict),
+    };
+    // Every step of every factor is compared, so that time does not tell which one matched.
+    let mut matched: Option<(&DecryptedFactor, i64)> = None;
+    for candidate in &decrypted.values {
+        let (window, now) = candidate.window(context);
+        if let Some(step) = candidate.otp.find(code, window.steps(now)) {
+            let is_fresh = step > candidate.factor.last_step;
+            matched = matched.filter(|_| !is_fresh).or(Some((candidate, step)));
+        }
+    }
+    let Some((DecryptedFactor { factor, secret, .. }, step)) = matched else {
+        return decrypted.no_match(attempt);
+    };
+    if let Err(refusal) = attempt.spend_in_memory(factor, secret.expose(), step) {
+        return attempt.reject(refusal);
+    }
+    attempt.lock_account()?;
+    let method = Method::Totp { label: factor.label.to_string() };
+    let spent = SpentStep { step, drift: drift_after(factor, step, context), at: context.now };
+    if store::factor::spend(account, factor, spent, attempt.success_entry(&method, Map::new()))? {
+        attempt.succeed(method)
+    } else {
+        attempt.reject(Refusal::Raced)
+    }
+}
+
+/// The drift of a factor's app after a login with a step.
+fn drift_after(factor: &Factor, step: i64, context: &Context) -> i64 {
+    let window = Window { width: settings::window_steps(), drift: factor.drift };
+    let offset = step - context.now.step(i64::from(factor.parameters.period));
+    window.follow(offset, settings::resync_steps())
+}
+
+fn verify_backup_code<'a>(
+    context: &Context,
+    account: &Account,
+    code: &BackupCode,
+    begin: impl FnOnce() -> Result<Attempt<'a>, Verdict>,
+) -> Result<Verdict, Error> {
+    let decrypt = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
+        let associated_data = AssociatedData::backup_code(account, stored.slot, &stored.salt);
+        let hash = context.keyring.decrypt(&associated_data, &stored.ciphertext)?.value;
+        Ok((stored, hash))
+    };
+    let decrypted =
+        Decrypted::collect(store::backup_code::load(account)?.into_iter().map(decrypt))?;
+    let attempt = match begin() {
+        Ok(attempt) => attempt,
+        Err(verdict) => return Ok(verdict),
+    };
+    // The codes of a set share a salt: one derivation serves for all.
+    let salt =
+        decrypted.values.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
+    let hash = code.hash(&salt);
+    let mut matched = None;
+    for (stored, expected) in &decrypted.values {
+        if hash.matches(expected) {
+            matched = Some(stored);
+        }
+    }
+    let Some(stored) = matched else {
+        return decrypted.no_match(attempt);
+    };
+    if stored.is_used {
+        return attempt.fail(Outcome::Replayed);
+    }
+    attempt.matched();
+    attempt.lock_account()?;
+    if !store::backup_code::spend(account, stored, context.now)? {
+        return attempt.reject(Refusal::Raced);
+    }
+    let left = store::backup_code::count(account)?;
+    if let Some(entry) = attempt.success_entry(&Method::Backup, field("backup_codes_left", left)) {
+        store::audit::append(&entry)?;
+    }
+    if left <= LOW_BACKUP_CODES {
+        let fields = field("backup_codes_left", left);
+        context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
+    }
+    attempt.succeed(Method::Backup)
+}

@@ -1,0 +1,85 @@
+//! Files with keys and secrets, which only the server's user can read.
+
+use crate::error::FileProblem;
+use crate::server;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// The most bytes a source of keys may have.
+const LIMIT: u64 = 65_536;
+
+/// What changes when a file is written or replaced, or another one is set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileStamp {
+    device: u64,
+    inode: u64,
+    size: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl From<&Metadata> for FileStamp {
+    fn from(file: &Metadata) -> Self {
+        Self {
+            device: file.dev(),
+            inode: file.ino(),
+            size: file.size(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+}
+
+/// Reads a file that only the server's user can read.
+pub fn read(path: &Path) -> Result<(FileStamp, Zeroizing<String>), FileProblem> {
+    let io = |error: std::io::Error| FileProblem::Io(error.kind());
+    // Looked at before it is opened, since opening a pipe would wait for its other end, and that of
+    // another user says less; and afterwards, since it may have been replaced.
+    check(&std::fs::metadata(path).map_err(io)?)?;
+    let file = File::open(path).map_err(io)?;
+    let metadata = file.metadata().map_err(io)?;
+    check(&metadata)?;
+    let bytes = read_limited(file).map_err(io)?.ok_or(FileProblem::TooLarge)?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| FileProblem::NotText)?;
+    Ok((FileStamp::from(&metadata), Zeroizing::new(text.to_owned())))
+}
+
+fn check(file: &Metadata) -> Result<(), FileProblem> {
+    if !file.is_file() {
+        return Err(FileProblem::NotAFile);
+    }
+    if file.mode() & 0o077 != 0 {
+        return Err(FileProblem::Mode(file.mode() & 0o7777));
+    }
+    let own_user = own_user().map_err(|error| FileProblem::Io(error.kind()))?;
+    if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
+}
+
+/// The user this server runs as: PostgreSQL starts only in a data directory of its own.
+fn own_user() -> std::io::Result<u32> {
+    std::fs::metadata(server::data_directory()).map(|directory| directory.uid())
+}
+
+/// Everything a source holds, or `None` when that is more than a keyring can be.
+pub fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
+    // Allocated at once: a buffer that grows would leave copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT as usize + 1));
+    source.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= LIMIT).then_some(bytes))
+}
+
+/// Writes a key to a new file, and makes sure that it is there after a crash.
+pub fn write_new(path: &Path, key: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    writeln!(file, "# totp encryption keys: the first seals, all open")?;
+    writeln!(file, "{key}")?;
+    file.sync_all()?;
+    // The name must survive a crash too, or secrets sealed with the key would be lost.
+    match path.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
+}

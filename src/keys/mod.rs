@@ -1,0 +1,126 @@
+//! Finds the keyring: `totp.key_command`, `totp.key_file`, `TOTP_ENCRYPTION_KEY`, the first found
+//! wins. Each server process keeps what it read until the source changes, or until `key_rotate` asks the
+//! command anew.
+
+mod command;
+mod file;
+pub mod jwt;
+
+use crate::error::{Error, FileProblem, KeyringError};
+use crate::pure::keyring::Keyring;
+use crate::settings;
+use file::FileStamp;
+use std::cell::RefCell;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use zeroize::Zeroizing;
+
+const VARIABLE: &str = "TOTP_ENCRYPTION_KEY";
+
+/// Where a keyring came from, in enough detail to see that it changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Source {
+    Command(String),
+    File(FileStamp),
+    Variable,
+}
+
+thread_local! {
+    static CACHE: RefCell<Option<(Source, Rc<Keyring>)>> = const { RefCell::new(None) };
+}
+
+/// The keyring in force.
+pub fn keyring() -> Result<Rc<Keyring>, Error> {
+    let source =
+        find_source()?.ok_or_else(|| KeyringError::Missing { file: settings::key_file() })?;
+    CACHE.with_borrow_mut(|cache| {
+        if let Some((known, keyring)) = cache
+            && *known == source
+        {
+            return Ok(Rc::clone(keyring));
+        }
+        *cache = None;
+        let (source, keyring) = read(source)?;
+        let keyring = Rc::new(keyring);
+        *cache = Some((source, Rc::clone(&keyring)));
+        Ok(keyring)
+    })
+}
+
+/// Forgets what `totp.key_command` has printed, so that the next call runs it anew.
+pub fn forget_command() {
+    CACHE.with_borrow_mut(|cache| {
+        *cache = cache.take().filter(|(source, _)| !matches!(source, Source::Command(_)));
+    });
+}
+
+/// Where keys come from.
+pub enum KeySource {
+    /// `totp.key_command`.
+    Command,
+    /// This file.
+    File(PathBuf),
+    /// The server's environment.
+    Variable,
+}
+
+/// Where the keyring in force comes from; `None` when no source has one.
+pub fn source() -> Result<Option<KeySource>, Error> {
+    Ok(find_source()?.map(|source| match source {
+        Source::Command(_) => KeySource::Command,
+        Source::File(_) => KeySource::File(settings::key_file()),
+        Source::Variable => KeySource::Variable,
+    }))
+}
+
+/// Makes a key. When no source has one it becomes the key file, else it is returned to be added by
+/// hand.
+pub fn generate() -> Result<String, Error> {
+    let key = Keyring::new_key();
+    if find_source()?.is_some() {
+        return Ok(key.to_string());
+    }
+    let path = settings::key_file();
+    file::write_new(&path, &key)
+        .map_err(|error| file_error(&path, FileProblem::Io(error.kind())))?;
+    Ok(format!("wrote key {} to {}", Keyring::id_of(&key), path.display()))
+}
+
+fn find_source() -> Result<Option<Source>, Error> {
+    if let Some(command) = settings::key_command() {
+        return Ok(Some(Source::Command(command)));
+    }
+    match std::fs::metadata(settings::relative_key_file()) {
+        Ok(file) => Ok(Some(Source::File(FileStamp::from(&file)))),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Ok(std::env::var_os(VARIABLE).map(|_| Source::Variable))
+        }
+        Err(error) => Err(file_error(&settings::key_file(), FileProblem::Io(error.kind()))),
+    }
+}
+
+fn read(source: Source) -> Result<(Source, Keyring), Error> {
+    let (source, text, name) = match source {
+        Source::Command(command) => {
+            let text = command::run(&command)?;
+            (Source::Command(command), text, "the output of totp.key_command".to_owned())
+        }
+        Source::File(_) => {
+            let path = settings::key_file();
+            let (stamp, text) = file::read(&path).map_err(|problem| file_error(&path, problem))?;
+            (Source::File(stamp), text, format!("key file {}", path.display()))
+        }
+        Source::Variable => {
+            let text = Zeroizing::new(std::env::var(VARIABLE).unwrap_or_default());
+            (Source::Variable, text, format!("environment variable {VARIABLE}"))
+        }
+    };
+    let keyring =
+        Keyring::parse(&text).map_err(|flaw| KeyringError::Malformed { source: name, flaw })?;
+    Ok((source, keyring))
+}
+
+fn file_error(path: &Path, problem: FileProblem) -> Error {
+    KeyringError::File { file: path.to_owned(), problem }.into()
+}

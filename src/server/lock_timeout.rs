@@ -1,0 +1,30 @@
+//! The longest wait for a row.
+
+use crate::error::Error;
+use pgrx::prelude::PgSqlErrorCode;
+use pgrx::{PgTryBuilder, pg_sys};
+
+/// Runs `call`, in which no wait for a row lasts longer than `milliseconds`.
+pub fn with_lock_timeout<T>(
+    milliseconds: i32,
+    call: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    struct Restore(i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: a variable of this process, read when a wait begins.
+            unsafe { pg_sys::LockTimeout = self.0 };
+        }
+    }
+    // SAFETY: as above. 0 means that the caller waits for ever.
+    let callers = unsafe { pg_sys::LockTimeout };
+    let _restore = Restore(callers);
+    if callers == 0 || callers > milliseconds {
+        // SAFETY: as above.
+        unsafe { pg_sys::LockTimeout = milliseconds };
+    }
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
+        .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| Err(Error::Busy))
+        .catch_when(PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED, |_| Err(Error::Busy))
+        .execute()
+}

@@ -1,0 +1,30 @@
+//! Small safe functions over what the server offers and pgrx does not. Unsafe code stands here and in
+//! the guard only.
+
+mod datum;
+mod lock_timeout;
+mod process;
+mod session;
+mod transaction;
+
+pub use datum::{Json, Text, composite};
+pub use lock_timeout::with_lock_timeout;
+pub use process::{
+    check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
+    kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
+};
+pub use session::{
+    connection_id, database_name, effective_role, installation_id, require_superuser,
+    require_unicode, session_user, setting,
+};
+use std::ffi::{CStr, c_char};
+pub use transaction::{
+    force_sync_commit, is_read_committed, is_transaction_block, require_writable,
+};
+
+/// # Safety
+/// `chars` is null or a C string that lives during the call.
+unsafe fn c_string(chars: *const c_char) -> Option<String> {
+    // SAFETY: the caller vouches for it.
+    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
+}

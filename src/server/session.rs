@@ -1,0 +1,75 @@
+//! The session: its roles, settings, connection and database.
+
+use super::c_string;
+use crate::error::Error;
+use pgrx::pg_sys;
+use std::ffi::CStr;
+
+/// The login role of the session.
+pub fn session_user() -> String {
+    // SAFETY: a function without arguments that reads this process's state.
+    role_name(unsafe { pg_sys::GetSessionUserId() })
+}
+
+/// The role that called the outermost function, when SET ROLE made it another than the login role.
+pub fn effective_role() -> Option<String> {
+    // SAFETY: as above.
+    let (outer, login) = unsafe { (pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()) };
+    (outer != login).then(|| role_name(outer))
+}
+
+fn role_name(role: pg_sys::Oid) -> String {
+    // SAFETY: with `noerr` the result is null or a C string in the current memory context.
+    unsafe { c_string(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+}
+
+/// Refuses callers that are no superuser.
+pub fn require_superuser() -> Result<(), Error> {
+    // SAFETY: a function without arguments that looks up the current role.
+    if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
+}
+
+/// A setting of any prefix; `None` when nobody has set it, or it is not UTF-8: values that differ must
+/// not become one.
+pub fn setting(name: &'static CStr) -> Option<String> {
+    // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
+    // lives until the setting changes.
+    let value = unsafe { pg_sys::GetConfigOption(name.as_ptr(), true, false) };
+    // SAFETY: as above.
+    let value = (!value.is_null()).then(|| unsafe { CStr::from_ptr(value) })?;
+    value.to_str().ok().map(str::to_owned)
+}
+
+/// What tells this connection from all others that the server ever had.
+pub fn connection_id() -> String {
+    // SAFETY: variables of this process, written when it started.
+    let (process, start) = unsafe { (pg_sys::MyProcPid, pg_sys::MyStartTimestamp) };
+    format!("connection:{process}:{start}")
+}
+
+/// The name of the database of the session.
+pub fn database_name() -> String {
+    // SAFETY: the result is null or a C string in the current memory context.
+    unsafe { c_string(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
+}
+
+/// Refuses databases whose encoding lacks most of Unicode.
+pub fn require_unicode() -> Result<(), Error> {
+    // SAFETY: a function without arguments that reads this process's state.
+    let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
+    // SQL_ASCII takes all bytes as they are.
+    let known = [pg_sys::pg_enc::PG_UTF8, pg_sys::pg_enc::PG_SQL_ASCII].map(|known| known as i32);
+    if known.contains(&encoding) { Ok(()) } else { Err(Error::NotUnicode) }
+}
+
+/// What tells this installation of the extension from any other in the cluster: the database and
+/// the table of accounts.
+pub fn installation_id() -> (u32, u32) {
+    // SAFETY: catalog look-ups with static C strings; a missing schema gives the invalid oid, in
+    // which no table is found.
+    unsafe {
+        let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
+        let accounts = pg_sys::get_relname_relid(c"accounts".as_ptr(), schema);
+        (pg_sys::MyDatabaseId.to_u32(), accounts.to_u32())
+    }
+}

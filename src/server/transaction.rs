@@ -1,0 +1,33 @@
+//! The running transaction: what it may do, and how it commits.
+
+use crate::error::Error;
+use pgrx::pg_sys;
+
+/// Refuses read-only transactions, standbys, and parallel queries: a caller's function may have the
+/// wrong mark.
+pub fn require_writable() -> Result<(), Error> {
+    // SAFETY: a flag of this process, and a function without arguments that reads shared state.
+    if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
+        return Err(Error::ReadOnly);
+    }
+    // SAFETY: a function without arguments that reads this process's state.
+    if unsafe { pg_sys::IsInParallelMode() } { Err(Error::Parallel) } else { Ok(()) }
+}
+
+/// Whether each statement of the transaction sees what was committed before it.
+pub fn is_read_committed() -> bool {
+    // SAFETY: a variable of this process, set when a transaction begins.
+    unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
+}
+
+/// Whether the caller has begun a transaction block.
+pub fn is_transaction_block() -> bool {
+    // SAFETY: a function without arguments that reads this process's state.
+    unsafe { pg_sys::IsTransactionBlock() }
+}
+
+/// Makes the commit of the running transaction wait for the disk, whatever the caller set.
+pub fn force_sync_commit() {
+    // SAFETY: sets a flag of the running transaction.
+    unsafe { pg_sys::ForceSyncCommit() };
+}

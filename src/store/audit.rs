@@ -1,0 +1,55 @@
+//! The table `audit_events`.
+
+use super::plan::{BYTEA, Plan, TEXT, TIME};
+use crate::error::Error;
+use crate::pure::audit::Entry;
+use pgrx::datum::DatumWithOid;
+
+/// The statement that appends an entry, whose values are its first seven parameters: by itself, or
+/// behind a WITH clause that makes the change.
+macro_rules! appending {
+    ($change:literal, $from:literal) => {
+        concat!(
+            $change,
+            " INSERT INTO totp.audit_events (at, account, event, outcome, actor, detail, mac)
+              SELECT $1, $2, $3, $4, $5, $6::jsonb, $7 ",
+            $from
+        )
+    };
+}
+pub(super) use appending;
+
+thread_local! {
+    static APPEND: Plan =
+        const { Plan::new(appending!("", ""), &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA]) };
+}
+
+/// An entry with its signature, ready to be written: by itself, or in one statement with the change
+/// that it tells of.
+pub struct SignedEntry {
+    /// What it tells.
+    pub entry: Entry,
+    /// Its HMAC.
+    pub mac: [u8; 32],
+}
+
+impl SignedEntry {
+    /// The first seven parameters.
+    pub(super) fn arguments(&self) -> Vec<DatumWithOid<'_>> {
+        vec![
+            self.entry.at.into(),
+            self.entry.account.as_str().into(),
+            self.entry.event.as_str().into(),
+            self.entry.outcome.as_str().into(),
+            self.entry.actor.as_str().into(),
+            self.entry.detail.as_deref().into(),
+            self.mac.as_slice().into(),
+        ]
+    }
+}
+
+/// Appends an entry.
+pub fn append(signed: &SignedEntry) -> Result<(), Error> {
+    APPEND.with(|plan| plan.execute(&signed.arguments()))?;
+    Ok(())
+}

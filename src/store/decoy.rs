@@ -1,0 +1,39 @@
+//! The table `decoys`: what failures of unknown accounts are written to.
+
+use super::account::write_failure;
+use super::audit::{SignedEntry, appending};
+use super::plan::{BOOL, BYTEA, INT, Plan, TEXT, TIME};
+use crate::error::Error;
+use crate::pure::lock::LockState;
+
+/// Rows of the table.
+const DECOYS: i32 = 256;
+
+thread_local! {
+    // A decoy that somebody else holds is passed over: nobody shall wait for it.
+    static FAIL: Plan = const { Plan::new(
+        "UPDATE totp.decoys
+         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+             suspended = suspended OR $4
+         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)",
+        &[INT, INT, TIME, BOOL],
+    ) };
+    static FAIL_AUDITED: Plan = const { Plan::new(
+        appending!(
+            "WITH failed AS (
+                 UPDATE totp.decoys
+                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
+                     suspended = suspended OR $11
+                 WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $8
+                               FOR NO KEY UPDATE SKIP LOCKED))",
+            ""
+        ),
+        &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL],
+    ) };
+}
+
+/// Writes what a failure would write, for an account that does not exist, to one of its stand-ins.
+pub fn record_failure(slot: i32, audit: Option<SignedEntry>) -> Result<(), Error> {
+    let slot = slot.rem_euclid(DECOYS).into();
+    write_failure((&FAIL, &FAIL_AUDITED), slot, &LockState::default(), audit)
+}
