@@ -103,7 +103,7 @@ fn not_enrolled(
                 Secret::from_bytes(call.keyring.open_decoy().value.to_vec()),
                 Parameters::new("SHA1", 6, 30),
             ) {
-                let window = Window { width: settings::window(), drift: 0 };
+                let window = Window { width: settings::window_steps(), drift: 0 };
                 Otp::new(&secret, &parameters).find(code, window.steps(call.now.step(30)));
             }
         }
@@ -153,7 +153,7 @@ impl Opened {
 
     /// The steps that are compared, and the one that the clock shows.
     pub fn window(&self, call: &Call) -> (Window, i64) {
-        let window = Window { width: settings::window(), drift: self.factor.drift };
+        let window = Window { width: settings::window_steps(), drift: self.factor.drift };
         (window, call.now.step(i64::from(self.factor.parameters.period)))
     }
 }
@@ -232,9 +232,9 @@ fn by_totp<'a>(
 
 /// The drift of a factor's app after a login with a step.
 fn drift_after(factor: &Factor, step: i64, call: &Call) -> i64 {
-    let window = Window { width: settings::window(), drift: factor.drift };
+    let window = Window { width: settings::window_steps(), drift: factor.drift };
     let offset = step - call.now.step(i64::from(factor.parameters.period));
-    window.follow(offset, settings::resync_window())
+    window.follow(offset, settings::resync_steps())
 }
 
 fn by_backup<'a>(

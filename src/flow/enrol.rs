@@ -123,7 +123,7 @@ pub fn confirm(
     if let Err(refusal) = trial.spend_in_memory(&opened.factor, opened.secret.expose(), step) {
         return Ok(trial.refuse(refusal)?.into());
     }
-    let drift = window.follow(step - now, settings::resync_window());
+    let drift = window.follow(step - now, settings::resync_steps());
     let spent = Spent { step, drift, at: call.now };
     if !store::factor::activate(account, &opened.factor, spent)? {
         return Err(Error::NoPending);

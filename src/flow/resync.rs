@@ -42,7 +42,7 @@ pub fn resync(
         return Ok(false);
     };
     let now = call.now.step(i64::from(opened.factor.parameters.period));
-    let reach = settings::resync_window();
+    let reach = settings::resync_steps();
     // The second code's step must be within reach, so that its drift is.
     let steps = now.saturating_sub(reach + 1)..=now.saturating_add(reach - 1);
     let Some(step) = opened.otp.find_pair(first, second, steps) else {

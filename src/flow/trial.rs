@@ -100,7 +100,7 @@ impl<'a> Trial<'a> {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
         // No window reaches the step any more then.
-        let reach = settings::resync_window() + settings::window() + 1;
+        let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Moment::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         if self.subject.spend(secret, step, expires, self.call.now) {
             self.matched();
