@@ -68,7 +68,7 @@ struct Running {
 
 impl Running {
     fn finish(&mut self) -> Result<Zeroizing<String>, Error> {
-        let late = || failed("It did not end within 10 seconds.");
+        let late = || failed("It did not finish within 10 seconds.");
         let bytes = keys::read_limited(&mut *self)
             .map_err(|error| match error.kind() {
                 ErrorKind::TimedOut => late(),
@@ -76,7 +76,7 @@ impl Running {
             })?
             .ok_or_else(|| failed("It printed more than 65536 bytes."))?;
         if !self.wait().ok_or_else(late)?.success() {
-            return Err(failed("It exited with an error, which the server log shows."));
+            return Err(failed("It exited with an error; see the server log."));
         }
         let text =
             std::str::from_utf8(&bytes).map_err(|_| failed("Its output is not UTF-8 text."))?;

@@ -27,11 +27,11 @@ fn key_rotate_step(batch: Option<i32>, first: Option<bool>) -> Result<bool, Erro
     match rotation::step(batch.unwrap_or_default(), first.unwrap_or_default())? {
         Told::Nothing => Ok(false),
         Told::Progress { done, of } => {
-            notice!("sealed {done} of {of} rows anew");
+            notice!("re-encrypted {done} of {of} rows");
             Ok(false)
         }
         Told::End { done, key_id, unrotated } => {
-            notice!("sealed {done} rows anew with key {key_id}");
+            notice!("re-encrypted {done} rows with key {key_id}");
             for rows in unrotated {
                 ErrorReport::from(rows).report(PgLogLevel::WARNING);
             }

@@ -73,7 +73,7 @@ fn preload() -> Check {
     }
     Check::warn(
         NAME,
-        "totp is not in it: a ROLLBACK undoes failures and spent codes.",
+        "totp is not listed in it: a ROLLBACK undoes failures and spent codes.",
         "Add totp to shared_preload_libraries and restart the server.",
     )
 }
@@ -85,20 +85,20 @@ fn key_source() -> Check {
         Ok(Some(Origin::Command)) => Check::ok(NAME, "The keys come from totp.key_command."),
         Ok(Some(Origin::File(file))) if is_in_data_directory(&file) => Check::warn(
             NAME,
-            "The key file is in the data directory: a physical backup holds both the secrets and \
-             the key that opens them.",
-            "Move it to a directory of its own, set totp.key_file to it, and reload the server.",
+            "The key file is in the data directory: a physical backup contains both the secrets \
+             and the keys that decrypt them.",
+            "Move it to a directory of its own, set totp.key_file accordingly, and reload the server.",
         ),
         Ok(Some(Origin::File(_))) => Check::ok(NAME, "The key file is outside the data directory."),
         Ok(Some(Origin::Variable)) => Check::warn(
             NAME,
-            "The keys come from the server's environment, where a change needs a restart.",
-            "Put them into a file of mode 0600 and set totp.key_file to it.",
+            "The keys come from the server's environment, so changing them requires a restart.",
+            "Put them into a file with mode 0600 and set totp.key_file to it.",
         ),
         // What is wrong with it is told by the check of the keyring.
         Ok(None) | Err(_) => Check::warn(
             NAME,
-            "There is no source of keys that can be read.",
+            "No source of encryption keys can be read.",
             "Set totp.key_file or totp.key_command.",
         ),
     }
@@ -117,7 +117,7 @@ fn keyring(used: &[KeyUse]) -> Vec<Check> {
     match keys::keyring() {
         Ok(keyring) => {
             let ids: Vec<&str> = keyring.ids().collect();
-            let detail = format!("It holds {}; the first seals.", ids.join(", "));
+            let detail = format!("Key IDs: {}; the first key encrypts.", ids.join(", "));
             vec![Check::ok(NAME, detail), missing_keys(&keyring, used), rotation(&keyring, used)]
         }
         Err(error) => {
@@ -139,20 +139,20 @@ fn missing_keys(keyring: &Keyring, used: &[KeyUse]) -> Check {
     let is_missing = |key: &&KeyUse| !keyring.ids().any(|id| id == key.key_id);
     let missing: Vec<&KeyUse> = used.iter().filter(is_missing).collect();
     if missing.is_empty() {
-        return Check::ok(MISSING_KEYS, "Every key that rows need is in the keyring.");
+        return Check::ok(MISSING_KEYS, "Every key that stored rows need is in the keyring.");
     }
     Check::fail(
         MISSING_KEYS,
         list(missing),
-        "Add these keys to the keyring again, below the first line. If this database was restored, \
-         it needs the keyring that it had when it was saved.",
+        "Add these keys to the keyring again, below the first key. A restored database needs \
+         the keyring that was in use when the backup was made.",
     )
 }
 
 fn rotation(keyring: &Keyring, used: &[KeyUse]) -> Check {
     const NAME: &str = "key_rotation";
     const HINT: &str = "CALL totp.key_rotate(); when no database of the server needs these keys any \
-         more, remove them.";
+         longer, remove them.";
     let older: Vec<&KeyUse> = used
         .iter()
         .filter(|key| key.key_id != keyring.primary_id())
@@ -161,15 +161,15 @@ fn rotation(keyring: &Keyring, used: &[KeyUse]) -> Check {
     if older.is_empty() {
         return Check::ok(
             NAME,
-            "No row of this database waits to be sealed anew with the first key.",
+            "No row in this database is waiting to be re-encrypted with the first key.",
         );
     }
     Check::warn(NAME, list(older), HINT)
 }
 
 fn list<'a>(keys: impl IntoIterator<Item = &'a KeyUse>) -> String {
-    let named = keys.into_iter().map(|key| format!("of key {}: {}", key.key_id, key.rows));
-    format!("Rows {}.", named.collect::<Vec<_>>().join(", "))
+    let named = keys.into_iter().map(|key| format!("with key {}: {}", key.key_id, key.rows));
+    format!("Rows encrypted {}.", named.collect::<Vec<_>>().join(", "))
 }
 
 /// A code that is logged is worthless once accepted; a secret that is imported is not.
@@ -181,12 +181,12 @@ fn statement_logging() -> Check {
         || !is(c"log_min_duration_sample", "-1")
         || !is(c"log_transaction_sample_rate", "0");
     if !is_on || is(c"log_parameter_max_length", "0") {
-        return Check::ok(NAME, "No setting writes the parameters of statements to the log.");
+        return Check::ok(NAME, "No setting writes statement parameters to the log.");
     }
     Check::warn(
         NAME,
-        "Statements are logged with their parameters: codes, and secrets that are imported.",
-        "Set log_parameter_max_length = 0, or switch off log_statement, log_min_duration_statement, \
+        "Statements are logged with their parameters, including codes and imported secrets.",
+        "Set log_parameter_max_length = 0, or turn off log_statement, log_min_duration_statement, \
          log_min_duration_sample and log_transaction_sample_rate.",
     )
 }
@@ -194,11 +194,11 @@ fn statement_logging() -> Check {
 fn clock() -> Check {
     const NAME: &str = "clock";
     if settings::clock().is_none() {
-        return Check::ok(NAME, "Time is the operating system's.");
+        return Check::ok(NAME, "The time comes from the operating system.");
     }
     Check::fail(
         NAME,
-        "totp.clock is set: time stands still, and every code is good for ever or never.",
+        "totp.clock is set: time stands still, and each code is valid either forever or never.",
         "Reset totp.clock for the server, the database and the role.",
     )
 }
@@ -206,19 +206,19 @@ fn clock() -> Check {
 fn fsync() -> Check {
     const NAME: &str = "fsync";
     if server::setting(c"fsync").as_deref() == Some("on") {
-        return Check::ok(NAME, "A code that was spent before a crash is spent after it.");
+        return Check::ok(NAME, "Codes spent before a crash remain spent after it.");
     }
-    Check::fail(NAME, "It is off: a crash can bring spent codes back.", "Set fsync = on.")
+    Check::fail(NAME, "It is off: a crash can make spent codes valid again.", "Set fsync = on.")
 }
 
 fn full_page_writes() -> Check {
     const NAME: &str = "full_page_writes";
     if server::setting(c"full_page_writes").as_deref() == Some("on") {
-        return Check::ok(NAME, "A crash while a page is written does not damage it.");
+        return Check::ok(NAME, "A crash during the write of a page does not damage the page.");
     }
     Check::warn(
         NAME,
-        "It is off: a crash can damage rows, unless the file system writes whole pages.",
+        "It is off: a crash can damage rows unless the file system writes pages atomically.",
         "Set full_page_writes = on.",
     )
 }
@@ -226,11 +226,11 @@ fn full_page_writes() -> Check {
 fn burn_on_rollback() -> Check {
     const NAME: &str = "burn_on_rollback";
     if settings::burn_on_rollback() {
-        return Check::ok(NAME, "A code stays spent when its transaction is rolled back.");
+        return Check::ok(NAME, "A code remains spent when its transaction is rolled back.");
     }
     Check::warn(
         NAME,
-        "It is off: a transaction that is rolled back gives its code back.",
+        "It is off: rolling back a transaction makes its code valid again.",
         "Set totp.burn_on_rollback = on, unless the application retries transactions.",
     )
 }
@@ -238,11 +238,11 @@ fn burn_on_rollback() -> Check {
 fn cold_start() -> Check {
     const NAME: &str = "cold_start";
     if settings::cold_start() {
-        return Check::ok(NAME, "Codes from before the server's start are refused.");
+        return Check::ok(NAME, "Codes from before the server started are refused.");
     }
     Check::warn(
         NAME,
-        "It is off: after a crash or a promotion a spent code may be good again.",
+        "It is off: after a crash or a promotion, a spent code might be valid again.",
         "Set totp.cold_start = on.",
     )
 }
@@ -250,11 +250,14 @@ fn cold_start() -> Check {
 fn force_sync_commit() -> Check {
     const NAME: &str = "force_sync_commit";
     if settings::force_sync_commit() {
-        return Check::ok(NAME, "The commit of a spent code waits for the disk.");
+        return Check::ok(
+            NAME,
+            "A transaction that spends a code waits until its commit is on disk.",
+        );
     }
     Check::warn(
         NAME,
-        "It is off: with synchronous_commit = off a crash can bring spent codes back.",
+        "It is off: with synchronous_commit = off, a crash can make spent codes valid again.",
         "Set totp.force_sync_commit = on.",
     )
 }

@@ -30,7 +30,7 @@ pub fn init() {
         transaction::init();
     } else {
         pgrx::log!(
-            "totp is not in shared_preload_libraries: a rollback undoes failures and spent codes"
+            "totp is not in shared_preload_libraries, so a rollback undoes failures and spent codes"
         );
     }
 }
