@@ -1,90 +1,90 @@
--- What \df+ totp.* shows.
+-- The descriptions that \df+ totp.* shows.
 
 COMMENT ON FUNCTION totp.totp_create(text, text, text, text, text, integer, integer) IS
-'Makes a new TOTP secret for an account: a pending factor, which totp_confirm makes active. An active factor of the same label works until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be read again. label: 1 to 64 characters. issuer: totp.issuer when NULL, no colon. account_name: what the app shows, the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 bad argument, 54000 more than 20 factors, 55P03 row in use for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only.';
+'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.';
 COMMENT ON FUNCTION totp.totp_confirm(text, text, text) IS
-'Confirms the pending factor of a label with its first code, which is spent by it. Returns whether it is active now, new backup codes when the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 nothing pending, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
+'Activates the pending factor with the given label, using its first code, which is then spent. Returns whether the factor is now active, new backup codes if the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 no pending factor, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.';
 COMMENT ON FUNCTION totp.totp_disable(text, text) IS
-'Switches two-factor authentication off for an account, against a TOTP or backup code: removes its factors, backup codes, tokens and verified sessions. False when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_remove(text, text, text) IS
-'Removes one of several authenticator apps, against a TOTP code of any of them or a backup code. False when the code is refused, and for the last active one, which only totp_disable removes; a code is not spent then. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.';
+'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_enabled(text) IS
-'Whether an account has an active factor. Errors: 22023.';
+'Returns whether an account has an active factor. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_status(text) IS
-'The state of an account in one row: enabled, a pending factor, active factors, unused backup codes, failures in a row, end of the lock, suspension, last accepted code (of a factor or backup code that is still there). All false, 0 or NULL for an unknown account. Errors: 22023.';
+'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code (of a factor or backup code that still exists). All are false, 0 or NULL for an unknown account. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_verify(text, text) IS
-'Whether the code is a right and unspent TOTP code of an active factor of the account; spends it (RFC 6238, 5.2). False for anything else, also for NULL, and while the account is locked or suspended. Blanks in the code are dropped. Errors: 22023 bad account, 55P03 row in use for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only.';
+'Returns whether a code is a valid and unspent TOTP code of an active factor of the account, and spends it (RFC 6238, section 5.2). Returns false for anything else, including NULL, and while the account is locked or suspended. Spaces in the code are ignored. Errors: 22023 invalid account, 55P03 row locked for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only transaction.';
 COMMENT ON FUNCTION totp.backup_verify(text, text) IS
-'Whether the code is an unspent backup code of the account; spends it and clears failures and a suspension. Refused while the account is locked. Case, blanks and dashes do not matter. False for anything else, also for NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Returns whether a code is an unspent backup code of the account, and spends it. Success also clears failures and a suspension. The code is refused while the account is locked. Case, spaces and dashes are ignored. Returns false for anything else, including NULL. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_attempt(text, text) IS
-'As totp_verify and backup_verify, for either kind of code, with a verdict instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set when the account is locked afterwards. Call it in FROM: (totp_attempt(...)).* calls it once for each column. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Checks a TOTP or backup code and returns a verdict. Works like totp_verify and backup_verify, but returns a row instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set if the account is locked after the attempt. Call it in FROM: (totp_attempt(...)).* calls it once per column. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_resync(text, text, text, text) IS
-'Follows an app''s clock that is up to totp.resync_window steps off, from two consecutive codes, both spent by it (RFC 6238, 6). False when they are no such pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Adjusts to an authenticator app''s clock that is up to totp.resync_steps steps off, given two consecutive codes, both of which are then spent (RFC 6238, section 6). Returns false if they are not such a pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_rotate(text, text) IS
-'Puts a new set of totp.backup_codes backup codes in the place of the old, against a TOTP or backup code, and returns it; it cannot be read again. NULL when the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
+'Replaces the backup codes of an account with a new set of totp.backup_codes codes, given a valid TOTP or backup code. Returns the new set, which cannot be retrieved again, or NULL if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.backup_remaining(text) IS
-'How many unused backup codes an account has. Errors: 22023.';
+'Returns the number of unused backup codes of an account. Errors: 22023.';
 COMMENT ON FUNCTION totp.challenge_create(text, text, text, jsonb, interval) IS
-'Makes the token that stands between password and second factor, to be handed to the client. purpose: 1 to 64 characters, must be the same at challenge_verify. binding: any text that must be given again there, a session id or a transfer id. claims: a JSON object of 4096 bytes at most, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 1 day, totp.challenge_ttl when NULL. An account without a factor gets a token too. Errors: 22023, 55P03, F0000, 25006.';
+'Creates a challenge token, which the client holds between password and second factor. purpose: 1 to 64 characters; challenge_verify must be given the same one. binding: any text that challenge_verify must be given again, such as a session ID or a transfer ID. claims: a JSON object of at most 4096 bytes, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 1 day, totp.challenge_ttl when NULL. An account without a factor gets a token, too. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.challenge_verify(text, text, text, text) IS
-'Checks a TOTP or backup code for the account of a challenge, which an accepted code uses up, and totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change of the account''s factors. A forged token, and another purpose or binding, read invalid; account is NULL then. Failures count for the account too. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.';
+'Checks a TOTP or backup code for the account of a challenge. The challenge is used up by an accepted code, or by totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change to the account''s factors. A forged token, or a different purpose or binding, gives invalid, with account NULL. Failures also count for the account. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.challenge_login(text, text, text) IS
-'What totp_api.challenge_verify calls, and nobody else may.';
+'Completes a login for totp_api.challenge_verify. Not for use by anyone else.';
 COMMENT ON FUNCTION totp.challenge_account(text) IS
-'The account of a challenge that can still be answered, which stays as it is; else NULL. Errors: F0000.';
+'Returns the account of a challenge that can still be completed, otherwise NULL. The challenge is not changed. Errors: F0000.';
 COMMENT ON FUNCTION totp.recovery_create(text, interval) IS
-'Makes a token for somebody who lost all apps and backup codes, for the application to mail; the last one made is as good as those before it. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.';
+'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application mails it. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.recovery_confirm(text) IS
-'Switches two-factor authentication off for the account of a recovery token: removes its factors, backup codes, lock, tokens and verified sessions. False when the token is not good, has ended, or was used. Errors: 55P03, F0000, 25006.';
+'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired or was used. Errors: 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.trust_create(text, interval) IS
-'Makes a token for a device that need not ask for a second factor again, to be kept in a cookie, within totp.challenge_ttl after the account had a code accepted. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.';
+'Creates a token for a trusted device, which can then skip the second factor. To be kept in a cookie. The account must have had a code accepted within the last totp.challenge_ttl. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.trust_verify(text, text) IS
-'Whether a token makes a device trusted by the account: not after its end, trust_revoke, or any change of the account''s factors. Spends nothing. Errors: 22023, F0000.';
+'Returns whether a token proves that a device is trusted by the account. The trust ends when the token expires, after trust_revoke, or after any change to the account''s factors. Nothing is spent. Errors: 22023, F0000.';
 COMMENT ON FUNCTION totp.trust_revoke(text) IS
-'Ends the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.';
+'Revokes the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.current_account() IS
-'The account of this session by totp.identity: the claim totp.jwt_claim of request.jwt.claims, believed only of login roles in totp.jwt_logins, or the login role itself. NULL when nothing says.';
+'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.';
 COMMENT ON FUNCTION totp.session_account() IS
-'The account of this session. For the functions of totp_api. Errors: 42501 there is none.';
+'Returns the account of this session. Used by the functions in totp_api. Errors: 42501 no account.';
 COMMENT ON FUNCTION totp.verified_account() IS
-'The account of this session, which proved its second factor if the account has one; holds the account''s row. For the functions of totp_api. Errors: 42501 there is none, or it did not prove it; 55P03, 25006.';
+'Returns the account of this session if the session is verified or the account has no second factor. Locks the account''s row. Used by the functions in totp_api. Errors: 42501 no account, or the session is not verified; 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_verified(interval) IS
-'Whether this session proved its second factor, not longer ago than max_age (and totp.session_ttl at most), with no change of the account''s factors since. A session is the claim session_id or jti, else the server connection. For row policies: USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once a query. Errors: 22023 negative age.';
+'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by the claim session_id or jti, otherwise by the server connection. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.';
 COMMENT ON FUNCTION totp.jwt_sign(jsonb) IS
-'A JSON Web Token of the claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is now; exp is totp.jwt_ttl later unless the claims have one. Errors: 22023 no JSON object, more than 4096 bytes, or an exp that is no number of seconds; F0000 no secret.';
+'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.';
 COMMENT ON FUNCTION totp.totp_reset(text, text) IS
-'For administrators: removes all factors, backup codes and the lock of an account, which must enrol anew. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+'Removes all factors, backup codes and the lock of an account, which must enrol again. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_unlock(text, text) IS
-'For administrators: lifts the lock and suspension of an account and forgets its failures. False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+'Lifts the lock and suspension of an account and clears its failures. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.backup_reissue(text, text) IS
-'For administrators: puts a new set of backup codes in the place of the old and returns it; it cannot be read again. reason: 3 to 500 characters for the audit trail. Errors: 42704 the account has no active factor, 22023, 55P03, F0000, 25006.';
+'Replaces the backup codes of an account with a new set and returns it. For administrators. The codes cannot be retrieved again. reason: 3 to 500 characters for the audit trail. Errors: 42704 the account has no active factor, 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_forget(text, text) IS
-'For administrators: erases an account with its factors and codes; only its audit trail stays (see totp.audit_accounts). False when there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
+'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.';
 COMMENT ON FUNCTION totp.totp_prune() IS
-'For administrators: removes pending factors older than totp.pending_ttl, tokens that have ended and sessions older than totp.session_ttl, and returns their number. Pending factors and tokens also go bit by bit as new ones are made, sessions when their account proves itself again. Errors: 55P03, 25006.';
+'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_import(text, text, text, text) IS
-'For administrators: makes an active factor from an otpauth://totp/ URI, as the usual apps write it, or a base32 secret of 80 to 1024 bits; says by a notice when it has fewer than 128. A pending factor of the label goes. Errors: 42710 a factor with this label or secret exists, 54000 more than 20 factors, 22023 no such URI, F0000, 55P03, 25006.';
+'Creates an active factor from an otpauth://totp/ URI, as written by common authenticator apps, or from a base32 secret of 80 to 1024 bits. For administrators. Raises a notice if the secret has fewer than 128 bits. A pending factor with the same label is removed. Errors: 42710 a factor with this label or secret already exists, 54000 more than 20 factors, 22023 not such a URI, F0000, 55P03, 25006.';
 COMMENT ON FUNCTION totp.totp_export(text, text, text) IS
-'For administrators: the otpauth URI of an active factor, with its secret. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.';
+'Returns the otpauth URI of an active factor, including its secret. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.totp_rename(text, text, text) IS
-'For administrators: gives an account another name and seals its secrets anew for it. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.';
+'Renames an account and re-encrypts its secrets for the new name. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.';
 COMMENT ON FUNCTION totp.key_generate() IS
-'Makes an encryption key. When there is no keyring yet, writes it to totp.key_file with mode 0600 and says so; else returns a new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.';
+'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.';
 COMMENT ON FUNCTION totp.key_ids() IS
-'The ids of the keys in the keyring, for the view key_status. Errors: F0000.';
+'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.';
 COMMENT ON FUNCTION totp.key_rotate_step(integer, boolean) IS
-'One step of key_rotate, a batch or a moment of the rest after it: true when the rotation has ended.';
+'Performs one step of key_rotate, which is a batch or part of the pause after it. Returns true when the rotation has finished.';
 COMMENT ON FUNCTION totp.preflight() IS
-'For administrators: the checklist of a deployment. One row for each check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.';
+'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.';
 COMMENT ON FUNCTION totp.totp_code(text, timestamptz, text, integer, integer) IS
-'The TOTP code of a base32 secret at a time (RFC 6238, 4). Reads no table. Errors: 22023.';
+'Returns the TOTP code of a base32 secret at a given time (RFC 6238, section 4). Reads no table. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_check(text, text, timestamptz, text, integer, integer, integer) IS
-'Whether a code is right for a base32 secret at a time, up to drift_steps steps before or after. Reads no table and spends nothing: use totp_verify for logins. False for NULL and malformed codes. Errors: 22023.';
+'Returns whether a code is valid for a base32 secret at a given time, up to drift_steps steps before or after. Reads no table and spends nothing: use totp_verify for logins. Returns false for NULL and malformed codes. Errors: 22023.';
 COMMENT ON FUNCTION totp.totp_uri(text, text, text, text, integer, integer) IS
-'The otpauth URI of a base32 secret, as authenticator apps read it. Errors: 22023.';
+'Returns the otpauth URI of a base32 secret, as read by authenticator apps. Errors: 22023.';
 COMMENT ON FUNCTION totp.qr_svg(text) IS
-'A QR code as an SVG picture, black on white with its quiet zone (ISO/IEC 18004, level M). Errors: 22023 more than 2331 bytes.';
+'Returns a QR code as an SVG image, black on white with a quiet zone (ISO/IEC 18004, level M). Errors: 22023 more than 2331 bytes.';
 COMMENT ON FUNCTION totp.qr_text(text) IS
-'A QR code in Unicode half blocks, for a terminal with light text on a dark ground. Errors: 22023 more than 2331 bytes.';
+'Returns a QR code drawn with Unicode half blocks, for a terminal with light text on a dark background. Errors: 22023 more than 2331 bytes.';
 COMMENT ON FUNCTION totp.guard_usage() IS
-'The row of the view guard_status; none without shared_preload_libraries.';
+'Returns the row of the view guard_status, or no row without shared_preload_libraries.';

@@ -1,6 +1,6 @@
--- Who owns and who may call what. Runs last.
+-- Ownership and privileges. Runs last.
 
--- Functions that touch tables run as totp_owner, which can do nothing else.
+-- Functions that access tables run as totp_owner, which can do nothing else.
 DO $$
 DECLARE
     definer record;
@@ -17,7 +17,7 @@ REVOKE ALL ON ALL ROUTINES IN SCHEMA totp, totp_api FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
 REVOKE ALL ON SCHEMA totp, totp_api FROM PUBLIC;
 
--- Default privileges of whoever installs may have let others in already.
+-- The installer's default privileges might already have granted access to others.
 DO $$
 DECLARE
     granted record;
@@ -42,8 +42,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who may call which function: roles without their prefix, PUBLIC for everybody. Each function stands
--- here, also one that only its owner calls.
+-- Who can call which function: roles without their prefix, PUBLIC for everyone. Every function is
+-- listed, including those that only their owner calls.
 DO $$
 DECLARE
     entry record;
@@ -52,13 +52,13 @@ DECLARE
 BEGIN
     FOR entry IN
         SELECT * FROM (VALUES
-            -- Anybody: computations on secrets that the caller already has.
+            -- Anyone: computations on secrets that the caller already has.
             ('PUBLIC',                       'totp.totp_code(text, timestamptz, text, integer, integer)'),
             ('PUBLIC',                       'totp.totp_check(text, text, timestamptz, text, integer, integer, integer)'),
             ('PUBLIC',                       'totp.totp_uri(text, text, text, text, integer, integer)'),
             ('PUBLIC',                       'totp.qr_svg(text)'),
             ('PUBLIC',                       'totp.qr_text(text)'),
-            -- The application's backend: names the account, so it is trusted with all of them.
+            -- The application's backend: it names the account, so it is trusted with all of them.
             ('app',                          'totp.totp_create(text, text, text, text, text, integer, integer)'),
             ('app',                          'totp.totp_confirm(text, text, text)'),
             ('app',                          'totp.totp_disable(text, text)'),
@@ -76,18 +76,18 @@ BEGIN
             ('app',                          'totp.trust_create(text, interval)'),
             ('app',                          'totp.trust_verify(text, text)'),
             ('app',                          'totp.trust_revoke(text)'),
-            -- Looking at accounts and at shared memory.
+            -- Status of accounts and of shared memory.
             ('app admin auditor',            'totp.totp_enabled(text)'),
             ('app admin auditor',            'totp.totp_status(text)'),
             ('app admin auditor',            'totp.backup_remaining(text)'),
             ('admin auditor owner',          'totp.guard_usage()'),
             ('admin auditor owner',          'totp.key_ids()'),
             ('admin',                        'totp.preflight()'),
-            -- Row policies and triggers: who this session is, and whether it is verified.
+            -- Row security policies and triggers: whose session this is, and whether it is verified.
             ('app user admin auditor owner', 'totp.current_account()'),
             ('app user admin auditor',       'totp.totp_verified(interval)'),
             ('app admin',                    'totp.require_totp()'),
-            -- People behind PostgREST: their own account only.
+            -- Users behind PostgREST: only their own account.
             ('user',                         'totp_api.totp_create(text, text)'),
             ('user',                         'totp_api.totp_confirm(text, text)'),
             ('user',                         'totp_api.totp_verify(text)'),
@@ -96,12 +96,12 @@ BEGIN
             ('user',                         'totp_api.backup_rotate(text)'),
             ('user',                         'totp_api.totp_status()'),
             ('user',                         'totp_api.challenge_verify(text, text, text)'),
-            -- What these functions call; they run as totp_owner.
+            -- Called by these functions, which run as totp_owner.
             ('owner',                        'totp.session_account()'),
             ('owner',                        'totp.verified_account()'),
             ('',                             'totp.challenge_login(text, text, text)'),
             ('admin owner',                  'totp.jwt_sign(jsonb)'),
-            -- Administrators: act, each time with a reason that is audited.
+            -- Administrators: each action has a reason that is audited.
             ('admin',                        'totp.totp_reset(text, text)'),
             ('admin',                        'totp.totp_unlock(text, text)'),
             ('admin',                        'totp.backup_reissue(text, text)'),
@@ -130,8 +130,8 @@ BEGIN
         WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
           AND oid <> ALL (listed)
     ) THEN
-        RAISE EXCEPTION 'a function is missing in the table of grants'
-            USING DETAIL = 'Who may call it must be said here.', HINT = 'Add it to sql/grants.sql.';
+        RAISE EXCEPTION 'a function is missing from the list of grants'
+            USING DETAIL = 'The list must state who can call each function.', HINT = 'Add it to sql/grants.sql.';
     END IF;
 END $$;
 
@@ -140,7 +140,7 @@ GRANT USAGE ON SCHEMA totp_api TO totp_user;
 GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log
 TO totp_admin, totp_auditor;
 
--- Anonymous callers, if there is a role of the name that PostgREST and Supabase use.
+-- Anonymous callers, if the role that PostgREST and Supabase use for them exists.
 DO $$ BEGIN
     IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'anon') THEN
         GRANT USAGE ON SCHEMA totp_api TO anon;

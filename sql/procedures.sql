@@ -1,7 +1,7 @@
--- What commits by itself.
+-- Procedures that commit by themselves.
 
--- Not SECURITY DEFINER and without SET, either of which forbids COMMIT. So nothing stands here that
--- a search_path could redirect: no operator, and names in full.
+-- Neither SECURITY DEFINER nor SET, both of which rule out COMMIT. So it contains nothing that a
+-- search_path could redirect: no operators, and only schema-qualified names.
 CREATE PROCEDURE totp.key_rotate(batch integer DEFAULT 1000)
 LANGUAGE plpgsql AS $$
 DECLARE
@@ -10,11 +10,11 @@ BEGIN
     finished := totp.key_rotate_step(batch, true);
     LOOP
         COMMIT;
-        -- At any other level a row that a login has changed would be an error.
+        -- At any other level, a row that a login has changed would raise an error.
         SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
         EXIT WHEN finished;
         finished := totp.key_rotate_step(batch, false);
     END LOOP;
 END $$;
 COMMENT ON PROCEDURE totp.key_rotate(integer) IS
-'For administrators: seals every row of an older key anew with the first one, batch by batch, each committed, while logins go on; after each it rests for half of its time, a second at most. To be called outside of a transaction block; several sessions may call it at once; after an interruption call it again. Progress: notices, and the view key_status. Rows that do not open are named in a warning and stay as they are. batch: 1 to 10000 rows. Errors: 25001 in a transaction block, 22023, F0000, 25006.';
+'Re-encrypts all rows of older keys with the first key. For administrators. Works in batches and commits each one, so that logins can continue; after each batch it pauses for half the time that the batch took, at most one second. Call it outside a transaction block; several sessions can call it at the same time; after an interruption, call it again. Progress is shown by notices and the view key_status. Rows that cannot be decrypted are named in a warning and left unchanged. batch: 1 to 10000 rows. Errors: 25001 in a transaction block, 22023, F0000, 25006.';

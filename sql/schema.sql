@@ -2,7 +2,7 @@
 
 DO $$
 BEGIN
-    -- Objects made by somebody else before CREATE EXTENSION could be mistaken for ours.
+    -- Objects created by someone else before CREATE EXTENSION could be mistaken for ours.
     IF EXISTS (
         SELECT FROM pg_catalog.pg_namespace AS n JOIN pg_catalog.pg_roles AS owner ON owner.oid = n.nspowner
         WHERE n.nspname = 'totp' AND owner.rolname <> current_user AND NOT owner.rolsuper
@@ -19,12 +19,12 @@ BEGIN
     THEN
         RAISE EXCEPTION 'schema totp is not empty'
             USING ERRCODE = 'duplicate_object',
-                  DETAIL = 'What is in it could be mistaken for objects of the extension.',
-                  HINT = 'Drop what is in it first.';
+                  DETAIL = 'Its objects could be mistaken for objects of the extension.',
+                  HINT = 'Drop the objects in it first.';
     END IF;
 END $$;
 
--- Roles belong to the whole cluster: another database may have made them.
+-- Roles belong to the whole cluster: they might have been created in another database.
 DO $$
 DECLARE
     name text;
@@ -37,10 +37,10 @@ BEGIN
             WHERE rolname = name
               AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
         ) THEN
-            RAISE EXCEPTION 'role totp_owner can do more than own objects'
+            RAISE EXCEPTION 'role totp_owner has attributes that it must not have'
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'It owns the tables with the secrets, and the functions that open them.',
-                      HINT = 'Drop it, or ALTER ROLE totp_owner NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
+                      DETAIL = 'It owns the tables that contain the secrets and the functions that decrypt them.',
+                      HINT = 'Drop it, or run ALTER ROLE totp_owner NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
         ELSIF name = 'totp_owner' AND EXISTS (
             SELECT FROM pg_catalog.pg_auth_members AS m
             JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.roleid
@@ -49,8 +49,8 @@ BEGIN
         ) THEN
             RAISE EXCEPTION 'role totp_owner has members'
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'Whoever is a member of it can read the tables with the secrets.',
-                      HINT = 'REVOKE totp_owner from its members.';
+                      DETAIL = 'Its members can read the tables that contain the secrets.',
+                      HINT = 'Revoke totp_owner from its members.';
         END IF;
     END LOOP;
 END $$;
@@ -64,51 +64,51 @@ CREATE TYPE totp.verdict AS (
     retry_after interval,
     backup_codes_left integer
 );
-COMMENT ON TYPE totp.verdict IS 'Outcome of an attempt';
-COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor is proved';
-COMMENT ON COLUMN totp.verdict.account IS 'The account that was asked for; of a token, its account unless it is refused itself';
-COMMENT ON COLUMN totp.verdict.method IS 'What proved it: totp or backup; NULL when refused';
-COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor whose code it was; NULL for backup codes and when refused';
-COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired and spent; a spent code reads invalid';
-COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, when the account is locked after the attempt';
-COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Unused backup codes, when verified';
+COMMENT ON TYPE totp.verdict IS 'Result of an attempt';
+COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verified';
+COMMENT ON COLUMN totp.verdict.account IS 'The account that was given; for a token, its account unless the token itself is refused';
+COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp or backup; NULL if refused';
+COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and if refused';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired or spent; a spent code gives invalid';
+COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
+COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
 
--- Rules of single columns stand in domains: a CHECK of a table is read anew by each UPDATE, of a
--- domain only when a value of it changes. For a login that is a fifth of its time.
+-- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
+-- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
 CREATE DOMAIN totp.account AS text CHECK (length(VALUE) BETWEEN 1 AND 255);
-COMMENT ON DOMAIN totp.account IS 'The application''s key of an account: 1 to 255 characters';
+COMMENT ON DOMAIN totp.account IS 'The application''s key for an account: 1 to 255 characters';
 CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
-COMMENT ON DOMAIN totp.failures IS 'Failed attempts in a row';
+COMMENT ON DOMAIN totp.failures IS 'Number of consecutive failed attempts';
 CREATE DOMAIN totp.label AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
-COMMENT ON DOMAIN totp.label IS 'What tells several apps of one account apart: 1 to 64 characters';
+COMMENT ON DOMAIN totp.label IS 'Distinguishes several apps of one account: 1 to 64 characters';
 CREATE DOMAIN totp.factor_state AS text CHECK (VALUE IN ('pending', 'active'));
-COMMENT ON DOMAIN totp.factor_state IS 'pending until a code confirms a factor, then active';
+COMMENT ON DOMAIN totp.factor_state IS 'pending until confirmed by a code, then active';
 CREATE DOMAIN totp.algorithm AS text CHECK (VALUE IN ('SHA1', 'SHA256', 'SHA512'));
-COMMENT ON DOMAIN totp.algorithm IS 'Hash under the HMAC (RFC 6238, 1.2)';
+COMMENT ON DOMAIN totp.algorithm IS 'Hash function of the HMAC (RFC 6238, section 1.2)';
 CREATE DOMAIN totp.digits AS integer CHECK (VALUE BETWEEN 6 AND 8);
-COMMENT ON DOMAIN totp.digits IS 'Length of a code (RFC 4226, 5.3)';
+COMMENT ON DOMAIN totp.digits IS 'Number of digits in a code (RFC 4226, section 5.3)';
 CREATE DOMAIN totp.period AS integer CHECK (VALUE BETWEEN 1 AND 120);
-COMMENT ON DOMAIN totp.period IS 'Seconds of a step (RFC 6238, 4.1)';
+COMMENT ON DOMAIN totp.period IS 'Length of a step in seconds (RFC 6238, section 4.1)';
 CREATE DOMAIN totp.key_id AS text CHECK (VALUE ~ '^[0-9a-f]{16}$');
 COMMENT ON DOMAIN totp.key_id IS 'First 16 hex digits of the SHA-256 of a key''s text';
 CREATE DOMAIN totp.step AS bigint CHECK (VALUE >= -1);
-COMMENT ON DOMAIN totp.step IS 'Unix time divided by the period (RFC 6238, 4.2); -1 for none';
+COMMENT ON DOMAIN totp.step IS 'Unix time divided by the period (RFC 6238, section 4.2); -1 for none';
 CREATE DOMAIN totp.drift AS integer CHECK (VALUE BETWEEN -1000 AND 1000);
-COMMENT ON DOMAIN totp.drift IS 'Steps that a clock is ahead';
+COMMENT ON DOMAIN totp.drift IS 'Number of steps that a clock is ahead';
 CREATE DOMAIN totp.mac AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.mac IS 'An HMAC-SHA256';
 CREATE DOMAIN totp.digest AS bytea CHECK (length(VALUE) = 32);
-COMMENT ON DOMAIN totp.digest IS 'A SHA-256';
+COMMENT ON DOMAIN totp.digest IS 'A SHA-256 hash';
 CREATE DOMAIN totp.token_kind AS text CHECK (VALUE IN ('challenge', 'recovery', 'trust'));
-COMMENT ON DOMAIN totp.token_kind IS 'What a signed token is for; one kind never passes for another';
+COMMENT ON DOMAIN totp.token_kind IS 'Kind of a signed token; one kind is never accepted as another';
 CREATE DOMAIN totp.purpose AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
-COMMENT ON DOMAIN totp.purpose IS 'What a challenge is for, in the application''s words';
+COMMENT ON DOMAIN totp.purpose IS 'Purpose of a challenge, as named by the application';
 CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
 CREATE DOMAIN totp.attempts AS integer CHECK (VALUE BETWEEN 0 AND 1000);
-COMMENT ON DOMAIN totp.attempts IS 'Codes tried on a token';
+COMMENT ON DOMAIN totp.attempts IS 'Number of codes tried on a token';
 CREATE DOMAIN totp.method AS text CHECK (VALUE IN ('totp', 'backup'));
-COMMENT ON DOMAIN totp.method IS 'What proved the second factor';
+COMMENT ON DOMAIN totp.method IS 'Kind of code that verified the second factor';
 
 -- Counters are updated in place: no index on them, and room on each page (HOT updates).
 CREATE TABLE totp.accounts (
@@ -122,13 +122,13 @@ CREATE TABLE totp.accounts (
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.accounts', '');
 ALTER TABLE totp.accounts OWNER TO totp_owner;
-COMMENT ON TABLE totp.accounts IS 'Accounts that have or had a factor, and their lock';
-COMMENT ON COLUMN totp.accounts.account IS 'The application''s key of the account';
-COMMENT ON COLUMN totp.accounts.failures IS 'Failed attempts in a row, cleared by a success';
-COMMENT ON COLUMN totp.accounts.locked_until IS 'Until then every attempt is refused';
-COMMENT ON COLUMN totp.accounts.suspended IS 'TOTP codes are refused until an administrator or a backup code lifts it';
-COMMENT ON COLUMN totp.accounts.changed_at IS 'Last change of the account''s factors; proofs from before do not count';
-COMMENT ON COLUMN totp.accounts.created_at IS 'First enrolment';
+COMMENT ON TABLE totp.accounts IS 'Accounts that have or had a factor, and their locks';
+COMMENT ON COLUMN totp.accounts.account IS 'The application''s key for the account';
+COMMENT ON COLUMN totp.accounts.failures IS 'Number of consecutive failed attempts, reset by a success';
+COMMENT ON COLUMN totp.accounts.locked_until IS 'Every attempt is refused until this time';
+COMMENT ON COLUMN totp.accounts.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
+COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last changed; earlier verifications do not count';
+COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
 
 CREATE TABLE totp.factors (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -148,23 +148,23 @@ CREATE TABLE totp.factors (
     CHECK ((state = 'active') = (confirmed_at IS NOT NULL))
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.factors', '');
--- What has expired is swept as new factors are made, and must be found in a table of millions.
+-- Expired factors are removed as new ones are created, and must be found in a table of millions.
 CREATE INDEX factors_pending ON totp.factors (created_at) WHERE state = 'pending';
 ALTER TABLE totp.factors OWNER TO totp_owner;
 COMMENT ON TABLE totp.factors IS 'Authenticator apps of accounts';
-COMMENT ON COLUMN totp.factors.account IS 'Whose app it is';
-COMMENT ON COLUMN totp.factors.label IS 'What tells several apps of one account apart';
-COMMENT ON COLUMN totp.factors.state IS 'pending until a code confirms it, then active';
-COMMENT ON COLUMN totp.factors.algorithm IS 'Hash under the HMAC (RFC 6238, 1.2)';
-COMMENT ON COLUMN totp.factors.digits IS 'Length of a code (RFC 4226, 5.3)';
-COMMENT ON COLUMN totp.factors.period IS 'Seconds of a step (RFC 6238, 4.1)';
-COMMENT ON COLUMN totp.factors.sealed IS 'The secret, as a Fernet token whose payload names purpose, account, label and created_at';
-COMMENT ON COLUMN totp.factors.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
-COMMENT ON COLUMN totp.factors.last_step IS 'Newest spent step; codes of it and of older ones are refused; -1 before the first';
-COMMENT ON COLUMN totp.factors.drift IS 'Steps that the app''s clock is taken to be ahead; follows by one a login (RFC 6238, 6)';
-COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was made';
-COMMENT ON COLUMN totp.factors.confirmed_at IS 'When a code confirmed it';
-COMMENT ON COLUMN totp.factors.last_used_at IS 'When a code of it was last accepted';
+COMMENT ON COLUMN totp.factors.account IS 'The account that the app belongs to';
+COMMENT ON COLUMN totp.factors.label IS 'Distinguishes several apps of one account';
+COMMENT ON COLUMN totp.factors.state IS 'pending until confirmed by a code, then active';
+COMMENT ON COLUMN totp.factors.algorithm IS 'Hash function of the HMAC (RFC 6238, section 1.2)';
+COMMENT ON COLUMN totp.factors.digits IS 'Number of digits in a code (RFC 4226, section 5.3)';
+COMMENT ON COLUMN totp.factors.period IS 'Length of a step in seconds (RFC 6238, section 4.1)';
+COMMENT ON COLUMN totp.factors.sealed IS 'The encrypted secret: a Fernet token whose payload includes purpose, account, label and created_at';
+COMMENT ON COLUMN totp.factors.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
+COMMENT ON COLUMN totp.factors.last_step IS 'Latest spent step; codes of this and earlier steps are refused; -1 before the first';
+COMMENT ON COLUMN totp.factors.drift IS 'Number of steps that the app''s clock is assumed to be ahead; adjusted by at most one step per login (RFC 6238, section 6)';
+COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was created';
+COMMENT ON COLUMN totp.factors.confirmed_at IS 'When the factor was confirmed by a code';
+COMMENT ON COLUMN totp.factors.last_used_at IS 'When one of its codes was last accepted';
 
 CREATE TABLE totp.backup_codes (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -177,16 +177,16 @@ CREATE TABLE totp.backup_codes (
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.backup_codes', '');
 ALTER TABLE totp.backup_codes OWNER TO totp_owner;
-COMMENT ON TABLE totp.backup_codes IS 'One-time recovery codes, one set an account';
-COMMENT ON COLUMN totp.backup_codes.account IS 'Whose code it is';
-COMMENT ON COLUMN totp.backup_codes.slot IS 'Place in the set, from 1';
-COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt that the codes of the set share';
-COMMENT ON COLUMN totp.backup_codes.sealed IS 'PBKDF2-HMAC-SHA256 of the code, as a Fernet token whose payload names purpose, account, slot and salt';
-COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that sealed it: first 16 hex digits of the SHA-256 of its text';
-COMMENT ON COLUMN totp.backup_codes.used_at IS 'When it was spent';
+COMMENT ON TABLE totp.backup_codes IS 'One-time recovery codes, one set per account';
+COMMENT ON COLUMN totp.backup_codes.account IS 'The account that the code belongs to';
+COMMENT ON COLUMN totp.backup_codes.slot IS 'Number of the code in its set, starting at 1';
+COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt shared by the codes of the set';
+COMMENT ON COLUMN totp.backup_codes.sealed IS 'The encrypted PBKDF2-HMAC-SHA256 hash of the code: a Fernet token whose payload includes purpose, account, slot and salt';
+COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
+COMMENT ON COLUMN totp.backup_codes.used_at IS 'When the code was spent';
 
--- A wrong code for an account that does not exist writes to one of these rows what it would write to
--- an account, so that it takes as long.
+-- A wrong code for a nonexistent account writes to one of these rows what it would write to the
+-- account, so that it takes as long.
 CREATE TABLE totp.decoys (
     slot integer PRIMARY KEY CHECK (slot BETWEEN 0 AND 255),
     failures totp.failures NOT NULL DEFAULT 0,
@@ -194,16 +194,16 @@ CREATE TABLE totp.decoys (
     suspended boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 20);
 INSERT INTO totp.decoys (slot) SELECT pg_catalog.generate_series(0, 255);
--- Nothing in it is worth a dump: CREATE EXTENSION makes it anew.
+-- Its rows need not be dumped: CREATE EXTENSION creates them again.
 SELECT pg_catalog.pg_extension_config_dump('totp.decoys', 'WHERE false');
 ALTER TABLE totp.decoys OWNER TO totp_owner;
-COMMENT ON TABLE totp.decoys IS 'Rows that failures of unknown accounts are written to, so that they take as long as those of others';
-COMMENT ON COLUMN totp.decoys.slot IS 'One of 256, so that callers seldom meet';
+COMMENT ON TABLE totp.decoys IS 'Rows to which failures of unknown accounts are written, so that they take as long as those of known accounts';
+COMMENT ON COLUMN totp.decoys.slot IS 'Number of the row, 0 to 255; with this many, callers rarely wait for each other';
 COMMENT ON COLUMN totp.decoys.failures IS 'Always 0';
 COMMENT ON COLUMN totp.decoys.locked_until IS 'Always NULL';
 COMMENT ON COLUMN totp.decoys.suspended IS 'Always false';
 
--- The account is no foreign key: a token for an account that does not exist looks like any other.
+-- The account is not a foreign key: a token for a nonexistent account looks like any other.
 CREATE TABLE totp.tokens (
     id uuid PRIMARY KEY,
     kind totp.token_kind NOT NULL,
@@ -221,18 +221,18 @@ SELECT pg_catalog.pg_extension_config_dump('totp.tokens', '');
 CREATE INDEX tokens_account ON totp.tokens (account);
 CREATE INDEX tokens_expires_at ON totp.tokens (expires_at);
 ALTER TABLE totp.tokens OWNER TO totp_owner;
-COMMENT ON TABLE totp.tokens IS 'Challenges, recovery links and trusted devices; the signed tokens themselves are not kept';
-COMMENT ON COLUMN totp.tokens.id IS 'Random, inside the signed token';
+COMMENT ON TABLE totp.tokens IS 'Challenges, recovery links and trusted devices; the signed tokens themselves are not stored';
+COMMENT ON COLUMN totp.tokens.id IS 'Random ID, contained in the signed token';
 COMMENT ON COLUMN totp.tokens.kind IS 'challenge, recovery or trust';
-COMMENT ON COLUMN totp.tokens.account IS 'Whose it is';
-COMMENT ON COLUMN totp.tokens.purpose IS 'What a challenge is for, in the application''s words';
-COMMENT ON COLUMN totp.tokens.binding IS 'SHA-256 of what must be given again, a session id say';
-COMMENT ON COLUMN totp.tokens.claims IS 'What goes into the JSON Web Token when a challenge is met';
-COMMENT ON COLUMN totp.tokens.created_at IS 'When it was made';
-COMMENT ON COLUMN totp.tokens.expires_at IS 'From then on it is refused, and goes as new ones come';
-COMMENT ON COLUMN totp.tokens.changed_at IS 'The account''s changed_at when it was made: another one revokes it; NULL when there was no such account';
-COMMENT ON COLUMN totp.tokens.attempts IS 'Codes tried on it';
-COMMENT ON COLUMN totp.tokens.used_at IS 'When it was used; trusted devices are used again and again';
+COMMENT ON COLUMN totp.tokens.account IS 'The account that the token was created for';
+COMMENT ON COLUMN totp.tokens.purpose IS 'Purpose of a challenge, as named by the application';
+COMMENT ON COLUMN totp.tokens.binding IS 'SHA-256 of the text that must be given again, such as a session ID';
+COMMENT ON COLUMN totp.tokens.claims IS 'Claims for the JSON Web Token that is issued when a challenge is completed';
+COMMENT ON COLUMN totp.tokens.created_at IS 'When the token was created';
+COMMENT ON COLUMN totp.tokens.expires_at IS 'When the token expires; it is removed later, as new tokens are created';
+COMMENT ON COLUMN totp.tokens.changed_at IS 'The account''s changed_at when the token was created; a different one revokes the token; NULL if there was no such account';
+COMMENT ON COLUMN totp.tokens.attempts IS 'Number of codes tried on the token';
+COMMENT ON COLUMN totp.tokens.used_at IS 'When the token was used; not set for trusted devices, which can be used repeatedly';
 
 CREATE TABLE totp.sessions (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -244,14 +244,14 @@ CREATE TABLE totp.sessions (
 );
 SELECT pg_catalog.pg_extension_config_dump('totp.sessions', '');
 ALTER TABLE totp.sessions OWNER TO totp_owner;
-COMMENT ON TABLE totp.sessions IS 'Sessions that proved a second factor';
-COMMENT ON COLUMN totp.sessions.account IS 'Whose session it is';
-COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token, else the server connection';
-COMMENT ON COLUMN totp.sessions.verified_at IS 'When it last did so';
-COMMENT ON COLUMN totp.sessions.method IS 'By what: totp or backup';
-COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that moment: another one ends the proof';
+COMMENT ON TABLE totp.sessions IS 'Sessions that have verified a second factor';
+COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs to';
+COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token, otherwise the server connection';
+COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
+COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
+COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that time; a different one ends the verification';
 
--- Append-only and read by time: a block range index costs a login next to nothing, a B-tree 15 to 30 %.
+-- Append-only and read by time: a BRIN index costs a login next to nothing, a B-tree index 15 to 30%.
 CREATE TABLE totp.audit_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL,
@@ -266,12 +266,12 @@ CREATE INDEX audit_events_at ON totp.audit_events USING brin (at);
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events', '');
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events_id_seq', '');
 ALTER TABLE totp.audit_events OWNER TO totp_owner;
-COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change, as totp.audit says';
-COMMENT ON COLUMN totp.audit_events.id IS 'Order of writing';
-COMMENT ON COLUMN totp.audit_events.at IS 'When it happened';
+COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change that totp.audit selects';
+COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number';
+COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
 COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget, key_rotate';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_events.detail IS 'What else is known: label, method, reason, the role when it is not the login role';
-COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 over all other columns but id';
+COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 of all other columns except id';

@@ -1,13 +1,13 @@
--- Reports for administrators and auditors. No view has a secret, a ciphertext or a salt.
+-- Reports for administrators and auditors. No view shows a secret, a ciphertext or a salt.
 
 CREATE VIEW totp.guard_status AS SELECT slots, used, locked, evictions, rolled_back FROM totp.guard_usage();
 ALTER VIEW totp.guard_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.guard_status IS
-'Shared memory that keeps failures and spent codes through a ROLLBACK, for all databases of the server; empty when totp is not in shared_preload_libraries';
-COMMENT ON COLUMN totp.guard_status.slots IS 'Entries there is room for: totp.guard_slots';
-COMMENT ON COLUMN totp.guard_status.used IS 'Entries that still matter';
-COMMENT ON COLUMN totp.guard_status.locked IS 'Accounts that are locked now';
-COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries that made room for others since the server started';
+'Usage of the shared memory that preserves failures and spent codes across a ROLLBACK, for all databases of the server; empty if totp is not in shared_preload_libraries';
+COMMENT ON COLUMN totp.guard_status.slots IS 'Capacity in entries: totp.guard_slots';
+COMMENT ON COLUMN totp.guard_status.used IS 'Entries that are still needed';
+COMMENT ON COLUMN totp.guard_status.locked IS 'Accounts that are currently locked';
+COMMENT ON COLUMN totp.guard_status.evictions IS 'Entries replaced by others since the server started';
 COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction was rolled back since the server started';
 
 CREATE VIEW totp.factor_status AS
@@ -16,17 +16,17 @@ SELECT account::text, label::text, state::text, algorithm::text, digits::integer
 FROM totp.factors;
 ALTER VIEW totp.factor_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.factor_status IS 'Authenticator apps of accounts, without their secrets';
-COMMENT ON COLUMN totp.factor_status.account IS 'Whose app it is: join it with your table of users';
-COMMENT ON COLUMN totp.factor_status.label IS 'What tells several apps of one account apart';
-COMMENT ON COLUMN totp.factor_status.state IS 'pending until a code confirms it, then active';
+COMMENT ON COLUMN totp.factor_status.account IS 'The account that the app belongs to; join it with your table of users';
+COMMENT ON COLUMN totp.factor_status.label IS 'Distinguishes several apps of one account';
+COMMENT ON COLUMN totp.factor_status.state IS 'pending until confirmed by a code, then active';
 COMMENT ON COLUMN totp.factor_status.algorithm IS 'SHA1, SHA256 or SHA512';
-COMMENT ON COLUMN totp.factor_status.digits IS 'Length of a code';
-COMMENT ON COLUMN totp.factor_status.period IS 'Seconds of a step';
-COMMENT ON COLUMN totp.factor_status.drift IS 'Steps that the app''s clock is taken to be ahead';
-COMMENT ON COLUMN totp.factor_status.key_id IS 'The encryption key that sealed the secret';
-COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was made or imported';
-COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When it became active';
-COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When a code of it was last accepted';
+COMMENT ON COLUMN totp.factor_status.digits IS 'Number of digits in a code';
+COMMENT ON COLUMN totp.factor_status.period IS 'Length of a step in seconds';
+COMMENT ON COLUMN totp.factor_status.drift IS 'Number of steps that the app''s clock is assumed to be ahead';
+COMMENT ON COLUMN totp.factor_status.key_id IS 'ID of the key that encrypted the secret';
+COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was created or imported';
+COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When the factor became active';
+COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When one of its codes was last accepted';
 
 CREATE VIEW totp.account_status AS
 SELECT a.account::text,
@@ -55,30 +55,30 @@ LATERAL (
     FROM totp.backup_codes WHERE backup_codes.account = a.account
 ) AS b;
 ALTER VIEW totp.account_status OWNER TO totp_owner;
-COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and locks, as committed; shared memory may hold a stricter lock';
-COMMENT ON COLUMN totp.account_status.account IS 'The application''s key of the account: join it with your table of users';
-COMMENT ON COLUMN totp.account_status.enabled IS 'Whether it has an active factor';
-COMMENT ON COLUMN totp.account_status.factors IS 'Active factors';
-COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was made, not confirmed, and has not expired';
-COMMENT ON COLUMN totp.account_status.backup_codes_left IS 'Unused backup codes';
-COMMENT ON COLUMN totp.account_status.failures IS 'Failed attempts in a row';
-COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock, when there is one now';
-COMMENT ON COLUMN totp.account_status.suspended IS 'TOTP codes are refused until an administrator or a backup code lifts it';
+COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
+COMMENT ON COLUMN totp.account_status.account IS 'The application''s key for the account; join it with your table of users';
+COMMENT ON COLUMN totp.account_status.enabled IS 'Whether the account has an active factor';
+COMMENT ON COLUMN totp.account_status.factors IS 'Number of active factors';
+COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was created, but is neither confirmed nor expired';
+COMMENT ON COLUMN totp.account_status.backup_codes_left IS 'Number of unused backup codes';
+COMMENT ON COLUMN totp.account_status.failures IS 'Number of consecutive failed attempts';
+COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock; NULL if the account is not locked';
+COMMENT ON COLUMN totp.account_status.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
 COMMENT ON COLUMN totp.account_status.last_verified_at IS 'When a code was last accepted';
-COMMENT ON COLUMN totp.account_status.changed_at IS 'Last change of the account''s factors';
-COMMENT ON COLUMN totp.account_status.created_at IS 'First enrolment';
+COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed';
+COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
 
 CREATE VIEW totp.audit_log AS
 SELECT id, at, account, event, outcome, actor, detail FROM totp.audit_events;
 ALTER VIEW totp.audit_log OWNER TO totp_owner;
 COMMENT ON VIEW totp.audit_log IS 'The audit trail, without its signatures';
-COMMENT ON COLUMN totp.audit_log.id IS 'Order of writing; rolled-back events leave gaps';
-COMMENT ON COLUMN totp.audit_log.at IS 'When it happened';
+COMMENT ON COLUMN totp.audit_log.id IS 'Sequence number; rolled-back events leave gaps';
+COMMENT ON COLUMN totp.audit_log.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_log.account IS 'The account, or its hash (totp.audit_accounts)';
-COMMENT ON COLUMN totp.audit_log.event IS 'What was tried';
-COMMENT ON COLUMN totp.audit_log.outcome IS 'How it ended';
+COMMENT ON COLUMN totp.audit_log.event IS 'What was attempted';
+COMMENT ON COLUMN totp.audit_log.outcome IS 'Result of the event';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_log.detail IS 'What else is known: label, method, reason, the role when it is not the login role';
+COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
 
 CREATE VIEW totp.key_status AS
 SELECT key_id,
@@ -108,7 +108,7 @@ FULL JOIN (
         UNION ALL
         SELECT key_id, false, sealed FROM totp.backup_codes
     ) AS stored,
-    -- A Fernet token begins with its version, 80, and the time it was made, in seconds since 1970.
+    -- A Fernet token begins with its version, 80, and its creation time, in seconds since 1970.
     LATERAL (
         SELECT CASE WHEN sealed ~ '^gAAAAA[-A-Za-z0-9_]{6}' THEN to_timestamp(
             ('x' || right(encode(decode(translate(left(sealed, 12), '-_', '+/'), 'base64'), 'hex'), 16))::bit(64)::bigint
@@ -118,13 +118,13 @@ FULL JOIN (
 ) AS used USING (key_id);
 ALTER VIEW totp.key_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.key_status IS
-'Encryption keys of the keyring and of stored rows, and how far a rotation is. Reads all rows of factors and backup codes';
+'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors and backup codes';
 COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
-COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether it is the first of the keyring, which seals';
-COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether it is in the keyring: if not, its rows do not open';
-COMMENT ON COLUMN totp.key_status.factors IS 'Authenticator apps that it sealed';
-COMMENT ON COLUMN totp.key_status.backup_codes IS 'Backup codes that it sealed, spent ones too';
-COMMENT ON COLUMN totp.key_status.percent IS 'Its part of all rows: of the first key, how far a rotation is';
-COMMENT ON COLUMN totp.key_status.oldest IS 'When the first of these rows was sealed';
-COMMENT ON COLUMN totp.key_status.newest IS 'When the last of these rows was sealed';
-COMMENT ON COLUMN totp.key_status.sessions IS 'Sessions of key_rotate that seal rows with it at this moment';
+COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which encrypts';
+COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether the key is in the keyring; if not, its rows cannot be decrypted';
+COMMENT ON COLUMN totp.key_status.factors IS 'Number of factors encrypted with the key';
+COMMENT ON COLUMN totp.key_status.backup_codes IS 'Number of backup codes encrypted with the key, including spent ones';
+COMMENT ON COLUMN totp.key_status.percent IS 'Percentage of all rows encrypted with the key; for the first key, the progress of a rotation';
+COMMENT ON COLUMN totp.key_status.oldest IS 'When the oldest of these rows was encrypted';
+COMMENT ON COLUMN totp.key_status.newest IS 'When the newest of these rows was encrypted';
+COMMENT ON COLUMN totp.key_status.sessions IS 'Number of key_rotate sessions that are currently re-encrypting rows with the key';

@@ -49,8 +49,8 @@ type Text = GucSetting<Option<CString>>;
 const DAY: i32 = 86_400;
 
 static ISSUER: Text = Text::new(Some(c""));
-static WINDOW: GucSetting<i32> = GucSetting::<i32>::new(1);
-static RESYNC_WINDOW: GucSetting<i32> = GucSetting::<i32>::new(20);
+static WINDOW_STEPS: GucSetting<i32> = GucSetting::<i32>::new(1);
+static RESYNC_STEPS: GucSetting<i32> = GucSetting::<i32>::new(20);
 static MAX_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(5);
 static LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(30);
 static MAX_LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
@@ -84,32 +84,31 @@ static GUARD_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 pub fn init() {
     text(
         c"totp.issuer",
-        c"Name of the service, as authenticator apps show it.",
-        c"Goes into new otpauth URIs. Empty means the name of the database. Must not contain a colon.",
+        c"Name of the service, as shown by authenticator apps.",
+        c"Used in new otpauth URIs. If empty, the name of the database is used. Must not contain a colon.",
         &ISSUER,
         GucContext::Suset,
     );
     integer(
-        c"totp.window",
-        c"Steps before and after the current one whose codes are accepted.",
-        c"RFC 6238, 5.2 recommends one at most. 0 accepts the current step only. In SQL the name needs \
-          quotes: SET totp.\"window\" = 0.",
-        &WINDOW,
+        c"totp.window_steps",
+        c"Number of steps before and after the current one whose codes are accepted.",
+        c"RFC 6238, section 5.2 recommends at most one. 0 accepts only the current step.",
+        &WINDOW_STEPS,
         (0, 10),
         GucFlags::empty(),
     );
     integer(
-        c"totp.resync_window",
-        c"Steps that an app's clock may be off.",
-        c"Bounds the drift that logins follow, and how far totp_resync searches (RFC 6238, 6).",
-        &RESYNC_WINDOW,
+        c"totp.resync_steps",
+        c"Maximum number of steps that an authenticator app's clock can be off.",
+        c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).",
+        &RESYNC_STEPS,
         (0, 1000),
         GucFlags::empty(),
     );
     integer(
         c"totp.max_failures",
-        c"Failed attempts in a row that lock an account.",
-        c"From then on each further failure locks for twice as long.",
+        c"Number of consecutive failed attempts after which an account is locked.",
+        c"Each further failure doubles the length of the lock.",
         &MAX_FAILURES,
         (1, 100),
         GucFlags::empty(),
@@ -124,16 +123,17 @@ pub fn init() {
     );
     integer(
         c"totp.max_lockout",
-        c"Length of the longest lock.",
-        c"Locks do not grow beyond it.",
+        c"Maximum length of a lock.",
+        c"Locks do not grow beyond this length.",
         &MAX_LOCKOUT,
         (1, 7 * 86_400),
         GucFlags::UNIT_S,
     );
     integer(
         c"totp.suspend_after",
-        c"Failed attempts in a row that suspend TOTP for an account.",
-        c"Until an administrator or a backup code lifts it. NIST SP 800-63B, 3.2.2 allows 100 at most.",
+        c"Number of consecutive failed attempts after which TOTP is suspended for an account.",
+        c"An administrator or a backup code lifts the suspension. NIST SP 800-63B, section 3.2.2 allows at \
+          most 100.",
         &SUSPEND_AFTER,
         (1, 100),
         GucFlags::empty(),
@@ -141,139 +141,140 @@ pub fn init() {
     integer(
         c"totp.pending_ttl",
         c"Time within which a new factor must be confirmed.",
-        c"Older pending factors count as absent and are removed as others are created.",
+        c"Older pending factors are ignored, and are removed when others are created.",
         &PENDING_TTL,
         (1, 30 * 86_400),
         GucFlags::UNIT_S,
     );
     integer(
         c"totp.backup_codes",
-        c"Backup codes in a new set.",
-        c"Applies to sets made from now on.",
+        c"Number of backup codes in a new set.",
+        c"Applies to sets created from now on.",
         &BACKUP_CODES,
         (1, 50),
         GucFlags::empty(),
     );
     integer(
         c"totp.challenge_ttl",
-        c"How long a challenge can be answered.",
-        c"The time between password and code. Also the time within which a verified device can be trusted.",
+        c"Time within which a challenge must be completed.",
+        c"This is the time allowed between password and code. It is also the time after verification within \
+          which a device can be trusted.",
         &CHALLENGE_TTL,
         (1, DAY),
         GucFlags::UNIT_S,
     );
     integer(
         c"totp.challenge_attempts",
-        c"Codes that can be tried on one challenge.",
-        c"Each wrong one also counts for the account, as any other does.",
+        c"Number of codes that can be tried on one challenge.",
+        c"Each wrong code also counts as a failed attempt for the account.",
         &CHALLENGE_ATTEMPTS,
         (1, 100),
         GucFlags::empty(),
     );
     integer(
         c"totp.recovery_ttl",
-        c"How long a recovery link works.",
-        c"It switches two-factor authentication off for its account, once.",
+        c"Time during which a recovery link is valid.",
+        c"The link turns off two-factor authentication for its account and works once.",
         &RECOVERY_TTL,
         (1, 7 * DAY),
         GucFlags::UNIT_S,
     );
     integer(
         c"totp.trust_ttl",
-        c"How long a trusted device may skip the second factor.",
-        c"Any change of the account's factors ends it.",
+        c"Time during which a trusted device can skip the second factor.",
+        c"Any change to the account's factors ends it earlier.",
         &TRUST_TTL,
         (1, 366 * DAY),
         GucFlags::UNIT_S,
     );
     integer(
         c"totp.session_ttl",
-        c"How long a session that proved its second factor counts as verified.",
-        c"The longest max_age of totp_verified and require_totp.",
+        c"Time during which a session counts as verified.",
+        c"It is also the longest max_age of totp_verified and require_totp.",
         &SESSION_TTL,
         (1, 366 * DAY),
         GucFlags::UNIT_S,
     );
     GucRegistry::define_enum_guc(
         c"totp.identity",
-        c"What says which account a session belongs to.",
-        c"\"jwt\": the claim totp.jwt_claim of request.jwt.claims, as PostgREST sets it. \"role\": the login \
-          role; not for connections that several people share.",
+        c"Determines which account a session belongs to.",
+        c"\"jwt\": the claim named by totp.jwt_claim in request.jwt.claims, as set by PostgREST. \"role\": the \
+          login role; not for connections that several people share.",
         &IDENTITY,
         GucContext::Suset,
         GucFlags::empty(),
     );
     text(
         c"totp.jwt_logins",
-        c"Login roles whose request.jwt.claims are believed, separated by commas.",
-        c"Any role can set request.jwt.claims; name only those of servers that check the token.",
+        c"Comma-separated list of login roles whose request.jwt.claims is trusted.",
+        c"Any role can set request.jwt.claims; list only the roles of servers that verify the token.",
         &JWT_LOGINS,
         GucContext::Suset,
     );
     text(
         c"totp.jwt_claim",
-        c"Claim that names the account.",
-        c"A text or a number at the top level of the claims.",
+        c"Claim that identifies the account.",
+        c"A string or a number at the top level of the claims.",
         &JWT_CLAIM,
         GucContext::Suset,
     );
     text(
         c"totp.jwt_role",
-        c"Claim role of the tokens that totp_api.challenge_verify signs.",
-        c"The database role that the API server takes for a user who is logged in.",
+        c"Value of the claim \"role\" in tokens signed by totp_api.challenge_verify.",
+        c"This is the database role that the API server uses for a user who is logged in.",
         &JWT_ROLE,
         GucContext::Suset,
     );
     integer(
         c"totp.jwt_ttl",
-        c"How long the JSON Web Tokens of jwt_sign are valid.",
-        c"Goes into their claim exp.",
+        c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
+        c"Determines their claim \"exp\".",
         &JWT_TTL,
         (1, 366 * DAY),
         GucFlags::UNIT_S,
     );
     boolean(
         c"totp.burn_on_rollback",
-        c"Whether a code stays spent when the transaction that used it is rolled back.",
-        c"Off gives it back, for applications that retry transactions; PREPARE TRANSACTION is then \
-          refused after a code was spent. Needs totp in shared_preload_libraries.",
+        c"Whether a code remains spent when the transaction that used it is rolled back.",
+        c"If off, the code becomes valid again, for applications that retry transactions; PREPARE TRANSACTION \
+          is then refused after a code was spent. Requires totp in shared_preload_libraries.",
         &BURN_ON_ROLLBACK,
     );
     boolean(
         c"totp.cold_start",
         c"Whether codes of steps up to the server's start are refused.",
-        c"After a start, a crash or a promotion nothing else shows that they were spent. Needs totp in \
+        c"After a start, a crash or a promotion, nothing else shows that they were spent. Requires totp in \
           shared_preload_libraries.",
         &COLD_START,
     );
     boolean(
         c"totp.force_sync_commit",
         c"Whether a transaction that spent a code commits synchronously.",
-        c"Overrides synchronous_commit = off of the caller, which a crash could turn into a replay.",
+        c"Overrides synchronous_commit = off of the caller, with which a crash could make the code valid again.",
         &FORCE_SYNC_COMMIT,
     );
     integer(
         c"totp.lock_timeout",
-        c"Longest wait for a row of an account that another transaction holds.",
-        c"Then the call fails with SQLSTATE 55P03. Calls that queue behind one another may wait twice as \
-          long. A shorter lock_timeout of the caller wins.",
+        c"Maximum time to wait for a row of an account that another transaction has locked.",
+        c"After that, the call fails with SQLSTATE 55P03. Calls that queue behind one another might wait twice \
+          as long. A shorter lock_timeout of the caller takes precedence.",
         &LOCK_TIMEOUT,
         (1, 3_600_000),
         GucFlags::UNIT_MS,
     );
     GucRegistry::define_enum_guc(
         c"totp.audit",
-        c"What is written to the audit trail.",
-        c"\"all\": every attempt and change. \"changes\": no logins. \"off\": nothing.",
+        c"Determines what is written to the audit trail.",
+        c"\"all\": every attempt and change. \"changes\": changes, but no logins. \"off\": nothing.",
         &AUDIT,
         GucContext::Suset,
         GucFlags::empty(),
     );
     GucRegistry::define_enum_guc(
         c"totp.audit_accounts",
-        c"How accounts are named in the audit trail.",
-        c"\"name\": by their names. \"hash\": by sha256: and the hex digits of the SHA-256 of the name, \
-          so that nothing personal stays when an account is erased.",
+        c"Determines how accounts are identified in the audit trail.",
+        c"\"name\": by name. \"hash\": by \"sha256:\" and the hex digits of the SHA-256 of the name, so that no \
+          personal data remains when an account is erased.",
         &AUDIT_ACCOUNTS,
         GucContext::Suset,
         GucFlags::empty(),
@@ -281,40 +282,41 @@ pub fn init() {
     text(
         c"totp.clock",
         c"Fixed time for tests, as a timestamp with time zone.",
-        c"Codes are checked as if this were the time. Leave it empty outside of tests.",
+        c"Codes are checked as if this were the current time. Leave it empty except in tests.",
         &CLOCK,
         GucContext::Suset,
     );
     text(
         c"totp.key_file",
-        c"File with the encryption keys, one Fernet key a line, the first for new secrets.",
-        c"A relative path starts in the data directory. The file must belong to the server's user with \
-          mode 0600. A changed file takes effect at once.",
+        c"File that contains the encryption keys, one Fernet key per line; the first key encrypts.",
+        c"A relative path is resolved from the data directory. The file must be owned by the server's operating \
+          system user and have mode 0600. Changes to the file take effect immediately.",
         &KEY_FILE,
         GucContext::Sighup,
     );
     text(
         c"totp.key_command",
-        c"Shell command whose output is the keyring, in the format of the key file.",
-        c"Goes before totp.key_file. Each server process runs it once, again when it changes, and \
-          for key_rotate.",
+        c"Shell command that prints the encryption keys, in the format of the key file.",
+        c"Takes precedence over totp.key_file. Each server process runs it once, and again when the setting \
+          changes and for key_rotate.",
         &KEY_COMMAND,
         GucContext::Sighup,
     );
     text(
         c"totp.jwt_secret_file",
-        c"File with the secret that signs JSON Web Tokens, 32 bytes at least.",
-        c"The same secret as that of the API server. A relative path starts in the data directory. The file \
-          must belong to the server's user with mode 0600; a line end at its end does not count.",
+        c"File that contains the secret for signing JSON Web Tokens, at least 32 bytes.",
+        c"This must be the secret that the API server uses. A relative path is resolved from the data directory. The \
+          file must be owned by the server's operating system user and have mode 0600; a newline at the end is \
+          ignored.",
         &JWT_SECRET_FILE,
         GucContext::Sighup,
     );
     if server::is_preloading() {
         GucRegistry::define_int_guc(
             c"totp.guard_slots",
-            c"Entries in shared memory that keep failures and spent codes.",
-            c"Each takes 56 bytes and is about the failures of one account or the last code of one secret. \
-              Only recent failures and rolled-back logins need one for longer than a transaction.",
+            c"Number of entries in shared memory for failures and spent codes.",
+            c"Each entry takes 56 bytes and holds the failures of one account or the last code of one secret. \
+              Only recent failures and rolled-back logins need an entry for longer than a transaction.",
             &GUARD_SLOTS,
             1_024,
             16_777_216,
@@ -371,12 +373,12 @@ pub fn issuer() -> Option<String> {
 
 /// Steps accepted before and after the current one.
 pub fn window_steps() -> i64 {
-    i64::from(WINDOW.get())
+    i64::from(WINDOW_STEPS.get())
 }
 
 /// Steps that an app's clock may be off.
 pub fn resync_steps() -> i64 {
-    i64::from(RESYNC_WINDOW.get())
+    i64::from(RESYNC_STEPS.get())
 }
 
 /// The rules of locking.

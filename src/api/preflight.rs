@@ -1,5 +1,6 @@
 //! The checklist of a deployment.
 
+use crate::error::preflight::Check;
 use crate::flow::preflight;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
@@ -18,7 +19,7 @@ fn preflight() -> Result<
     >,
     ErrorReport,
 > {
-    let row = |check: preflight::Check| {
+    let row = |check: Check| {
         (check.name.to_owned(), check.status.as_str().to_owned(), check.detail, check.hint)
     };
     Ok(TableIterator::new(preflight::checks()?.into_iter().map(row)))

@@ -1,6 +1,6 @@
 //! What is said of a source of keys or secrets that cannot be used.
 
-use super::{FileProblem, KeyringError, report};
+use super::{CommandProblem, FileProblem, KeyringError, report};
 use crate::pure::keyring::Malformed;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
@@ -9,27 +9,39 @@ use pgrx::prelude::PgSqlErrorCode;
 pub fn file_problem(problem: FileProblem) -> (String, &'static str) {
     match problem {
         FileProblem::Io(kind) => (
-            format!("The operating system says: {kind}."),
-            "Check the setting that names it, and that the server's user can read it.",
+            format!("The operating system reported: {kind}."),
+            "Check the setting that names the file, and that the server's operating system user can read it.",
         ),
         FileProblem::NotAFile => {
-            ("It is a directory, a pipe or a device.".to_owned(), "Name a regular file.")
+            ("It is a directory, a pipe or a device.".to_owned(), "Specify a regular file.")
         }
         FileProblem::Mode(mode) => (
-            format!("Its mode is {mode:04o}: others than its owner have access."),
+            format!("Its mode is {mode:04o}, which gives access to users other than its owner."),
             "Set its mode to 0600.",
         ),
-        FileProblem::Owner => {
-            ("It belongs to another user.".to_owned(), "Make the server's user its owner.")
-        }
+        FileProblem::Owner => (
+            "It is owned by another user.".to_owned(),
+            "Change its owner to the server's operating system user.",
+        ),
         FileProblem::TooLarge => (
-            "It has more than 65536 bytes.".to_owned(),
-            "Name a file that holds the secret, or the keys one a line, and nothing else.",
+            "It is larger than 65536 bytes.".to_owned(),
+            "Specify a file that contains only the secret, or only the keys, one per line.",
         ),
         FileProblem::NotText => (
             "It is not UTF-8 text.".to_owned(),
-            "Name a file that holds the secret, or the keys one a line, and nothing else.",
+            "Specify a file that contains only the secret, or only the keys, one per line.",
         ),
+    }
+}
+
+fn command_problem(problem: CommandProblem) -> &'static str {
+    match problem {
+        CommandProblem::NotStarted => "It could not be started.",
+        CommandProblem::TimedOut => "It did not finish within 10 seconds.",
+        CommandProblem::NoOutput => "Its output could not be read.",
+        CommandProblem::TooLarge => "It printed more than 65536 bytes.",
+        CommandProblem::Failed => "It exited with an error; see the server log.",
+        CommandProblem::NotText => "Its output is not UTF-8 text.",
     }
 }
 
@@ -39,28 +51,28 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
     match error {
         KeyringError::Missing { file } => report(
             CODE,
-            "no encryption keys",
+            "no encryption keys found",
             format!(
-                "totp.key_command is empty, there is no file {}, and TOTP_ENCRYPTION_KEY is not set.",
+                "totp.key_command is empty, file \"{}\" does not exist, and TOTP_ENCRYPTION_KEY is not set.",
                 file.display()
             ),
             "Restore the key file; for a new installation, run SELECT totp.key_generate() as a superuser.",
         ),
         KeyringError::File { file, problem } => {
             let (detail, hint) = file_problem(problem);
-            report(CODE, format!("cannot use key file {}", file.display()), detail, hint)
+            report(CODE, format!("could not use key file \"{}\"", file.display()), detail, hint)
         }
         KeyringError::Command(problem) => report(
             CODE,
             "totp.key_command failed",
-            problem,
-            "Run it as the server's user: it must print one key a line and exit with 0.",
+            command_problem(problem),
+            "Run it as the server's operating system user; it must print one key per line and exit with status 0.",
         ),
         KeyringError::Malformed { source, flaw } => {
             let (detail, hint) = match flaw {
                 Malformed::Empty => (
-                    "There is no key in it.".to_owned(),
-                    "Put one Fernet key a line; SELECT totp.key_generate() makes one.",
+                    "It contains no key.".to_owned(),
+                    "Add one Fernet key per line; SELECT totp.key_generate() generates one.",
                 ),
                 Malformed::ByteOrderMark => (
                     "It begins with a byte order mark.".to_owned(),
@@ -68,14 +80,14 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
                 ),
                 Malformed::Line(line) => (
                     format!("Line {line} is not a Fernet key."),
-                    "A key has 44 characters of url-safe base64; comments begin with #.",
+                    "A key consists of 44 characters of URL-safe base64; comments begin with #.",
                 ),
                 Malformed::Duplicate(line) => (
-                    format!("The key of line {line} was there before."),
+                    format!("The key on line {line} repeats an earlier one."),
                     "Remove one of the two lines.",
                 ),
             };
-            report(CODE, format!("{source} is not a keyring"), detail, hint)
+            report(CODE, format!("could not parse encryption keys from {source}"), detail, hint)
         }
     }
 }

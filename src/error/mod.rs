@@ -4,6 +4,7 @@
 mod argument;
 mod key_source;
 pub mod notice;
+pub mod preflight;
 
 use crate::pure::invalid::Invalid;
 use crate::pure::keyring::{Malformed, Unreadable};
@@ -85,8 +86,8 @@ pub enum KeyringError {
         /// Why.
         problem: FileProblem,
     },
-    /// `totp.key_command` did not deliver.
-    Command(&'static str),
+    /// `totp.key_command` failed.
+    Command(CommandProblem),
     /// What a source holds is no keyring.
     Malformed {
         /// The source, in words.
@@ -94,6 +95,23 @@ pub enum KeyringError {
         /// Why.
         flaw: Malformed,
     },
+}
+
+/// What can be wrong with `totp.key_command`.
+#[derive(Debug)]
+pub enum CommandProblem {
+    /// It could not be started.
+    NotStarted,
+    /// It took too long.
+    TimedOut,
+    /// Its output could not be read.
+    NoOutput,
+    /// It printed more bytes than any keyring needs.
+    TooLarge,
+    /// It exited with an error.
+    Failed,
+    /// Its output is not UTF-8.
+    NotText,
 }
 
 /// What can be wrong with a key file.
@@ -150,92 +168,92 @@ impl From<Error> for ErrorReport {
             Error::NoPending => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no pending enrolment with this label",
-                "Nothing was created for it, it is confirmed already, or it has expired.",
-                "Call totp_create first, and totp_confirm within totp.pending_ttl.",
+                "No enrolment was started, it is already confirmed, or it has expired.",
+                "Call totp_create first, then totp_confirm within totp.pending_ttl.",
             ),
             Error::NoFactor => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no factor with this label",
-                "The account has none, or it does not exist.",
-                "See the view totp.factor_status for the labels of an account.",
+                "The account has no such factor, or there is no such account.",
+                "The view totp.factor_status lists the labels of each account.",
             ),
             Error::NoAccount => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no such account",
-                "Nobody has enrolled for it.",
-                "See the view totp.account_status for accounts.",
+                "Nobody has enrolled under this name.",
+                "The view totp.account_status lists all accounts.",
             ),
             Error::NotEnrolled => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "the account has no active factor",
-                "Backup codes stand in for a factor.",
-                "Let the account enrol first.",
+                "Backup codes are issued only to accounts with an active factor.",
+                "Enrol the account first.",
             ),
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                "a factor with this label or secret exists",
-                "An import does not replace what works, and a secret has one label.",
-                "Remove it first, or use another label for another secret.",
+                "a factor with this label or secret already exists",
+                "An import does not replace an active factor, and a secret can have only one label.",
+                "Remove the existing factor first, or import another secret with another label.",
             ),
             Error::AccountExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
-                "an account with the new name exists",
-                "Two accounts cannot become one.",
-                "Forget one of them first, or use another name.",
+                "an account with the new name already exists",
+                "Two accounts cannot be merged.",
+                "Erase one of them with totp_forget first, or use another name.",
             ),
             Error::TooManyFactors => report(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
                 "too many factors for this account",
-                "An account can have 20 factors, pending ones included.",
-                "Remove a factor first, or use the label of one to replace it.",
+                "An account can have at most 20 factors, including pending ones.",
+                "Remove a factor first, or reuse the label of an existing one to replace it.",
             ),
             Error::ReadOnly => report(
                 PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,
                 "cannot verify or change anything in a read-only transaction",
-                "A code that is checked must be spent, a wrong one counted, and a change recorded.",
-                "Call it in a read-write transaction on the primary server; with PostgREST, use POST.",
+                "A valid code has to be marked as spent, a wrong one counted, and a change recorded.",
+                "Use a read-write transaction on the primary server; with PostgREST, use POST.",
             ),
             Error::Parallel => report(
                 PgSqlErrorCode::ERRCODE_INVALID_TRANSACTION_STATE,
                 "cannot verify or change anything during a parallel operation",
-                "A parallel query can neither spend a code nor count a wrong one.",
-                "Mark the function that makes this call as PARALLEL UNSAFE.",
+                "A parallel query can neither mark a code as spent nor count a wrong one.",
+                "Mark the calling function as PARALLEL UNSAFE.",
             ),
             Error::Busy => report(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 "the account is in use by another transaction",
-                "That transaction holds the account's row for longer than totp.lock_timeout.",
-                "Try again; keep transactions that verify a code short.",
+                "The account's row was locked for longer than totp.lock_timeout.",
+                "Try again, and keep transactions that verify codes short.",
             ),
             Error::NotVerified => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "the account has not proved its second factor",
-                "A device is trusted only within totp.challenge_ttl after an accepted code.",
+                "the account has not passed two-factor verification recently",
+                "A device can be trusted only within totp.challenge_ttl after a code was accepted.",
                 "Verify a code first.",
             ),
             Error::NoSession => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
-                "no account in this session",
-                "Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not tell who.",
-                "Send a JSON Web Token with the claim that totp.jwt_claim names.",
+                "could not determine the account of this session",
+                "Nobody is logged in, or totp.identity, totp.jwt_logins and totp.jwt_claim do not identify an account.",
+                "Send a JSON Web Token that contains the claim named by totp.jwt_claim.",
             ),
             Error::SessionNotVerified => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "two-factor authentication is required",
-                "The account has an authenticator app, and this session has not proved it.",
+                "The account has an authenticator app, and this session has not been verified.",
                 "Call totp_verify with a code first.",
             ),
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                "no secret for JSON Web Tokens",
+                "no secret for JSON Web Tokens configured",
                 "totp.jwt_secret_file is empty.",
-                "Set it to a file of mode 0600 that holds the secret your API server checks tokens with.",
+                "Set it to a file with mode 0600 that contains the secret your API server verifies tokens with.",
             ),
             Error::JwtSecretFile(problem) => {
                 let (detail, hint) = key_source::file_problem(problem);
                 report(
                     PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                    "cannot use the file with the secret for JSON Web Tokens",
+                    "could not use the file that totp.jwt_secret_file names",
                     detail,
                     hint,
                 )
@@ -243,71 +261,71 @@ impl From<Error> for ErrorReport {
             Error::WeakJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "the secret for JSON Web Tokens is too short",
-                "HS256 needs 32 bytes at least (RFC 7518, 3.2).",
-                "Put 32 random bytes or more into the file, and into your API server.",
+                "HS256 requires at least 32 bytes (RFC 7518, section 3.2).",
+                "Use at least 32 random bytes, both in the file and in your API server.",
             ),
             Error::NotSuperuser => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "permission denied for function key_generate",
-                "Only a superuser may make encryption keys.",
+                "Only superusers can generate encryption keys.",
                 "Ask a superuser to run SELECT totp.key_generate().",
             ),
             Error::TransactionBlock => report(
                 PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
                 "key_rotate cannot run inside a transaction block",
-                "It commits each batch, so that logins do not wait for all of them.",
-                "CALL it outside of BEGIN and COMMIT, by itself; let a driver commit automatically.",
+                "It commits after each batch, so that logins need not wait for the whole rotation.",
+                "CALL it on its own, outside a transaction block; with a client driver, turn on autocommit.",
             ),
             Error::Prepared => report(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
                 "cannot prepare a transaction that has spent a code",
-                "With totp.burn_on_rollback off, a rolled-back transaction gives its codes back, \
-                 which a prepared one cannot do.",
+                "With totp.burn_on_rollback off, rolling back a transaction makes its codes valid again, \
+                 which is not possible for a prepared transaction.",
                 "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
             ),
             Error::Keyring(error) => key_source::unusable(error),
             Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),
-                "A stored secret was sealed with this key.",
-                "Put the key back into the keyring, below the first line; if totp.key_command has it, \
-                 connect anew.",
+                "A stored secret was encrypted with this key.",
+                "Add the key to the keyring again, below the first key; if totp.key_command already \
+                 prints it, reconnect.",
             ),
             Error::Unreadable(Unreadable::Damaged) => report(
                 PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-                "stored ciphertext does not open under its own key",
-                "It was damaged, or it was copied from another row.",
-                "Restore the row from a backup, or let the account enrol again.",
+                "could not decrypt stored secret",
+                "It is damaged, or it was copied from another row.",
+                "Restore the row from a backup, or have the account enrol again.",
             ),
             Error::NotUnicode => report(
                 PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER,
-                "the database's encoding has no block characters",
-                "A QR code in text is drawn with characters that need encoding UTF8.",
-                "Use qr_svg, or a database with encoding UTF8.",
+                "the database encoding does not support block characters",
+                "A QR code in text form is drawn with characters that require encoding UTF8.",
+                "Use qr_svg, or a database whose encoding is UTF8.",
             ),
             Error::Clock => report(
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 "invalid value for parameter \"totp.clock\"",
-                "It is not a finite timestamp with time zone from 1970 on.",
-                "Reset it: it is meant for tests only.",
+                "It must be a finite timestamp with time zone in 1970 or later.",
+                "Reset the parameter; it is intended only for tests.",
             ),
             Error::Random => report(
                 PgSqlErrorCode::ERRCODE_SYSTEM_ERROR,
-                "the operating system gave no random bytes",
-                "Secrets and codes are drawn from its generator.",
-                "See the operating system's log.",
+                "could not obtain random bytes from the operating system",
+                "Secrets and codes are generated from them.",
+                "Check the operating system's log.",
             ),
             Error::Spi(error) => report(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "unexpected result of an internal query",
-                format!("The server programming interface says: {error}."),
-                "Check with \\dx that the installed version of totp fits its library.",
+                format!("The Server Programming Interface reported: {error}."),
+                "Check with \\dx that the installed version of totp matches its library.",
             ),
             Error::Corrupt(what) => report(
                 PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
-                format!("unexpected {what} in a table of totp"),
-                "The table's constraints exclude it.",
-                "Check with \\dx that the installed version of totp fits its library.",
+                format!("unexpected {what} in schema totp"),
+                "The extension's constraints should have prevented this.",
+                "Check with \\dx that the installed version of totp matches its library.",
             ),
         }
     }

@@ -12,7 +12,7 @@ pub fn weak_secret() {
 
 /// The library was loaded too late for shared memory.
 pub fn not_preloaded() {
-    log!("totp is not in shared_preload_libraries: a rollback undoes failures and spent codes");
+    log!("totp is not in shared_preload_libraries, so a rollback undoes failures and spent codes");
 }
 
 /// What a rotation of keys has to report.
@@ -71,23 +71,31 @@ impl From<Unrotated> for ErrorReport {
         match unrotated {
             Unrotated::Unreadable { rows, named } => {
                 let because = |(row, reason)| match reason {
-                    Unreadable::UnknownKey(id) => format!("{row}: key {id} is not in the keyring"),
-                    Unreadable::Damaged => format!("{row}: it does not open under its own key"),
+                    Unreadable::UnknownKey(id) => format!("{row} (key {id} is not in the keyring)"),
+                    Unreadable::Damaged => {
+                        format!("{row} (it is damaged or was copied from another row)")
+                    }
                 };
                 let named: Vec<String> = named.into_iter().map(because).collect();
                 report(
                     CODE,
-                    format!("rows that do not open stay as they are: {rows}"),
-                    format!("Among them: {}.", named.join("; ")),
-                    "Add missing keys to the keyring and call key_rotate again; restore damaged rows, \
-                     or let their accounts enrol again.",
+                    match rows {
+                        1 => "1 row could not be decrypted and was left unchanged".to_owned(),
+                        _ => format!("{rows} rows could not be decrypted and were left unchanged"),
+                    },
+                    format!("Affected rows include {}.", named.join("; ")),
+                    "Add missing keys to the keyring and call key_rotate again; restore damaged rows \
+                     from a backup, or have their accounts enrol again.",
                 )
             }
             Unrotated::InUse { rows } => report(
                 CODE,
-                format!("rows that are in use stay as they are: {rows}"),
-                "Other transactions held them each time they were looked for.",
-                "Call key_rotate again when those have ended.",
+                match rows {
+                    1 => "1 row was in use and was left unchanged".to_owned(),
+                    _ => format!("{rows} rows were in use and were left unchanged"),
+                },
+                "Other transactions had them locked each time they were tried.",
+                "Call key_rotate again after those transactions have ended.",
             ),
         }
     }

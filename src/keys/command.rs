@@ -2,7 +2,7 @@
 //! directory.
 
 use super::file;
-use crate::error::{Error, KeyringError};
+use crate::error::{CommandProblem, Error, KeyringError};
 use crate::pure::redaction;
 use crate::server;
 use std::io::{ErrorKind, PipeReader, Read, Write};
@@ -25,7 +25,7 @@ const READS_LIMIT: usize = 64;
 /// What a command prints. What it complains of goes to the server's standard error, as if it wrote there
 /// itself, but without what may be a key.
 pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
-    let not_started = |_| failed("It could not be started.");
+    let not_started = |_| failed(CommandProblem::NotStarted);
     // A socket instead of a pipe, because reading from it can have a time limit.
     let (output, its_output) = UnixStream::pair().map_err(not_started)?;
     let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
@@ -55,7 +55,7 @@ pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     result
 }
 
-fn failed(problem: &'static str) -> Error {
+fn failed(problem: CommandProblem) -> Error {
     KeyringError::Command(problem).into()
 }
 
@@ -69,18 +69,17 @@ struct Running {
 
 impl Running {
     fn finish(&mut self) -> Result<Zeroizing<String>, Error> {
-        let late = || failed("It did not end within 10 seconds.");
+        let late = || failed(CommandProblem::TimedOut);
         let bytes = file::read_limited(&mut *self)
             .map_err(|error| match error.kind() {
                 ErrorKind::TimedOut => late(),
-                _ => failed("Its output could not be read."),
+                _ => failed(CommandProblem::NoOutput),
             })?
-            .ok_or_else(|| failed("It printed more than 65536 bytes."))?;
+            .ok_or_else(|| failed(CommandProblem::TooLarge))?;
         if !self.wait().ok_or_else(late)?.success() {
-            return Err(failed("It exited with an error, which the server log shows."));
+            return Err(failed(CommandProblem::Failed));
         }
-        let text =
-            std::str::from_utf8(&bytes).map_err(|_| failed("Its output is not UTF-8 text."))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| failed(CommandProblem::NotText))?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 

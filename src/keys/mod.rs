@@ -109,7 +109,7 @@ fn read(source: Source) -> Result<(Source, Keyring), Error> {
         Source::File(_) => {
             let path = settings::key_file();
             let (stamp, text) = file::read(&path).map_err(|problem| file_error(&path, problem))?;
-            (Source::File(stamp), text, format!("key file {}", path.display()))
+            (Source::File(stamp), text, format!("key file \"{}\"", path.display()))
         }
         Source::Variable => {
             let text = Zeroizing::new(std::env::var(VARIABLE).unwrap_or_default());

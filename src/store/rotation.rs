@@ -67,17 +67,9 @@ thread_local! {
     ) };
 }
 
-/// A key and the number of rows that it encrypted.
-pub struct KeyUse {
-    /// Its id.
-    pub key_id: String,
-    /// Rows of all tables.
-    pub rows: i64,
-}
-
-/// Every key that encrypted a row.
-pub fn keys() -> Result<Vec<KeyUse>, Error> {
-    KEYS.with(|plan| plan.rows(&[], |row| Ok(KeyUse { key_id: row.get(1)?, rows: row.get(2)? })))
+/// Every key that encrypted a row, and the number of its rows.
+pub fn keys() -> Result<Vec<(String, i64)>, Error> {
+    KEYS.with(|plan| plan.rows(&[], |row| Ok((row.get(1)?, row.get(2)?))))
 }
 
 /// A table with ciphertexts.

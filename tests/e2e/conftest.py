@@ -23,7 +23,7 @@ CREATE ROLE traveller LOGIN IN ROLE totp_app;
 CREATE ROLE administrator LOGIN IN ROLE totp_admin;
 CREATE ROLE auditor LOGIN IN ROLE totp_auditor;
 CREATE ROLE self_service LOGIN IN ROLE totp_user;
-GRANT SET ON PARAMETER totp.clock, totp."window" TO traveller;
+GRANT SET ON PARAMETER totp.clock, totp.window_steps TO traveller;
 """
 
 

@@ -109,7 +109,7 @@ def test_every_setting_explains_itself(dba):
 @pytest.mark.parametrize(
     ("name", "default"),
     [
-        ("window", "1"),
+        ("window_steps", "1"),
         ("max_failures", "5"),
         ("lockout", "30s"),
         ("max_lockout", "1h"),

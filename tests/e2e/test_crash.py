@@ -225,7 +225,7 @@ class Crew:
 class Worker(Thread):
     """Logs in, fails and looks at a locked account, until its server is killed."""
 
-    SETTINGS = ('totp."window" = 10', "totp.cold_start = off", "totp.max_failures = 100")
+    SETTINGS = ("totp.window_steps = 10", "totp.cold_start = off", "totp.max_failures = 100")
 
     def __init__(self, cluster, crew, seed):
         super().__init__()

@@ -142,7 +142,7 @@ class Rotator:
     @property
     def sealed(self):
         """How many rows it says it has sealed anew."""
-        (done,) = re.findall(r"^sealed (\d+) rows anew with key", self.notices[-1][0])
+        (done,) = re.findall(r"^re-encrypted (\d+) rows with key", self.notices[-1][0])
         return int(done)
 
 
@@ -261,7 +261,7 @@ def test_rows_that_others_hold_are_left_for_the_next_call(crowd):
         connection.execute("SELECT FROM totp.factors WHERE account = 'user-7' FOR UPDATE")
         rotator = Rotator(crowd).rotate()
         (warning,) = rotator.warnings
-        assert warning[0] == "rows that are in use stay as they are: 1"
+        assert warning[0] == "1 row was in use and was left unchanged"
         assert crowd.left() == 1
     assert Rotator(crowd).rotate().sealed == 1
 
@@ -310,7 +310,7 @@ def test_what_is_rolled_back_does_not_count(crowd, undone):
         assert crowd.left() == 2 * ROWS
         until(lambda: connection.execute(step).fetchone()[0], what="the end", timeout=60)
         assert connection.execute(events).fetchone() == (before + 1,)
-    assert said[-1].startswith(f"sealed {2 * ROWS} rows anew")
+    assert said[-1].startswith(f"re-encrypted {2 * ROWS} rows")
     assert crowd.left() == 0
 
 
@@ -358,9 +358,9 @@ def test_rows_that_do_not_open_are_named_and_left_and_the_others_are_done(crowd)
         rotator = Rotator(crowd).rotate()
         assert rotator.sealed == 2 * ROWS - 2 and crowd.left() == 2
         ((message, detail),) = rotator.warnings
-        assert message == "rows that do not open stay as they are: 2"
-        assert 'factor "default" of "user-3": it does not open' in detail
-        assert f'backup code 2 of "user-5": key {key_id("lost")} is not' in detail
+        assert message == "2 rows could not be decrypted and were left unchanged"
+        assert 'factor "default" of "user-3" (it is damaged' in detail
+        assert f'backup code 2 of "user-5" (key {key_id("lost")} is not' in detail
         assert connection.execute(sealed).fetchone() == before
         # The next call finds no others to do, and says the same.
         again = Rotator(crowd).rotate()

@@ -158,15 +158,15 @@ def be_latin_1(file):
 
 
 MESSAGES = {
-    widen_to_group: "Its mode is 0640: others than its owner have access.",
+    widen_to_group: "Its mode is 0640, which gives access to users other than its owner.",
     turn_into_directory: "It is a directory, a pipe or a device.",
     become_a_pipe: "It is a directory, a pipe or a device.",
-    belong_to_nobody: "It belongs to another user.",
-    grow_to_a_gigabyte: "It has more than 65536 bytes.",
-    be_unreadable: "The operating system says: permission denied.",
+    belong_to_nobody: "It is owned by another user.",
+    grow_to_a_gigabyte: "It is larger than 65536 bytes.",
+    be_unreadable: "The operating system reported: permission denied.",
     be_latin_1: "It is not UTF-8 text.",
-    be_empty: "There is no key in it.",
-    repeat_a_key: "The key of line 3 was there before.",
+    be_empty: "It contains no key.",
+    repeat_a_key: "The key on line 3 repeats an earlier one.",
     begin_with_a_byte_order_mark: "It begins with a byte order mark.",
     hold_a_word: "Line 3 is not a Fernet key.",
 }
@@ -434,7 +434,7 @@ def test_a_key_command_that_does_not_end_is_ended_with_all_that_it_started(
     began = time.monotonic()
     with refused(NO_KEY) as caught:
         app.create(account)
-    assert caught.value.diag.message_detail == "It did not end within 10 seconds."
+    assert caught.value.diag.message_detail == "It did not finish within 10 seconds."
     assert 9 < time.monotonic() - began < 15
     until(lambda: not processes_with("sleep 98765"), what="end of the command")
 

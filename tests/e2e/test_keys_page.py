@@ -61,7 +61,7 @@ def test_the_page_replaces_a_key(server):
     assert after_rotation.split() == ["missing_keys|ok", "key_rotation|ok"]
     # The tests' clusters run without fsync, which is the only failure.
     assert after_restore.splitlines() == [
-        "It is off: a crash can bring spent codes back.|Set fsync = on."
+        "It is off: a crash can make spent codes valid again.|Set fsync = on."
     ]
 
 

@@ -50,7 +50,7 @@ def login(client, person, steps):
 
 @pytest.mark.parametrize("window", [0, 1, 2, 10])
 def test_the_window_is_as_wide_as_set(traveller, person, window):
-    traveller.execute(f'SET totp."window" = {window}')
+    traveller.execute(f"SET totp.window_steps = {window}")
     assert not login(traveller, person, -window - 1)
     assert not login(traveller, person, window + 1)
     assert login(traveller, person, -window)
@@ -70,7 +70,7 @@ def test_drift_follows_a_clock_by_one_step_a_login(traveller, person, drift_of):
 
 
 def test_a_wide_window_moves_drift_by_one_step_too(traveller, person, drift_of):
-    traveller.execute('SET totp."window" = 5')
+    traveller.execute("SET totp.window_steps = 5")
     assert login(traveller, person, 5)
     assert drift_of(person) == 1
 
@@ -95,7 +95,7 @@ def test_with_drift_the_codes_around_it_and_around_zero_are_accepted(
 
 @pytest.mark.parametrize("way", [1, -1], ids=["ahead", "behind"])
 def test_logins_carry_drift_no_further_than_the_limit(superuser, person, drift_of, way):
-    superuser.execute("SET totp.resync_window = 3")
+    superuser.execute("SET totp.resync_steps = 3")
     for drift in (1, 2, 3):
         superuser.wait(10 * STEP)
         assert login(superuser, person, way * drift)

@@ -18,7 +18,7 @@ WISHES = {
     "jwt_role": "postgres",
     "max_failures": "100",
     "lockout": "1",
-    "window": "10",
+    "window_steps": "10",
     "clock": "2030-01-01",
     "audit": "off",
     "session_ttl": "31622400",

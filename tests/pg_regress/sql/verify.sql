@@ -27,12 +27,12 @@ SELECT totp.totp_verify('bob', totp.totp_code(:'bob', pg_temp.at(1200 - 60))) AS
        totp.totp_verify('bob', totp.totp_code(:'bob', pg_temp.at(1200 - 30))) AS one_before;
 SELECT drift FROM totp.factors WHERE account = 'bob';
 -- The name is a word of SQL: it needs quotes.
-SET totp."window" = 0;
+SET totp.window_steps = 0;
 SET totp.clock = '2030-01-01 00:30:00+00';
 SELECT totp.totp_verify('bob', totp.totp_code(:'bob', pg_temp.at(1800 + 30))) AS one_after_with_window_0,
        totp.totp_verify('bob', totp.totp_code(:'bob', pg_temp.at(1800 - 30))) AS at_its_drift,
        totp.totp_verify('bob', totp.totp_code(:'bob', pg_temp.at(1800))) AS at_zero;
-RESET totp."window";
+RESET totp.window_steps;
 SELECT drift FROM totp.factors WHERE account = 'bob';
 
 -- Resync: two consecutive codes from an app whose clock is 10 minutes ahead.
