@@ -1,0 +1,198 @@
+-- Ownership and privileges. Runs last.
+
+-- Functions that access tables run as totp_owner, which can do nothing else.
+DO $$
+DECLARE
+    definer record;
+BEGIN
+    FOR definer IN
+        SELECT oid::pg_catalog.regprocedure AS signature FROM pg_catalog.pg_proc
+        WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace) AND prosecdef
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s OWNER TO totp_owner', definer.signature);
+    END LOOP;
+END $$;
+
+REVOKE ALL ON ALL ROUTINES IN SCHEMA totp, totp_api FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
+REVOKE ALL ON SCHEMA totp, totp_api FROM PUBLIC;
+
+-- The installer's default privileges might already have granted access to others.
+DO $$
+DECLARE
+    granted record;
+BEGIN
+    FOR granted IN
+        SELECT DISTINCT object, grantee::pg_catalog.regrole AS grantee FROM (
+            SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::pg_catalog.regclass AS object,
+                   relacl AS acl, relowner AS owner
+            FROM pg_catalog.pg_class
+            WHERE relnamespace = 'totp'::pg_catalog.regnamespace AND relkind IN ('r', 'v', 'S')
+            UNION ALL
+            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proacl, proowner
+            FROM pg_catalog.pg_proc
+            WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
+            UNION ALL
+            SELECT 'SCHEMA ' || nspname, nspacl, nspowner FROM pg_catalog.pg_namespace
+            WHERE nspname IN ('totp', 'totp_api')
+        ) AS objects, LATERAL pg_catalog.aclexplode(acl) AS privilege
+        WHERE grantee <> owner AND grantee <> 0
+    LOOP
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantee);
+    END LOOP;
+END $$;
+
+-- Who can call which function, and what \df+ shows of it: roles without their prefix, PUBLIC for everyone.
+-- Every function is listed, including those that only their owner calls. Those that SQL scripts create have
+-- their comments there.
+DO $$
+DECLARE
+    entry record;
+    role text;
+    listed oid[];
+BEGIN
+    FOR entry IN
+        SELECT * FROM (VALUES
+            -- Anyone: computations on secrets that the caller already has.
+            ('PUBLIC', 'totp.totp_code(text, timestamptz, text, integer, integer)',
+'Returns the TOTP code of a base32 secret at a given time (RFC 6238, section 4). Reads no table. Errors: 22023.'),
+            ('PUBLIC', 'totp.totp_check(text, text, timestamptz, text, integer, integer, integer)',
+'Returns whether a code is valid for a base32 secret at a given time, up to drift_steps steps before or after. Reads no table and spends nothing: use totp_verify for logins. Returns false for NULL and malformed codes. Errors: 22023.'),
+            ('PUBLIC', 'totp.totp_uri(text, text, text, text, integer, integer)',
+'Returns the otpauth URI of a base32 secret, as read by authenticator apps. Errors: 22023.'),
+            ('PUBLIC', 'totp.qr_svg(text)',
+'Returns a QR code as an SVG image, black on white with a quiet zone (ISO/IEC 18004, level M). Errors: 22023 more than 2331 bytes.'),
+            ('PUBLIC', 'totp.qr_text(text)',
+'Returns a QR code drawn with Unicode half blocks, for a terminal with light text on a dark background. Errors: 22023 more than 2331 bytes.'),
+            -- The application's backend: it names the account, so it is trusted with all of them.
+            ('app', 'totp.totp_create(text, text, text, text, text, integer, integer)',
+'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
+            ('app', 'totp.totp_confirm(text, text, text)',
+'Activates the pending factor with the given label, using its first code, which is then spent. Returns whether the factor is now active, new backup codes if the account had none (shown only here), and the reason: ok, invalid, locked or suspended. A wrong code counts as a failure. Errors: 42704 no pending factor, or it is older than totp.pending_ttl; 22023; 55P03; F0000; XX001; 25006.'),
+            ('app', 'totp.totp_disable(text, text)',
+'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.totp_remove(text, text, text)',
+'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.totp_verify(text, text)',
+'Returns whether a code is a valid and unspent TOTP code of an active factor of the account, and spends it (RFC 6238, section 5.2). Returns false for anything else, including NULL, and while the account is locked or suspended. Spaces in the code are ignored. Errors: 22023 invalid account, 55P03 row locked for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only transaction.'),
+            ('app', 'totp.backup_verify(text, text)',
+'Returns whether a code is an unspent backup code of the account, and spends it. Success also clears failures and a suspension. The code is refused while the account is locked. Case, spaces and dashes are ignored. Returns false for anything else, including NULL. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.totp_attempt(text, text)',
+'Checks a TOTP or backup code and returns a verdict. Works like totp_verify and backup_verify, but returns a row instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after is set if the account is locked after the attempt. Call it in FROM: (totp_attempt(...)).* calls it once per column. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.totp_resync(text, text, text, text)',
+'Adjusts to an authenticator app''s clock that is up to totp.resync_steps steps off, given two consecutive codes, both of which are then spent (RFC 6238, section 6). Returns false if they are not such a pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.backup_rotate(text, text)',
+'Replaces the backup codes of an account with a new set of totp.backup_codes codes, given a valid TOTP or backup code. Returns the new set, which cannot be retrieved again, or NULL if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.challenge_create(text, text, text, jsonb, interval)',
+'Creates a challenge token, which the client holds between password and second factor. purpose: 1 to 64 characters; challenge_verify must be given the same one. binding: any text that challenge_verify must be given again, such as a session ID or a transfer ID. claims: a JSON object of at most 4096 bytes, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 1 day, totp.challenge_ttl when NULL. An account without a factor gets a token, too. Errors: 22023, 55P03, F0000, 25006.'),
+            ('app', 'totp.challenge_verify(text, text, text, text)',
+'Checks a TOTP or backup code for the account of a challenge. The challenge is used up by an accepted code, or by totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change to the account''s factors. A forged token, or a different purpose or binding, gives invalid, with account NULL. Failures also count for the account. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.'),
+            ('app', 'totp.challenge_account(text)',
+'Returns the account of a challenge that can still be completed, otherwise NULL. The challenge is not changed. Errors: F0000.'),
+            ('app', 'totp.recovery_create(text, interval)',
+'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application mails it. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.'),
+            ('app', 'totp.recovery_confirm(text)',
+'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired or was used. Errors: 55P03, F0000, 25006.'),
+            ('app', 'totp.trust_create(text, interval)',
+'Creates a token for a trusted device, which can then skip the second factor. To be kept in a cookie. The account must have had a code accepted within the last totp.challenge_ttl. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.'),
+            ('app', 'totp.trust_verify(text, text)',
+'Returns whether a token proves that a device is trusted by the account. The trust ends when the token expires, after trust_revoke, or after any change to the account''s factors. Nothing is spent. Errors: 22023, F0000.'),
+            ('app', 'totp.trust_revoke(text)',
+'Revokes the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.'),
+            -- Status of accounts and of shared memory.
+            ('app admin auditor', 'totp.totp_enabled(text)',
+'Returns whether an account has an active factor. Errors: 22023.'),
+            ('app admin auditor', 'totp.totp_status(text)',
+'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code (of a factor or backup code that still exists). All are false, 0 or NULL for an unknown account. Errors: 22023.'),
+            ('app admin auditor', 'totp.backup_remaining(text)',
+'Returns the number of unused backup codes of an account. Errors: 22023.'),
+            ('admin auditor owner', 'totp.guard_usage()',
+'Returns the row of the view guard_status, or no row without shared_preload_libraries.'),
+            ('admin auditor owner', 'totp.key_ids()',
+'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.'),
+            ('admin', 'totp.preflight()',
+'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.'),
+            -- Row security policies and triggers: whose session this is, and whether it is verified.
+            ('app user admin auditor owner', 'totp.current_account()',
+'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),
+            ('app user admin auditor', 'totp.totp_verified(interval)',
+'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by the claim session_id or jti, otherwise by the server connection. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
+            ('app admin', 'totp.require_totp()', NULL),
+            -- Users behind PostgREST: only their own account.
+            ('user', 'totp_api.totp_create(text, text)', NULL),
+            ('user', 'totp_api.totp_confirm(text, text)', NULL),
+            ('user', 'totp_api.totp_verify(text)', NULL),
+            ('user', 'totp_api.totp_disable(text)', NULL),
+            ('user', 'totp_api.totp_remove(text, text)', NULL),
+            ('user', 'totp_api.backup_rotate(text)', NULL),
+            ('user', 'totp_api.totp_status()', NULL),
+            ('user', 'totp_api.challenge_verify(text, text, text)', NULL),
+            -- Called by these functions, which run as totp_owner.
+            ('owner', 'totp.session_account()',
+'Returns the account of this session. Used by the functions in totp_api. Errors: 42501 no account.'),
+            ('owner', 'totp.verified_account()',
+'Returns the account of this session if the session is verified or the account has no second factor. Locks the account''s row. Used by the functions in totp_api. Errors: 42501 no account, or the session is not verified; 55P03, 25006.'),
+            ('', 'totp.challenge_login(text, text, text)',
+'Completes a login for totp_api.challenge_verify. Not for use by anyone else.'),
+            ('admin owner', 'totp.jwt_sign(jsonb)',
+'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
+            -- Administrators: each action has a reason that is audited.
+            ('admin', 'totp.totp_reset(text, text)',
+'Removes all factors, backup codes and the lock of an account, which must enrol again. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.totp_unlock(text, text)',
+'Lifts the lock and suspension of an account and clears its failures. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.backup_reissue(text, text)',
+'Replaces the backup codes of an account with a new set and returns it. For administrators. The codes cannot be retrieved again. reason: 3 to 500 characters for the audit trail. Errors: 42704 the account has no active factor, 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.totp_import(text, text, text, text)',
+'Creates an active factor from an otpauth://totp/ URI, as written by common authenticator apps, or from a base32 secret of 80 to 1024 bits. For administrators. Raises a notice if the secret has fewer than 128 bits. A pending factor with the same label is removed. Errors: 42710 a factor with this label or secret already exists, 54000 more than 20 factors, 22023 not such a URI, F0000, 55P03, 25006.'),
+            ('admin', 'totp.totp_export(text, text, text)',
+'Returns the otpauth URI of an active factor, including its secret. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.'),
+            ('admin', 'totp.totp_rename(text, text, text)',
+'Renames an account and re-encrypts its secrets for the new name. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.'),
+            ('admin', 'totp.totp_forget(text, text)',
+'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.totp_prune()',
+'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
+            ('admin', 'totp.forget_account()', NULL),
+            ('admin', 'totp.key_rotate(integer)', NULL),
+            ('admin', 'totp.key_rotate_step(integer, jsonb)',
+'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
+            -- Superusers.
+            ('', 'totp.key_generate()',
+'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.')
+        ) AS functions (roles, function, comment)
+    LOOP
+        listed := listed || entry.function::pg_catalog.regprocedure::oid;
+        FOREACH role IN ARRAY pg_catalog.string_to_array(entry.roles, ' ') LOOP
+            IF role <> 'PUBLIC' THEN
+                role := pg_catalog.quote_ident('totp_' || role);
+            END IF;
+            EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s', entry.function, role);
+        END LOOP;
+        IF entry.comment IS NOT NULL THEN
+            EXECUTE pg_catalog.format('COMMENT ON FUNCTION %s IS %L', entry.function, entry.comment);
+        END IF;
+    END LOOP;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_proc
+        WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
+          AND (oid <> ALL (listed) OR pg_catalog.obj_description(oid, 'pg_proc') IS NULL)
+    ) THEN
+        RAISE EXCEPTION 'a function is missing from the list of functions'
+            USING DETAIL = 'The list must state who can call each function, and what it does.',
+                  HINT = 'Add it to sql/functions.sql.';
+    END IF;
+END $$;
+
+GRANT USAGE ON SCHEMA totp TO PUBLIC;
+GRANT USAGE ON SCHEMA totp_api TO totp_user;
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log
+TO totp_admin, totp_auditor;
+
+-- Anonymous callers, if the role that PostgREST and Supabase use for them exists.
+DO $$ BEGIN
+    IF EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'anon') THEN
+        GRANT USAGE ON SCHEMA totp_api TO anon;
+        GRANT EXECUTE ON FUNCTION totp_api.challenge_verify(text, text, text) TO anon;
+    END IF;
+END $$;

@@ -5,15 +5,15 @@
 CREATE PROCEDURE totp.key_rotate(batch integer DEFAULT 1000)
 LANGUAGE plpgsql AS $$
 DECLARE
-    finished boolean;
+    state jsonb;
 BEGIN
-    finished := totp.key_rotate_step(batch, true);
+    state := totp.key_rotate_step(batch, NULL);
     LOOP
         COMMIT;
         -- At any other level, a row that a login has changed would raise an error.
         SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
-        EXIT WHEN finished;
-        finished := totp.key_rotate_step(batch, false);
+        EXIT WHEN state IS NULL;
+        state := totp.key_rotate_step(batch, state);
     END LOOP;
 END $$;
 COMMENT ON PROCEDURE totp.key_rotate(integer) IS

@@ -49,29 +49,11 @@ type Text = GucSetting<Option<CString>>;
 const DAY: i32 = 86_400;
 
 static ISSUER: Text = Text::new(Some(c""));
-static WINDOW_STEPS: GucSetting<i32> = GucSetting::<i32>::new(1);
-static RESYNC_STEPS: GucSetting<i32> = GucSetting::<i32>::new(20);
-static MAX_FAILURES: GucSetting<i32> = GucSetting::<i32>::new(5);
-static LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(30);
-static MAX_LOCKOUT: GucSetting<i32> = GucSetting::<i32>::new(3600);
-static SUSPEND_AFTER: GucSetting<i32> = GucSetting::<i32>::new(100);
-static PENDING_TTL: GucSetting<i32> = GucSetting::<i32>::new(15 * 60);
-static CHALLENGE_TTL: GucSetting<i32> = GucSetting::<i32>::new(5 * 60);
-static CHALLENGE_ATTEMPTS: GucSetting<i32> = GucSetting::<i32>::new(5);
-static RECOVERY_TTL: GucSetting<i32> = GucSetting::<i32>::new(3_600);
-static TRUST_TTL: GucSetting<i32> = GucSetting::<i32>::new(30 * DAY);
-static SESSION_TTL: GucSetting<i32> = GucSetting::<i32>::new(12 * 3_600);
 static IDENTITY: GucSetting<Identity> = GucSetting::<Identity>::new(Identity::Jwt);
 static JWT_LOGINS: Text = Text::new(Some(c"authenticator"));
 static JWT_CLAIM: Text = Text::new(Some(c"sub"));
 static JWT_ROLE: Text = Text::new(Some(c"authenticated"));
-static JWT_TTL: GucSetting<i32> = GucSetting::<i32>::new(3_600);
 static JWT_SECRET_FILE: Text = Text::new(Some(c""));
-static BACKUP_CODES: GucSetting<i32> = GucSetting::<i32>::new(10);
-static BURN_ON_ROLLBACK: GucSetting<bool> = GucSetting::<bool>::new(true);
-static COLD_START: GucSetting<bool> = GucSetting::<bool>::new(true);
-static FORCE_SYNC_COMMIT: GucSetting<bool> = GucSetting::<bool>::new(true);
-static LOCK_TIMEOUT: GucSetting<i32> = GucSetting::<i32>::new(2000);
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
     GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
@@ -80,120 +62,172 @@ static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
 static KEY_COMMAND: Text = Text::new(Some(c""));
 static GUARD_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 
+/// Integers: static, getter and its type, default, range, unit, name, short and long description.
+macro_rules! integers {
+    ($($(#[$doc:meta])* $setting:ident $getter:ident: $type:ty = $default:expr, $range:expr, $unit:ident,
+        $name:expr, $short:expr, $long:expr;)*) => {
+        $(static $setting: GucSetting<i32> = GucSetting::<i32>::new($default);
+        $(#[$doc])*
+        pub fn $getter() -> $type {
+            <$type>::from($setting.get())
+        })*
+
+        fn define_integers() {
+            $(let (context, range) = (GucContext::Suset, $range);
+            let (min, max) = (*range.start(), *range.end());
+            GucRegistry::define_int_guc($name, $short, $long, &$setting, min, max, context, $unit);)*
+        }
+    };
+}
+
+/// Switches: static, getter, default, name, short and long description.
+macro_rules! switches {
+    ($($(#[$doc:meta])* $setting:ident $getter:ident = $default:expr,
+        $name:expr, $short:expr, $long:expr;)*) => {
+        $(static $setting: GucSetting<bool> = GucSetting::<bool>::new($default);
+        $(#[$doc])*
+        pub fn $getter() -> bool {
+            $setting.get()
+        })*
+
+        fn define_switches() {
+            $(let (context, flags) = (GucContext::Suset, GucFlags::empty());
+            GucRegistry::define_bool_guc($name, $short, $long, &$setting, context, flags);)*
+        }
+    };
+}
+
+const NO_UNIT: GucFlags = GucFlags::empty();
+const SECONDS: GucFlags = GucFlags::UNIT_S;
+const MILLISECONDS: GucFlags = GucFlags::UNIT_MS;
+
+integers! {
+    /// Steps accepted before and after the current one.
+    WINDOW_STEPS window_steps: i64 = 1, 0..=10, NO_UNIT,
+        c"totp.window_steps",
+        c"Number of steps before and after the current one whose codes are accepted.",
+        c"RFC 6238, section 5.2 recommends at most one. 0 accepts only the current step.";
+
+    /// Steps that an app's clock may be off.
+    RESYNC_STEPS resync_steps: i64 = 20, 0..=1000, NO_UNIT,
+        c"totp.resync_steps",
+        c"Maximum number of steps that an authenticator app's clock can be off.",
+        c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).";
+
+    /// Failures in a row from which on each one locks.
+    MAX_FAILURES max_failures: i32 = 5, 1..=100, NO_UNIT,
+        c"totp.max_failures",
+        c"Number of consecutive failed attempts after which an account is locked.",
+        c"Each further failure doubles the length of the lock.";
+
+    /// Seconds of the first lock.
+    LOCKOUT lockout: i64 = 30, 1..=86_400, SECONDS,
+        c"totp.lockout",
+        c"Length of the first lock.",
+        c"Doubles with each further failure, up to totp.max_lockout.";
+
+    /// Seconds of the longest lock.
+    MAX_LOCKOUT max_lockout: i64 = 3600, 1..=7 * 86_400, SECONDS,
+        c"totp.max_lockout",
+        c"Maximum length of a lock.",
+        c"Locks do not grow beyond this length.";
+
+    /// Failures in a row that suspend TOTP.
+    SUSPEND_AFTER suspend_after: i32 = 100, 1..=100, NO_UNIT,
+        c"totp.suspend_after",
+        c"Number of consecutive failed attempts after which TOTP is suspended for an account.",
+        c"An administrator or a backup code lifts the suspension. NIST SP 800-63B, section 3.2.2 allows at \
+          most 100.";
+
+    /// Seconds within which a pending factor must be confirmed.
+    PENDING_TTL pending_ttl: i64 = 15 * 60, 1..=30 * 86_400, SECONDS,
+        c"totp.pending_ttl",
+        c"Time within which a new factor must be confirmed.",
+        c"Older pending factors are ignored, and are removed when others are created.";
+
+    /// Backup codes in a new set.
+    BACKUP_CODES backup_codes: i32 = 10, 1..=50, NO_UNIT,
+        c"totp.backup_codes",
+        c"Number of backup codes in a new set.",
+        c"Applies to sets created from now on.";
+
+    /// Seconds that a challenge can be answered.
+    CHALLENGE_TTL challenge_ttl: i64 = 5 * 60, 1..=DAY, SECONDS,
+        c"totp.challenge_ttl",
+        c"Time within which a challenge must be completed.",
+        c"This is the time allowed between password and code. It is also the time after verification within \
+          which a device can be trusted.";
+
+    /// Codes that can be tried on one challenge.
+    CHALLENGE_ATTEMPTS challenge_attempts: i32 = 5, 1..=100, NO_UNIT,
+        c"totp.challenge_attempts",
+        c"Number of codes that can be tried on one challenge.",
+        c"Each wrong code also counts as a failed attempt for the account.";
+
+    /// Seconds that a recovery link works.
+    RECOVERY_TTL recovery_ttl: i64 = 3_600, 1..=7 * DAY, SECONDS,
+        c"totp.recovery_ttl",
+        c"Time during which a recovery link is valid.",
+        c"The link turns off two-factor authentication for its account and works once.";
+
+    /// Seconds that a device is trusted.
+    TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
+        c"totp.trust_ttl",
+        c"Time during which a trusted device can skip the second factor.",
+        c"Any change to the account's factors ends it earlier.";
+
+    /// Seconds that a session counts as verified.
+    SESSION_TTL session_ttl: i64 = 12 * 3_600, 1..=366 * DAY, SECONDS,
+        c"totp.session_ttl",
+        c"Time during which a session counts as verified.",
+        c"It is also the longest max_age of totp_verified and require_totp.";
+
+    /// Seconds that a signed JSON Web Token is valid.
+    JWT_TTL jwt_ttl: i64 = 3_600, 1..=366 * DAY, SECONDS,
+        c"totp.jwt_ttl",
+        c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
+        c"Determines their claim \"exp\".";
+
+    /// Milliseconds to wait for a row.
+    LOCK_TIMEOUT lock_timeout: i32 = 2000, 1..=3_600_000, MILLISECONDS,
+        c"totp.lock_timeout",
+        c"Maximum time to wait for a row of an account that another transaction has locked.",
+        c"After that, the call fails with SQLSTATE 55P03. Calls that queue behind one another might wait twice \
+          as long. A shorter lock_timeout of the caller takes precedence.";
+}
+
+switches! {
+    /// Whether a spent step survives a rollback.
+    BURN_ON_ROLLBACK burn_on_rollback = true,
+        c"totp.burn_on_rollback",
+        c"Whether a code remains spent when the transaction that used it is rolled back.",
+        c"If off, the code becomes valid again, for applications that retry transactions; PREPARE TRANSACTION \
+          is then refused after a code was spent. Requires totp in shared_preload_libraries.";
+
+    /// Whether steps up to the server's start are refused.
+    COLD_START cold_start = true,
+        c"totp.cold_start",
+        c"Whether codes of steps up to the server's start are refused.",
+        c"After a start, a crash or a promotion, nothing else shows that they were spent. Requires totp in \
+          shared_preload_libraries.";
+
+    /// Whether spending a code forces a synchronous commit.
+    FORCE_SYNC_COMMIT force_sync_commit = true,
+        c"totp.force_sync_commit",
+        c"Whether a transaction that spent a code commits synchronously.",
+        c"Overrides synchronous_commit = off of the caller, with which a crash could make the code valid again.";
+}
+
 /// Defines the settings and reserves the prefix. Called once, when the library is loaded.
 pub fn init() {
+    define_integers();
+    define_switches();
     text(
         c"totp.issuer",
         c"Name of the service, as shown by authenticator apps.",
         c"Used in new otpauth URIs. If empty, the name of the database is used. Must not contain a colon.",
         &ISSUER,
         GucContext::Suset,
-    );
-    integer(
-        c"totp.window_steps",
-        c"Number of steps before and after the current one whose codes are accepted.",
-        c"RFC 6238, section 5.2 recommends at most one. 0 accepts only the current step.",
-        &WINDOW_STEPS,
-        (0, 10),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.resync_steps",
-        c"Maximum number of steps that an authenticator app's clock can be off.",
-        c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).",
-        &RESYNC_STEPS,
-        (0, 1000),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.max_failures",
-        c"Number of consecutive failed attempts after which an account is locked.",
-        c"Each further failure doubles the length of the lock.",
-        &MAX_FAILURES,
-        (1, 100),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.lockout",
-        c"Length of the first lock.",
-        c"Doubles with each further failure, up to totp.max_lockout.",
-        &LOCKOUT,
-        (1, 86_400),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.max_lockout",
-        c"Maximum length of a lock.",
-        c"Locks do not grow beyond this length.",
-        &MAX_LOCKOUT,
-        (1, 7 * 86_400),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.suspend_after",
-        c"Number of consecutive failed attempts after which TOTP is suspended for an account.",
-        c"An administrator or a backup code lifts the suspension. NIST SP 800-63B, section 3.2.2 allows at \
-          most 100.",
-        &SUSPEND_AFTER,
-        (1, 100),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.pending_ttl",
-        c"Time within which a new factor must be confirmed.",
-        c"Older pending factors are ignored, and are removed when others are created.",
-        &PENDING_TTL,
-        (1, 30 * 86_400),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.backup_codes",
-        c"Number of backup codes in a new set.",
-        c"Applies to sets created from now on.",
-        &BACKUP_CODES,
-        (1, 50),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.challenge_ttl",
-        c"Time within which a challenge must be completed.",
-        c"This is the time allowed between password and code. It is also the time after verification within \
-          which a device can be trusted.",
-        &CHALLENGE_TTL,
-        (1, DAY),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.challenge_attempts",
-        c"Number of codes that can be tried on one challenge.",
-        c"Each wrong code also counts as a failed attempt for the account.",
-        &CHALLENGE_ATTEMPTS,
-        (1, 100),
-        GucFlags::empty(),
-    );
-    integer(
-        c"totp.recovery_ttl",
-        c"Time during which a recovery link is valid.",
-        c"The link turns off two-factor authentication for its account and works once.",
-        &RECOVERY_TTL,
-        (1, 7 * DAY),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.trust_ttl",
-        c"Time during which a trusted device can skip the second factor.",
-        c"Any change to the account's factors ends it earlier.",
-        &TRUST_TTL,
-        (1, 366 * DAY),
-        GucFlags::UNIT_S,
-    );
-    integer(
-        c"totp.session_ttl",
-        c"Time during which a session counts as verified.",
-        c"It is also the longest max_age of totp_verified and require_totp.",
-        &SESSION_TTL,
-        (1, 366 * DAY),
-        GucFlags::UNIT_S,
     );
     GucRegistry::define_enum_guc(
         c"totp.identity",
@@ -224,43 +258,6 @@ pub fn init() {
         c"This is the database role that the API server uses for a user who is logged in.",
         &JWT_ROLE,
         GucContext::Suset,
-    );
-    integer(
-        c"totp.jwt_ttl",
-        c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
-        c"Determines their claim \"exp\".",
-        &JWT_TTL,
-        (1, 366 * DAY),
-        GucFlags::UNIT_S,
-    );
-    boolean(
-        c"totp.burn_on_rollback",
-        c"Whether a code remains spent when the transaction that used it is rolled back.",
-        c"If off, the code becomes valid again, for applications that retry transactions; PREPARE TRANSACTION \
-          is then refused after a code was spent. Requires totp in shared_preload_libraries.",
-        &BURN_ON_ROLLBACK,
-    );
-    boolean(
-        c"totp.cold_start",
-        c"Whether codes of steps up to the server's start are refused.",
-        c"After a start, a crash or a promotion, nothing else shows that they were spent. Requires totp in \
-          shared_preload_libraries.",
-        &COLD_START,
-    );
-    boolean(
-        c"totp.force_sync_commit",
-        c"Whether a transaction that spent a code commits synchronously.",
-        c"Overrides synchronous_commit = off of the caller, with which a crash could make the code valid again.",
-        &FORCE_SYNC_COMMIT,
-    );
-    integer(
-        c"totp.lock_timeout",
-        c"Maximum time to wait for a row of an account that another transaction has locked.",
-        c"After that, the call fails with SQLSTATE 55P03. Calls that queue behind one another might wait twice \
-          as long. A shorter lock_timeout of the caller takes precedence.",
-        &LOCK_TIMEOUT,
-        (1, 3_600_000),
-        GucFlags::UNIT_MS,
     );
     GucRegistry::define_enum_guc(
         c"totp.audit",
@@ -342,26 +339,6 @@ fn text(
     GucRegistry::define_string_guc(name, short, long, setting, context, flags);
 }
 
-fn integer(
-    name: &'static CStr,
-    short: &'static CStr,
-    long: &'static CStr,
-    setting: &'static GucSetting<i32>,
-    (min, max): (i32, i32),
-    unit: GucFlags,
-) {
-    GucRegistry::define_int_guc(name, short, long, setting, min, max, GucContext::Suset, unit);
-}
-
-fn boolean(
-    name: &'static CStr,
-    short: &'static CStr,
-    long: &'static CStr,
-    setting: &'static GucSetting<bool>,
-) {
-    GucRegistry::define_bool_guc(name, short, long, setting, GucContext::Suset, GucFlags::empty());
-}
-
 fn non_empty(setting: &'static Text) -> Option<String> {
     setting.get()?.into_string().ok().filter(|text| !text.is_empty())
 }
@@ -371,54 +348,14 @@ pub fn issuer() -> Option<String> {
     non_empty(&ISSUER)
 }
 
-/// Steps accepted before and after the current one.
-pub fn window_steps() -> i64 {
-    i64::from(WINDOW_STEPS.get())
-}
-
-/// Steps that an app's clock may be off.
-pub fn resync_steps() -> i64 {
-    i64::from(RESYNC_STEPS.get())
-}
-
 /// The rules of locking.
 pub fn lock_policy() -> Policy {
     Policy {
-        max_failures: MAX_FAILURES.get().unsigned_abs(),
-        lockout: i64::from(LOCKOUT.get()) * 1_000_000,
-        max_lockout: i64::from(MAX_LOCKOUT.get()) * 1_000_000,
-        suspend_after: SUSPEND_AFTER.get().unsigned_abs(),
+        max_failures: max_failures().unsigned_abs(),
+        lockout: lockout() * 1_000_000,
+        max_lockout: max_lockout() * 1_000_000,
+        suspend_after: suspend_after().unsigned_abs(),
     }
-}
-
-/// Seconds within which a pending factor must be confirmed.
-pub fn pending_ttl() -> i64 {
-    i64::from(PENDING_TTL.get())
-}
-
-/// Seconds that a challenge can be answered.
-pub fn challenge_ttl() -> i64 {
-    i64::from(CHALLENGE_TTL.get())
-}
-
-/// Codes that can be tried on one challenge.
-pub fn challenge_attempts() -> i32 {
-    CHALLENGE_ATTEMPTS.get()
-}
-
-/// Seconds that a recovery link works.
-pub fn recovery_ttl() -> i64 {
-    i64::from(RECOVERY_TTL.get())
-}
-
-/// Seconds that a device is trusted.
-pub fn trust_ttl() -> i64 {
-    i64::from(TRUST_TTL.get())
-}
-
-/// Seconds that a session counts as verified.
-pub fn session_ttl() -> i64 {
-    i64::from(SESSION_TTL.get())
 }
 
 /// What says who a session is.
@@ -441,39 +378,9 @@ pub fn jwt_role() -> String {
     non_empty(&JWT_ROLE).unwrap_or_default()
 }
 
-/// Seconds that a signed JSON Web Token is valid.
-pub fn jwt_ttl() -> i64 {
-    i64::from(JWT_TTL.get())
-}
-
 /// The file with the secret of JSON Web Tokens, when one is set.
 pub fn jwt_secret_file() -> Option<PathBuf> {
     non_empty(&JWT_SECRET_FILE).map(|file| server::data_directory().join(file))
-}
-
-/// Backup codes in a new set.
-pub fn backup_codes() -> i32 {
-    BACKUP_CODES.get()
-}
-
-/// Whether a spent step survives a rollback.
-pub fn burn_on_rollback() -> bool {
-    BURN_ON_ROLLBACK.get()
-}
-
-/// Whether steps up to the server's start are refused.
-pub fn cold_start() -> bool {
-    COLD_START.get()
-}
-
-/// Whether spending a code forces a synchronous commit.
-pub fn force_sync_commit() -> bool {
-    FORCE_SYNC_COMMIT.get()
-}
-
-/// Milliseconds to wait for a row.
-pub fn lock_timeout() -> i32 {
-    LOCK_TIMEOUT.get()
 }
 
 /// What to audit.

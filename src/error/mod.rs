@@ -131,33 +131,21 @@ pub enum FileProblem {
     NotText,
 }
 
-impl From<Invalid> for Error {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid(invalid)
-    }
+macro_rules! from {
+    ($($source:ty => $variant:ident),*) => {$(
+        impl From<$source> for Error {
+            fn from(source: $source) -> Self {
+                Self::$variant(source)
+            }
+        }
+    )*};
 }
+
+from!(Invalid => Invalid, KeyringError => Keyring, Unreadable => Unreadable, pgrx::spi::Error => Spi);
 
 impl From<Invalid> for ErrorReport {
     fn from(invalid: Invalid) -> Self {
         argument::refused(invalid)
-    }
-}
-
-impl From<KeyringError> for Error {
-    fn from(error: KeyringError) -> Self {
-        Self::Keyring(error)
-    }
-}
-
-impl From<Unreadable> for Error {
-    fn from(unreadable: Unreadable) -> Self {
-        Self::Unreadable(unreadable)
-    }
-}
-
-impl From<pgrx::spi::Error> for Error {
-    fn from(error: pgrx::spi::Error) -> Self {
-        Self::Spi(error)
     }
 }
 

@@ -9,7 +9,6 @@ use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
 use crate::pure::code::Code;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
-use crate::pure::verdict::Verdict;
 use crate::{random, settings, store};
 
 /// Puts a new set in the place of the old, against a code. `None` when the code is refused.
@@ -60,12 +59,4 @@ pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, E
 /// How many unused backup codes an account has.
 pub fn remaining(account: &Account) -> Result<i32, Error> {
     store::backup_code::count(account)
-}
-
-/// The verdict, with the number of unused backup codes when it is good.
-pub fn with_remaining(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
-    if verdict.is_ok() {
-        verdict.backup_codes_left = Some(remaining(account)?);
-    }
-    Ok(verdict)
 }

@@ -2,11 +2,10 @@
 
 use super::attempt::locked;
 use super::audit::field;
-use super::backup_code;
 use super::context::Context;
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
-use super::verify::verify_within;
+use super::verify::{verify_within, with_backup_codes_left};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
@@ -139,7 +138,7 @@ fn check(
     let account = &scope.account;
     let verdict = if in_scope(&scope) {
         let verdict = verify_within(context, account, code, Event::Challenge)?;
-        backup_code::with_remaining(account, verdict)?
+        with_backup_codes_left(account, verdict)?
     } else {
         let fields = field("token", "used for another purpose or with another binding");
         context.record(account, Event::Challenge, Outcome::Invalid, fields)?;

@@ -2,7 +2,6 @@
 
 use super::attempt::{Attempt, Refusal, locked};
 use super::audit::field;
-use super::backup_code;
 use super::context::Context;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
@@ -41,7 +40,15 @@ pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> 
 
 /// As `verify`; the verdict also tells how many backup codes are left.
 pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    backup_code::with_remaining(account, verify(account, code)?)
+    with_backup_codes_left(account, verify(account, code)?)
+}
+
+/// A verdict that also tells how many backup codes are left, when it is good.
+pub fn with_backup_codes_left(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
+    if verdict.is_ok() {
+        verdict.backup_codes_left = Some(store::backup_code::count(account)?);
+    }
+    Ok(verdict)
 }
 
 /// As `verify`, as a part of what a call does.

@@ -4,97 +4,62 @@ use super::invalid::Invalid;
 use sha2::{Digest, Sha256};
 use std::ops::Deref;
 
-/// The application's key of an account: a user id, a uuid, an e-mail address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Account(String);
+/// Types of texts: argument in SQL, the most characters, and what else is checked.
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident($argument:literal, $limit:expr, $check:expr);)*) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub struct $name(String);
 
-/// What a person calls one authenticator app among several.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Label(String);
+        impl $name {
+            /// The most characters that it can have.
+            pub const LIMIT: usize = $limit;
 
-/// Who issues the codes, as an authenticator app shows it. Holds no colon.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Issuer(String);
-
-/// The account as an authenticator app shows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AccountName(String);
-
-/// What a challenge is for, in the application's words: login, transfer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Purpose(String);
-
-/// Why an administrator does something, for the audit trail.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuditReason(String);
-
-impl Account {
-    /// The most characters of an account: room for every e-mail address.
-    pub const LIMIT: usize = 255;
-
-    /// Checks a text of 1 to 255 characters.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        checked(text, "account", Self::LIMIT).map(Self)
-    }
-}
-
-impl Label {
-    /// The most characters of a label.
-    pub const LIMIT: usize = 64;
-
-    /// Checks a text of 1 to 64 characters.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        checked(text, "label", Self::LIMIT).map(Self)
-    }
-}
-
-impl Issuer {
-    /// The most characters of an issuer.
-    pub const LIMIT: usize = 64;
-
-    /// Checks a text of 1 to 64 characters without a colon.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        let text = checked(text, "issuer", Self::LIMIT)?;
-        if text.contains(':') {
-            return Err(Invalid::Colon);
+            /// Checks a text: not empty, and not longer than the limit.
+            pub fn new(text: String) -> Result<Self, Invalid> {
+                let text = checked(text, $argument, Self::LIMIT)?;
+                $check(&text).map(|()| Self(text))
+            }
         }
-        Ok(Self(text))
-    }
-}
 
-impl AccountName {
-    /// The most characters of an account name.
-    pub const LIMIT: usize = Account::LIMIT;
+        impl Deref for $name {
+            type Target = str;
 
-    /// Checks a text of 1 to 255 characters.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        checked(text, "account_name", Self::LIMIT).map(Self)
-    }
-}
-
-impl Purpose {
-    /// The most characters of a purpose.
-    pub const LIMIT: usize = 64;
-
-    /// Checks a text of 1 to 64 characters.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        checked(text, "purpose", Self::LIMIT).map(Self)
-    }
-}
-
-impl AuditReason {
-    /// The fewest characters that can mean something.
-    pub const MIN: usize = 3;
-    /// The most characters of a justification.
-    pub const LIMIT: usize = 500;
-
-    /// Checks a text of 3 to 500 characters, blanks around it not counted.
-    pub fn new(text: String) -> Result<Self, Invalid> {
-        let text = checked(text, "reason", Self::LIMIT)?;
-        if text.trim().chars().count() < Self::MIN {
-            return Err(Invalid::TooFewChars { argument: "reason", min: Self::MIN });
+            fn deref(&self) -> &str {
+                &self.0
+            }
         }
-        Ok(Self(text))
+    )*};
+}
+
+names! {
+    /// The application's key of an account: a user id, a uuid, an e-mail address.
+    Account("account", 255, anything);
+    /// What a person calls one authenticator app among several.
+    Label("label", 64, anything);
+    /// Who issues the codes, as an authenticator app shows it. Holds no colon.
+    Issuer("issuer", 64, no_colon);
+    /// The account as an authenticator app shows it.
+    AccountName("account_name", Account::LIMIT, anything);
+    /// What a challenge is for, in the application's words: login, transfer.
+    Purpose("purpose", 64, anything);
+    /// Why an administrator does something, for the audit trail.
+    AuditReason("reason", 500, long_enough);
+}
+
+fn anything(_text: &str) -> Result<(), Invalid> {
+    Ok(())
+}
+
+fn no_colon(issuer: &str) -> Result<(), Invalid> {
+    if issuer.contains(':') { Err(Invalid::Colon) } else { Ok(()) }
+}
+
+/// At least 3 characters, blanks around them not counted.
+fn long_enough(reason: &str) -> Result<(), Invalid> {
+    match reason.trim().chars().count() {
+        0..3 => Err(Invalid::TooFewChars { argument: "reason", min: 3 }),
+        _ => Ok(()),
     }
 }
 
@@ -117,20 +82,6 @@ fn checked(text: String, argument: &'static str, limit: usize) -> Result<String,
     }
     Ok(text)
 }
-
-macro_rules! reads_as_str {
-    ($($name:ty),*) => {$(
-        impl Deref for $name {
-            type Target = str;
-
-            fn deref(&self) -> &str {
-                &self.0
-            }
-        }
-    )*};
-}
-
-reads_as_str!(Account, Label, Issuer, AccountName, Purpose, AuditReason);
 
 #[cfg(test)]
 mod tests {

@@ -17,14 +17,6 @@ pub use session::{
     connection_id, database_name, effective_role, installation_id, require_superuser,
     require_unicode, session_user, setting,
 };
-use std::ffi::{CStr, c_char};
 pub use transaction::{
     force_sync_commit, is_read_committed, is_transaction_block, require_writable,
 };
-
-/// # Safety
-/// `chars` is null or a C string that lives during the call.
-unsafe fn c_string(chars: *const c_char) -> Option<String> {
-    // SAFETY: the caller vouches for it.
-    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
-}

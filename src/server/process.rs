@@ -1,9 +1,8 @@
 //! The server process: its start, its files, and the processes that it starts.
 
-use super::c_string;
 use pgrx::pg_sys;
 use pgrx::prelude::pg_guard;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -121,4 +120,11 @@ pub fn close_files_on_exec() {
 pub fn set_nonblocking(pipe: &impl AsRawFd) {
     // SAFETY: a system call without pointers, on a file that is open.
     unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+}
+
+/// # Safety
+/// `chars` is null or a C string that lives during the call.
+pub(super) unsafe fn c_string(chars: *const c_char) -> Option<String> {
+    // SAFETY: the caller vouches for it.
+    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
 }

@@ -1,6 +1,6 @@
 //! The session: its roles, settings, connection and database.
 
-use super::c_string;
+use super::process::c_string;
 use crate::error::Error;
 use pgrx::pg_sys;
 use std::ffi::CStr;

@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that changes of one account take turns on.
 
 use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, Plan, Row, TEXT, TIME};
+use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -11,29 +11,21 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 use std::ops::RangeInclusive;
 use std::thread::LocalKey;
 
-thread_local! {
-    static ENSURE: Plan = const { Plan::new(
+plans! {
+    ENSURE(TEXT, TIME) =
         "INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
-         ON CONFLICT (account) DO NOTHING",
-        &[TEXT, TIME],
-    ) };
-    static LOCK: Plan = const { Plan::new(
+         ON CONFLICT (account) DO NOTHING";
+    LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
-         FOR NO KEY UPDATE",
-        &[TEXT],
-    ) };
-    static READ: Plan = const { Plan::new(
-        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1",
-        &[TEXT],
-    ) };
-    static FAIL: Plan = const { Plan::new(
+         FOR NO KEY UPDATE";
+    READ(TEXT) =
+        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
+    FAIL(TEXT, INT, TIME, BOOL) =
         "UPDATE totp.accounts
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
-         WHERE account = $1",
-        &[TEXT, INT, TIME, BOOL],
-    ) };
-    static FAIL_AUDITED: Plan = const { Plan::new(
+         WHERE account = $1";
+    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.accounts
@@ -41,26 +33,20 @@ thread_local! {
                      suspended = suspended OR $11
                  WHERE account = $8)",
             ""
-        ),
-        &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL],
-    ) };
-    static CLEAR: Plan = const { Plan::new(
+        );
+    CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
-         WHERE account = $1",
-        &[TEXT],
-    ) };
-    static MARK_CHANGED: Plan = const { Plan::new(
-        // Tokens that are in use at this moment are passed over; their changed_at is wrong then.
+         WHERE account = $1";
+    // Tokens that are in use at this moment are passed over; their changed_at is wrong then.
+    MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
              DELETE FROM totp.tokens WHERE id IN (
                  SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
          UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
-         WHERE account = $1",
-        &[TEXT, TIME],
-    ) };
+         WHERE account = $1";
     // A change is at its call's time or just after the change before it, hence the millisecond.
-    static VERIFIED: Plan = const { Plan::new(
+    VERIFIED(TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
              WHERE a.account = $1 AND (
@@ -71,25 +57,19 @@ thread_local! {
                  OR EXISTS (SELECT FROM totp.backup_codes AS b
                             WHERE b.account = a.account
                               AND b.used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
-                                                AND $3)))",
-        &[TEXT, TIME, TIME],
-    ) };
-    static RENAME: Plan = const { Plan::new(
-        "UPDATE totp.accounts SET account = $2 WHERE account = $1",
-        &[TEXT, TEXT],
-    ) };
-    static DELETE: Plan = const { Plan::new(
-        // Tokens in use are waited for; ended ones may be somebody's to remove.
+                                                AND $3)))";
+    RENAME(TEXT, TEXT) =
+        "UPDATE totp.accounts SET account = $2 WHERE account = $1";
+    // Tokens in use are waited for; ended ones may be somebody's to remove.
+    DELETE(TEXT, TIME) =
         "WITH tokens AS (DELETE FROM totp.tokens WHERE account = $1 AND expires_at > $2),
          ended AS (
              DELETE FROM totp.tokens WHERE id IN (
                  SELECT id FROM totp.tokens WHERE account = $1 AND expires_at <= $2
                  FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
-         DELETE FROM totp.accounts WHERE account = $1",
-        &[TEXT, TIME],
-    ) };
-    static STATUS: Plan = const { Plan::new(
+         DELETE FROM totp.accounts WHERE account = $1";
+    STATUS(TEXT, TIME) =
         "SELECT a.failures::integer, a.locked_until, a.suspended,
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account = a.account AND f.state = 'active')::integer,
@@ -101,9 +81,7 @@ thread_local! {
                           WHERE f.account = a.account),
                          (SELECT max(b.used_at) FROM totp.backup_codes AS b
                           WHERE b.account = a.account))
-         FROM totp.accounts AS a WHERE a.account = $1",
-        &[TEXT, TIME],
-    ) };
+         FROM totp.accounts AS a WHERE a.account = $1";
 }
 
 /// What the status of an account is made of.
@@ -124,18 +102,18 @@ pub struct Status {
 /// Makes the account's row and says whether there was none.
 pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let arguments = [account.into(), now.into()];
-    Ok(ENSURE.with(|plan| plan.execute(&arguments))? > 0)
+    Ok(ENSURE.execute(&arguments)? > 0)
 }
 
 /// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
 /// there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
-    Ok(LOCK.with(|plan| plan.rows(&[account.into()], read_lock_state))?.pop())
+    LOCK.row(&[account.into()], read_lock_state)
 }
 
 /// Reads the account's lock without taking its row.
 pub fn read(account: &Account) -> Result<Option<LockState>, Error> {
-    Ok(READ.with(|plan| plan.rows(&[account.into()], read_lock_state))?.pop())
+    READ.row(&[account.into()], read_lock_state)
 }
 
 fn read_lock_state(row: &Row) -> Result<LockState, Error> {
@@ -166,41 +144,36 @@ pub(super) fn write_failure<'a>(
         Some(signed) => {
             let mut arguments = signed.arguments();
             arguments.extend(failure);
-            audited.with(|plan| plan.execute(&arguments))?
+            audited.run(&arguments)
         }
-        None => plain.with(|plan| plan.execute(&failure))?,
-    };
-    Ok(())
+        None => plain.run(&failure),
+    }
 }
 
 /// Clears failures, lock and suspension.
 pub fn clear(account: &Account) -> Result<(), Error> {
-    CLEAR.with(|plan| plan.execute(&[account.into()]))?;
-    Ok(())
+    CLEAR.run(&[account.into()])
 }
 
 /// Notes that the account's factors changed: ends its tokens, and what its sessions have proved.
 pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
-    MARK_CHANGED.with(|plan| plan.execute(&[account.into(), now.into()]))?;
-    Ok(())
+    MARK_CHANGED.run(&[account.into(), now.into()])
 }
 
 /// Whether an account proved a factor within a time, and no factor changed afterwards.
 pub fn is_verified(account: &Account, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
-    let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
-    Ok(rows.contains(&true))
+    VERIFIED.value(&arguments)
 }
 
 /// Renames an account; its factors and codes follow, but must be sealed anew.
 pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
-    RENAME.with(|plan| plan.execute(&[account.into(), new.into()]))?;
-    Ok(())
+    RENAME.run(&[account.into(), new.into()])
 }
 
 /// Removes an account with its factors and codes, and says whether there was one.
 pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
-    Ok(DELETE.with(|plan| plan.execute(&[account.into(), now.into()]))? > 0)
+    Ok(DELETE.execute(&[account.into(), now.into()])? > 0)
 }
 
 /// The status of an account; `None` when there is no such account. Pending factors made before
@@ -216,7 +189,7 @@ pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Stat
         })
     };
     let arguments = [account.into(), pending_since.into()];
-    Ok(STATUS.with(|plan| plan.rows(&arguments, read))?.pop())
+    STATUS.row(&arguments, read)
 }
 
 /// Puts the three columns of a lock together.

@@ -1,6 +1,6 @@
 //! The table `audit_events`.
 
-use super::plan::{BYTEA, Plan, TEXT, TIME};
+use super::plan::{BYTEA, Statement, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::audit::Entry;
 use pgrx::datum::DatumWithOid;
@@ -19,9 +19,9 @@ macro_rules! appending {
 }
 pub(super) use appending;
 
-thread_local! {
-    static APPEND: Plan =
-        const { Plan::new(appending!("", ""), &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA]) };
+plans! {
+    APPEND(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA) =
+        appending!("", "");
 }
 
 /// An entry with its signature, ready to be written: by itself, or in one statement with the change
@@ -50,6 +50,5 @@ impl SignedEntry {
 
 /// Appends an entry.
 pub fn append(signed: &SignedEntry) -> Result<(), Error> {
-    APPEND.with(|plan| plan.execute(&signed.arguments()))?;
-    Ok(())
+    APPEND.run(&signed.arguments())
 }

@@ -1,39 +1,27 @@
 //! The table `backup_codes`.
 
-use super::plan::{BYTEA, INT, Plan, Row, TEXT, TEXTS, TIME};
+use super::plan::{BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 
-thread_local! {
-    static LOAD: Plan = const { Plan::new(
+plans! {
+    LOAD(TEXT) =
         "SELECT slot, salt, sealed, key_id::text, used_at IS NOT NULL FROM totp.backup_codes
-         WHERE account = $1 ORDER BY slot",
-        &[TEXT],
-    ) };
-    static RESEAL: Plan = const { Plan::new(
-        "UPDATE totp.backup_codes SET sealed = $3, key_id = $4 WHERE account = $1 AND slot = $2",
-        &[TEXT, INT, TEXT, TEXT],
-    ) };
-    static COUNT: Plan = const { Plan::new(
-        "SELECT count(*)::integer FROM totp.backup_codes WHERE account = $1 AND used_at IS NULL",
-        &[TEXT],
-    ) };
-    static SPEND: Plan = const { Plan::new(
+         WHERE account = $1 ORDER BY slot";
+    REENCRYPT(TEXT, INT, TEXT, TEXT) =
+        "UPDATE totp.backup_codes SET sealed = $3, key_id = $4 WHERE account = $1 AND slot = $2";
+    COUNT(TEXT) =
+        "SELECT count(*)::integer FROM totp.backup_codes WHERE account = $1 AND used_at IS NULL";
+    SPEND(TEXT, INT, BYTEA, TIME) =
         "UPDATE totp.backup_codes SET used_at = $4
-         WHERE account = $1 AND slot = $2 AND salt = $3 AND used_at IS NULL",
-        &[TEXT, INT, BYTEA, TIME],
-    ) };
-    static DELETE_ALL: Plan = const { Plan::new(
-        "DELETE FROM totp.backup_codes WHERE account = $1",
-        &[TEXT],
-    ) };
-    static INSERT: Plan = const { Plan::new(
+         WHERE account = $1 AND slot = $2 AND salt = $3 AND used_at IS NULL";
+    DELETE_ALL(TEXT) =
+        "DELETE FROM totp.backup_codes WHERE account = $1";
+    INSERT(TEXT, BYTEA, TEXTS, TEXT) =
         "INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id)
-         SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)",
-        &[TEXT, BYTEA, TEXTS, TEXT],
-    ) };
+         SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)";
 }
 
 /// A row of the table.
@@ -50,7 +38,7 @@ pub struct StoredCode {
 
 /// Reads the codes of an account, used ones too.
 pub fn load(account: &Account) -> Result<Vec<StoredCode>, Error> {
-    LOAD.with(|plan| plan.rows(&[account.into()], stored_code))
+    LOAD.rows(&[account.into()], stored_code)
 }
 
 fn stored_code(row: &Row) -> Result<StoredCode, Error> {
@@ -66,22 +54,22 @@ fn stored_code(row: &Row) -> Result<StoredCode, Error> {
 pub fn reencrypt(account: &Account, slot: i32, ciphertext: &Ciphertext) -> Result<(), Error> {
     let (token, key_id) = (ciphertext.token.as_str(), ciphertext.key_id.as_str());
     let arguments = [account.into(), slot.into(), token.into(), key_id.into()];
-    RESEAL.with(|plan| plan.execute(&arguments))?;
-    Ok(())
+    REENCRYPT.run(&arguments)
 }
 
 /// How many codes an account has left.
 pub fn count(account: &Account) -> Result<i32, Error> {
-    let rows = COUNT.with(|plan| plan.rows(&[account.into()], |row| row.get::<i32>(1)))?;
-    Ok(rows.into_iter().sum())
+    COUNT.value(&[account.into()])
 }
 
 /// Spends a code. `false` when it was spent, or its set replaced, in the meantime.
 pub fn spend(account: &Account, code: &StoredCode, now: Timestamp) -> Result<bool, Error> {
-    let written = SPEND.with(|plan| {
-        plan.execute(&[account.into(), code.slot.into(), code.salt.as_slice().into(), now.into()])
-    })?;
-    Ok(written > 0)
+    Ok(SPEND.execute(&[
+        account.into(),
+        code.slot.into(),
+        code.salt.as_slice().into(),
+        now.into(),
+    ])? > 0)
 }
 
 /// Puts a new set, sealed with one key, in the place of the old. The caller holds the account's
@@ -93,13 +81,10 @@ pub fn replace(
     key_id: &str,
 ) -> Result<(), Error> {
     delete_all(account)?;
-    INSERT
-        .with(|plan| plan.execute(&[account.into(), salt.into(), tokens.into(), key_id.into()]))?;
-    Ok(())
+    INSERT.run(&[account.into(), salt.into(), tokens.into(), key_id.into()])
 }
 
 /// Removes the whole set.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
-    DELETE_ALL.with(|plan| plan.execute(&[account.into()]))?;
-    Ok(())
+    DELETE_ALL.run(&[account.into()])
 }

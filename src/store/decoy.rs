@@ -2,23 +2,21 @@
 
 use super::account::write_failure;
 use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, Plan, TEXT, TIME};
+use super::plan::{BOOL, BYTEA, INT, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::lock::LockState;
 
 /// Rows of the table.
 const DECOYS: i32 = 256;
 
-thread_local! {
+plans! {
     // A decoy that somebody else holds is passed over: nobody shall wait for it.
-    static FAIL: Plan = const { Plan::new(
+    FAIL(INT, INT, TIME, BOOL) =
         "UPDATE totp.decoys
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
-         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)",
-        &[INT, INT, TIME, BOOL],
-    ) };
-    static FAIL_AUDITED: Plan = const { Plan::new(
+         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)";
+    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.decoys
@@ -27,9 +25,7 @@ thread_local! {
                  WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $8
                                FOR NO KEY UPDATE SKIP LOCKED))",
             ""
-        ),
-        &[TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL],
-    ) };
+        );
 }
 
 /// Writes what a failure would write, for an account that does not exist, to one of its stand-ins.

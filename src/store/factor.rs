@@ -2,7 +2,7 @@
 
 use super::account;
 use super::audit::{SignedEntry, appending};
-use super::plan::{BIGINT, BYTEA, INT, Plan, Row, TEXT, TIME};
+use super::plan::{BIGINT, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -12,75 +12,53 @@ use crate::pure::otp::Parameters;
 use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
-thread_local! {
-    static LOAD: Plan = const { Plan::new(
+plans! {
+    LOAD(TEXT) =
         "SELECT a.failures::integer, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
                 f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
                 f.last_step::bigint, f.drift::integer, f.created_at
          FROM totp.accounts AS a
          LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
-         WHERE a.account = $1",
-        &[TEXT],
-    ) };
-    static PENDING: Plan = const { Plan::new(
+         WHERE a.account = $1";
+    PENDING(TEXT, TEXT, TIME) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at
          FROM totp.factors
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3",
-        &[TEXT, TEXT, TIME],
-    ) };
-    static ENROLLED: Plan = const { Plan::new(
-        "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')",
-        &[TEXT],
-    ) };
-    static ALL: Plan = const { Plan::new(
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3";
+    ENROLLED(TEXT) =
+        "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')";
+    ALL(TEXT) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text
-         FROM totp.factors WHERE account = $1 ORDER BY label, state",
-        &[TEXT],
-    ) };
-    static INSERT_ACTIVE: Plan = const { Plan::new(
+         FROM totp.factors WHERE account = $1 ORDER BY label, state";
+    INSERT_ACTIVE(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
               confirmed_at)
-         VALUES ($1, $2, 'active', $3, $4, $5, $6, $7, $8, $8)",
-        &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
-    ) };
-    static RESEAL: Plan = const { Plan::new(
+         VALUES ($1, $2, 'active', $3, $4, $5, $6, $7, $8, $8)";
+    REENCRYPT(TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT) =
         "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
-         WHERE account = $1 AND label = $2 AND state = $3",
-        &[TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT],
-    ) };
-    static DELETE: Plan = const { Plan::new(
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2",
-        &[TEXT, TEXT],
-    ) };
-    static PRUNE: Plan = const { Plan::new(
-        "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1",
-        &[TIME],
-    ) };
-    static UPSERT_PENDING: Plan = const { Plan::new(
+         WHERE account = $1 AND label = $2 AND state = $3";
+    DELETE(TEXT, TEXT) =
+        "DELETE FROM totp.factors WHERE account = $1 AND label = $2";
+    PRUNE(TIME) =
+        "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1";
+    UPSERT_PENDING(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
          VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7, $8)
          ON CONFLICT (account, label, state) DO UPDATE
          SET algorithm = excluded.algorithm, digits = excluded.digits, period = excluded.period,
              sealed = excluded.sealed, key_id = excluded.key_id, created_at = excluded.created_at,
-             last_step = -1, drift = 0",
-        &[TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME],
-    ) };
-    static COUNT_OTHERS: Plan = const { Plan::new(
+             last_step = -1, drift = 0";
+    COUNT_OTHERS(TEXT, TEXT, TIME) =
         "SELECT count(DISTINCT label)::integer FROM totp.factors
-         WHERE account = $1 AND label <> $2 AND (state = 'active' OR created_at > $3)",
-        &[TEXT, TEXT, TIME],
-    ) };
-    static SPEND: Plan = const { Plan::new(
+         WHERE account = $1 AND label <> $2 AND (state = 'active' OR created_at > $3)";
+    SPEND(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
-           AND last_step < $4",
-        &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
-    ) };
-    static SPEND_AUDITED: Plan = const { Plan::new(
+           AND last_step < $4";
+    SPEND_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         appending!(
             "WITH spent AS (
                  UPDATE totp.factors SET last_step = $11, drift = $12, last_used_at = $13
@@ -88,32 +66,20 @@ thread_local! {
                    AND last_step < $11
                  RETURNING 1)",
             "FROM spent"
-        ),
-        &[
-            TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, TEXT, TIME, BIGINT, INT, TIME,
-        ],
-    ) };
-    static ACTIVATE: Plan = const { Plan::new(
+        );
+    ACTIVATE(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3",
-        &[TEXT, TEXT, TIME, BIGINT, INT, TIME],
-    ) };
-    static DELETE_ACTIVE: Plan = const { Plan::new(
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
-        &[TEXT, TEXT],
-    ) };
-    static DELETE_ALL: Plan = const { Plan::new(
-        "DELETE FROM totp.factors WHERE account = $1",
-        &[TEXT],
-    ) };
-    static SWEEP: Plan = const { Plan::new(
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3";
+    DELETE_ACTIVE(TEXT, TEXT) =
+        "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'";
+    DELETE_ALL(TEXT) =
+        "DELETE FROM totp.factors WHERE account = $1";
+    SWEEP(TIME) =
         "DELETE FROM totp.factors WHERE (account, label, state) IN (
              SELECT account, label, state FROM totp.factors
              WHERE state = 'pending' AND created_at <= $1
-             LIMIT 100 FOR UPDATE SKIP LOCKED)",
-        &[TIME],
-    ) };
+             LIMIT 100 FOR UPDATE SKIP LOCKED)";
 }
 
 /// A row of the table.
@@ -158,7 +124,7 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
         let label: Option<String> = row.optional(4)?;
         Ok((lock_state, label.map(|label| factor(row, label, 5)).transpose()?))
     };
-    let rows = LOAD.with(|plan| plan.rows(&[account.into()], read))?;
+    let rows = LOAD.rows(&[account.into()], read)?;
     Ok(rows.first().map(|(lock_state, _)| *lock_state).map(|lock_state| Enrolment {
         lock_state,
         factors: rows.into_iter().filter_map(|(_, factor)| factor).collect(),
@@ -173,13 +139,12 @@ pub fn pending(
 ) -> Result<Option<Factor>, Error> {
     let arguments = [account.into(), label.into(), since.into()];
     let read = |row: &Row| factor(row, row.get(1)?, 2);
-    Ok(PENDING.with(|plan| plan.rows(&arguments, read))?.pop())
+    PENDING.row(&arguments, read)
 }
 
 /// Whether the account has an active factor.
 pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
-    let rows = ENROLLED.with(|plan| plan.rows(&[account.into()], |row| row.get(1)))?;
-    Ok(rows.contains(&true))
+    ENROLLED.value(&[account.into()])
 }
 
 /// A factor and whether it is active.
@@ -201,19 +166,17 @@ impl FactorRow {
 pub fn all(account: &Account) -> Result<Vec<FactorRow>, Error> {
     let read =
         |row: &Row| Ok(FactorRow { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
-    ALL.with(|plan| plan.rows(&[account.into()], read))
+    ALL.rows(&[account.into()], read)
 }
 
 /// Writes a pending factor over an older one of the same label.
 pub fn upsert_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
-    UPSERT_PENDING.with(|plan| plan.execute(&row_arguments(account, factor)))?;
-    Ok(())
+    UPSERT_PENDING.run(&row_arguments(account, factor))
 }
 
 /// Writes an active factor; there is none of the same label.
 pub fn insert_active(account: &Account, factor: &Factor) -> Result<(), Error> {
-    INSERT_ACTIVE.with(|plan| plan.execute(&row_arguments(account, factor)))?;
-    Ok(())
+    INSERT_ACTIVE.run(&row_arguments(account, factor))
 }
 
 /// Writes a factor's secret as it was sealed anew, and its newest spent step.
@@ -223,36 +186,31 @@ pub fn reencrypt(
     ciphertext: &Ciphertext,
     last_step: i64,
 ) -> Result<(), Error> {
-    RESEAL.with(|plan| {
-        plan.execute(&[
-            account.into(),
-            (&row.factor.label).into(),
-            row.state.as_str().into(),
-            ciphertext.token.as_str().into(),
-            ciphertext.key_id.as_str().into(),
-            last_step.into(),
-        ])
-    })?;
-    Ok(())
+    REENCRYPT.run(&[
+        account.into(),
+        (&row.factor.label).into(),
+        row.state.as_str().into(),
+        ciphertext.token.as_str().into(),
+        ciphertext.key_id.as_str().into(),
+        last_step.into(),
+    ])
 }
 
 /// Removes the factors of a label, pending and active.
 pub fn delete(account: &Account, label: &Label) -> Result<(), Error> {
-    DELETE.with(|plan| plan.execute(&[account.into(), label.into()]))?;
-    Ok(())
+    DELETE.run(&[account.into(), label.into()])
 }
 
 /// Removes all pending factors, of any account, made up to `until`, and counts them.
 pub fn prune(until: Timestamp) -> Result<usize, Error> {
-    PRUNE.with(|plan| plan.execute(&[until.into()]))
+    PRUNE.execute(&[until.into()])
 }
 
 /// The labels that an account has beside this one, not counting those of pending factors made up to
 /// `since`.
 pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<i32, Error> {
     let arguments = [account.into(), label.into(), since.into()];
-    let rows = COUNT_OTHERS.with(|plan| plan.rows(&arguments, |row| row.get::<i32>(1)))?;
-    Ok(rows.into_iter().sum())
+    COUNT_OTHERS.value(&arguments)
 }
 
 /// Spends a step of an active factor, and in the same statement writes its audit entry. `false` when
@@ -269,9 +227,9 @@ pub fn spend(
         Some(signed) => {
             let mut arguments = signed.arguments();
             arguments.extend(step);
-            SPEND_AUDITED.with(|plan| plan.execute(&arguments))?
+            SPEND_AUDITED.execute(&arguments)?
         }
-        None => SPEND.with(|plan| plan.execute(&step))?,
+        None => SPEND.execute(&step)?,
     };
     Ok(written > 0)
 }
@@ -279,21 +237,19 @@ pub fn spend(
 /// Makes a pending factor active, in the place of an active one of its label, and spends the step
 /// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
 pub fn activate(account: &Account, factor: &Factor, spent: SpentStep) -> Result<bool, Error> {
-    DELETE_ACTIVE.with(|plan| plan.execute(&[account.into(), (&factor.label).into()]))?;
-    let written = ACTIVATE.with(|plan| plan.execute(&step_arguments(account, factor, spent)))?;
+    DELETE_ACTIVE.execute(&[account.into(), (&factor.label).into()])?;
+    let written = ACTIVATE.execute(&step_arguments(account, factor, spent))?;
     Ok(written > 0)
 }
 
 /// Removes all factors of an account, pending ones too.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
-    DELETE_ALL.with(|plan| plan.execute(&[account.into()]))?;
-    Ok(())
+    DELETE_ALL.run(&[account.into()])
 }
 
 /// Removes some pending factors, of any account, made up to `until`.
 pub fn sweep(until: Timestamp) -> Result<(), Error> {
-    SWEEP.with(|plan| plan.execute(&[until.into()]))?;
-    Ok(())
+    SWEEP.run(&[until.into()])
 }
 
 fn step_arguments<'a>(

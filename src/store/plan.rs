@@ -8,6 +8,18 @@ use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
 use std::cell::OnceCell;
+use std::thread::LocalKey;
+
+/// Statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
+macro_rules! plans {
+    ($($(#[$attribute:meta])* $name:ident($($parameter:ident),*) = $statement:expr;)*) => {
+        thread_local! {
+            $($(#[$attribute])* static $name: $crate::store::plan::Plan =
+                const { $crate::store::plan::Plan::new($statement, &[$($parameter),*]) };)*
+        }
+    };
+}
+pub(super) use plans;
 
 // The types of parameters.
 pub const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
@@ -34,23 +46,6 @@ impl Plan {
         Self { statement, arguments, kept: OnceCell::new() }
     }
 
-    /// Runs it and reads its rows.
-    pub fn rows<T>(
-        &self,
-        arguments: &[DatumWithOid],
-        mut read: impl FnMut(&Row) -> Result<T, Error>,
-    ) -> Result<Vec<T>, Error> {
-        Spi::connect(|client| {
-            let table = client.select(self.prepared(client)?, None, arguments)?;
-            table.map(|row| read(&Row(row))).collect()
-        })
-    }
-
-    /// Runs it and counts the rows that it wrote.
-    pub fn execute(&self, arguments: &[DatumWithOid]) -> Result<usize, Error> {
-        Spi::connect_mut(|client| Ok(client.update(self.prepared(client)?, None, arguments)?.len()))
-    }
-
     fn prepared(
         &self,
         client: &pgrx::spi::SpiClient,
@@ -61,6 +56,61 @@ impl Plan {
         // Prepared as one that writes, so that each run sees what was committed before it.
         let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
         Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
+    }
+}
+
+/// A statement of this process.
+pub trait Statement {
+    /// Runs it and reads its rows.
+    fn rows<T>(
+        &'static self,
+        arguments: &[DatumWithOid],
+        read: impl FnMut(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error>;
+
+    /// Runs it and counts the rows that it wrote.
+    fn execute(&'static self, arguments: &[DatumWithOid]) -> Result<usize, Error>;
+
+    /// Runs it and reads its row, if there is one.
+    fn row<T>(
+        &'static self,
+        arguments: &[DatumWithOid],
+        read: impl FnMut(&Row) -> Result<T, Error>,
+    ) -> Result<Option<T>, Error> {
+        Ok(self.rows(arguments, read)?.pop())
+    }
+
+    /// Runs it and reads the column of its one row.
+    fn value<T: FromDatum + IntoDatum>(
+        &'static self,
+        arguments: &[DatumWithOid],
+    ) -> Result<T, Error> {
+        self.row(arguments, |row| row.get(1))?.ok_or(Error::Corrupt("result"))
+    }
+
+    /// Runs it.
+    fn run(&'static self, arguments: &[DatumWithOid]) -> Result<(), Error> {
+        self.execute(arguments).map(|_| ())
+    }
+}
+
+impl Statement for LocalKey<Plan> {
+    fn rows<T>(
+        &'static self,
+        arguments: &[DatumWithOid],
+        mut read: impl FnMut(&Row) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        Spi::connect(|client| {
+            let table = client.select(self.with(|plan| plan.prepared(client))?, None, arguments)?;
+            table.map(|row| read(&Row(row))).collect()
+        })
+    }
+
+    fn execute(&'static self, arguments: &[DatumWithOid]) -> Result<usize, Error> {
+        Spi::connect_mut(|client| {
+            let prepared = self.with(|plan| plan.prepared(client))?;
+            Ok(client.update(prepared, None, arguments)?.len())
+        })
     }
 }
 

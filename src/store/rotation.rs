@@ -1,7 +1,7 @@
 //! Rows of any table that an older key sealed, found page by page, so that a table of millions needs
 //! no index on its keys.
 
-use super::plan::{BIGINT, INT, Plan, Row, TEXT, TEXTS};
+use super::plan::{BIGINT, INT, Row, Statement, TEXT, TEXTS, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::{AssociatedData, Ciphertext};
@@ -15,61 +15,45 @@ use std::fmt;
 /// the room of the old versions, so that the table hardly grows.
 pub const SLICES: i32 = 8;
 
-thread_local! {
-    static COUNT: Plan = const { Plan::new(
+plans! {
+    COUNT(TEXT) =
         "SELECT (SELECT count(*) FROM totp.factors WHERE key_id <> $1)
-              + (SELECT count(*) FROM totp.backup_codes WHERE key_id <> $1)",
-        &[TEXT],
-    ) };
-    static KEYS: Plan = const { Plan::new(
+              + (SELECT count(*) FROM totp.backup_codes WHERE key_id <> $1)";
+    KEYS() =
         "SELECT key_id, sum(rows)::bigint
          FROM (SELECT key_id::text, count(*) FROM totp.factors GROUP BY key_id
                UNION ALL
                SELECT key_id::text, count(*) FROM totp.backup_codes GROUP BY key_id)
               AS used (key_id, rows)
-         GROUP BY key_id ORDER BY key_id",
-        &[],
-    ) };
-    static PAGES_OF: Plan = const { Plan::new(
-        "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint",
-        &[TEXT],
-    ) };
-    static FACTORS: Plan = const { Plan::new(
+         GROUP BY key_id ORDER BY key_id";
+    PAGES_OF(TEXT) =
+        "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint";
+    FACTORS(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
         "SELECT ctid::text, account::text, sealed, key_id::text, label::text, created_at
          FROM totp.factors
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
-         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, INT, INT, BIGINT],
-    ) };
-    static BACKUP_CODES: Plan = const { Plan::new(
+         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
+    BACKUP_CODES(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
         "SELECT ctid::text, account::text, sealed, key_id::text, slot, salt
          FROM totp.backup_codes
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
-         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED",
-        &[TEXT, TEXT, TEXT, INT, INT, BIGINT],
-    ) };
+         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
     // The key's id is checked once, not for each row.
-    static UPDATE_FACTORS: Plan = const { Plan::new(
+    UPDATE_FACTORS(TEXTS, TEXTS, TEXT) =
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = key.id
-         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
-        &[TEXTS, TEXTS, TEXT],
-    ) };
-    static UPDATE_BACKUP_CODES: Plan = const { Plan::new(
+         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row";
+    UPDATE_BACKUP_CODES(TEXTS, TEXTS, TEXT) =
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = key.id
-         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row",
-        &[TEXTS, TEXTS, TEXT],
-    ) };
-    static ANNOUNCE: Plan = const { Plan::new(
-        "SELECT pg_try_advisory_xact_lock_shared('totp.accounts'::regclass::oid::integer, 0)",
-        &[],
-    ) };
+         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row";
+    ANNOUNCE() =
+        "SELECT pg_try_advisory_xact_lock_shared('totp.accounts'::regclass::oid::integer, 0)";
 }
 
 /// Every key that encrypted a row, and the number of its rows.
 pub fn keys() -> Result<Vec<(String, i64)>, Error> {
-    KEYS.with(|plan| plan.rows(&[], |row| Ok((row.get(1)?, row.get(2)?))))
+    KEYS.rows(&[], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
 /// A table with ciphertexts.
@@ -88,8 +72,7 @@ impl Table {
             Self::Factors => "totp.factors",
             Self::BackupCodes => "totp.backup_codes",
         };
-        let rows = PAGES_OF.with(|plan| plan.rows(&[name.into()], |row| row.get::<i64>(1)))?;
-        Ok(rows.into_iter().sum())
+        PAGES_OF.value(&[name.into()])
     }
 }
 
@@ -157,7 +140,7 @@ pub struct Batch {
 
 /// Shows until the end of the transaction that this session is at work.
 pub fn announce() -> Result<(), Error> {
-    ANNOUNCE.with(|plan| plan.rows(&[], |_| Ok(())))?;
+    ANNOUNCE.rows(&[], |_| Ok(()))?;
     Ok(())
 }
 
@@ -175,8 +158,8 @@ pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<
         limit.into(),
     ];
     let rows = match table {
-        Table::Factors => FACTORS.with(|plan| plan.rows(&arguments, factor))?,
-        Table::BackupCodes => BACKUP_CODES.with(|plan| plan.rows(&arguments, backup_code))?,
+        Table::Factors => FACTORS.rows(&arguments, factor)?,
+        Table::BackupCodes => BACKUP_CODES.rows(&arguments, backup_code)?,
     };
     let is_full = rows.len() as i64 == limit;
     // A row that a login has just moved shows its new position, which may be anywhere. When it is within
@@ -196,16 +179,15 @@ pub fn reencrypt(
     let tokens: Vec<&str> = rows.iter().map(|(_, ciphertext)| ciphertext.token.as_str()).collect();
     let arguments = [positions.into(), tokens.into(), key_id.into()];
     match table {
-        Table::Factors => UPDATE_FACTORS.with(|plan| plan.execute(&arguments))?,
-        Table::BackupCodes => UPDATE_BACKUP_CODES.with(|plan| plan.execute(&arguments))?,
+        Table::Factors => UPDATE_FACTORS.execute(&arguments)?,
+        Table::BackupCodes => UPDATE_BACKUP_CODES.execute(&arguments)?,
     };
     Ok(())
 }
 
 /// How many rows of all tables another key than `key_id` sealed.
 pub fn count(key_id: &str) -> Result<i64, Error> {
-    let rows = COUNT.with(|plan| plan.rows(&[key_id.into()], |row| row.get::<i64>(1)))?;
-    Ok(rows.into_iter().sum())
+    COUNT.value(&[key_id.into()])
 }
 
 fn factor(row: &Row) -> Result<OutdatedRow, Error> {

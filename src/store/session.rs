@@ -1,39 +1,31 @@
 //! The table `sessions`: which sessions proved a second factor, and when.
 
-use super::plan::{Plan, TEXT, TIME};
+use super::plan::{Statement, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use std::ops::RangeInclusive;
 
-thread_local! {
-    static MARK_VERIFIED: Plan = const { Plan::new(
+plans! {
+    MARK_VERIFIED(TEXT, TEXT, TIME, TEXT) =
         "INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
          SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, session_id) DO UPDATE
          SET verified_at = excluded.verified_at, method = excluded.method,
-             changed_at = excluded.changed_at",
-        &[TEXT, TEXT, TIME, TEXT],
-    ) };
-    static SWEEP: Plan = const { Plan::new(
+             changed_at = excluded.changed_at";
+    SWEEP(TEXT, TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
              SELECT account, session_id FROM totp.sessions
-             WHERE account = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)",
-        &[TEXT, TIME],
-    ) };
-    static VERIFIED: Plan = const { Plan::new(
+             WHERE account = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)";
+    VERIFIED(TEXT, TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account = s.account
              WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
-               AND s.changed_at = a.changed_at)",
-        &[TEXT, TEXT, TIME, TIME],
-    ) };
-    static PRUNE: Plan = const { Plan::new(
+               AND s.changed_at = a.changed_at)";
+    PRUNE(TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
              SELECT account, session_id FROM totp.sessions WHERE verified_at <= $1
-             FOR UPDATE SKIP LOCKED)",
-        &[TIME],
-    ) };
+             FOR UPDATE SKIP LOCKED)";
 }
 
 /// A session of an account.
@@ -48,15 +40,13 @@ pub struct Session {
 pub fn mark_verified(session: &Session, now: Timestamp, method: &str) -> Result<(), Error> {
     let arguments =
         [(&session.account).into(), session.id.as_str().into(), now.into(), method.into()];
-    MARK_VERIFIED.with(|plan| plan.execute(&arguments))?;
-    Ok(())
+    MARK_VERIFIED.run(&arguments)
 }
 
 /// Removes the account's proofs from up to `ended`. Those of others are left alone: they must not wait
 /// for this transaction.
 pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
-    SWEEP.with(|plan| plan.execute(&[account.into(), ended.into()]))?;
-    Ok(())
+    SWEEP.run(&[account.into(), ended.into()])
 }
 
 /// Whether a session proved a second factor within a time, and no factor changed afterwards.
@@ -64,11 +54,10 @@ pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result
     let (since, until) = (*time.start(), *time.end());
     let arguments =
         [(&session.account).into(), session.id.as_str().into(), since.into(), until.into()];
-    let rows = VERIFIED.with(|plan| plan.rows(&arguments, |row| row.get::<bool>(1)))?;
-    Ok(rows.contains(&true))
+    VERIFIED.value(&arguments)
 }
 
 /// Removes proofs from up to `ended` and counts them.
 pub fn prune(ended: Timestamp) -> Result<usize, Error> {
-    PRUNE.with(|plan| plan.execute(&[ended.into()]))
+    PRUNE.execute(&[ended.into()])
 }
