@@ -31,7 +31,7 @@ lint: ## Checks formatting, clippy, layers and scripts
 	@scripts/setup lint
 	@scripts/lint
 
-docs: ## Draws the diagrams of docs
+docs: ## Renders the diagrams in docs as PDF
 	@scripts/setup docs
 	@scripts/docs
 

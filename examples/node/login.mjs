@@ -1,11 +1,11 @@
-// A login in two steps, password and code, that ends in a JSON Web Token, with node-postgres and jose.
+// Two-step login with node-postgres and jose: password, then code, which returns a JSON Web Token.
 //
 //     npm install
 //     PGHOST=... PGDATABASE=... PGUSER=... JWT_SECRET=... node login.mjs
 //
-// JWT_SECRET is what totp.jwt_secret_file holds, and what your API server checks tokens with. The
-// login role needs `GRANT totp_app TO <role>` and `GRANT EXECUTE ON FUNCTION totp.jwt_sign(jsonb) TO
-// <role>`, the database `CREATE EXTENSION totp` and a key.
+// JWT_SECRET is the content of totp.jwt_secret_file. Your API server uses it to check tokens.
+// The login role needs `GRANT totp_app TO <role>` and `GRANT EXECUTE ON FUNCTION
+// totp.jwt_sign(jsonb) TO <role>`. The database needs `CREATE EXTENSION totp` and a key.
 
 import assert from "node:assert/strict";
 import { randomBytes, scryptSync, timingSafeEqual } from "node:crypto";
@@ -15,7 +15,7 @@ import pg from "pg";
 const db = new pg.Client();
 await db.connect();
 
-// The only row of a query, or undefined.
+// Returns the only row of a query, or undefined.
 const call = async (query, ...parameters) => (await db.query(query, parameters)).rows[0];
 
 const slowHash = (password, salt) => scryptSync(password, salt, 64);
@@ -28,13 +28,13 @@ const salt = randomBytes(16);
 await db.query("INSERT INTO users (login, salt, hash) VALUES ('alice', $1, $2)",
   [salt, slowHash("correct horse", salt)]);
 
-// The two requests that your backend answers. `browser` is what tells one client from another: the
-// value of a cookie that you have set before.
+// The two requests that your backend handles. `browser` identifies the client: the value of a
+// cookie that you set earlier.
 
-// Name and password: a token when no code is needed, else a challenge.
+// Checks name and password. Returns a token if no code is needed, otherwise a challenge.
 async function firstStep(login, password, browser) {
   const user = await call("SELECT id::text AS account, salt, hash FROM users WHERE login = $1", login);
-  // As slow for an unknown name.
+  // Takes as long for an unknown name.
   const { account, salt, hash } = user ?? { salt: Buffer.alloc(16), hash: Buffer.alloc(64) };
   const isRight = timingSafeEqual(slowHash(password, salt), hash);
   if (!user || !isRight) return { error: "name or password is wrong" };
@@ -43,13 +43,13 @@ async function firstStep(login, password, browser) {
   return call("SELECT totp.challenge_create($1, binding => $2) AS challenge", account, browser);
 }
 
-// The challenge and a code, of the app or a backup code: a token when both are right.
+// Checks the challenge and a TOTP or backup code. Returns a token if both are right.
 async function secondStep(challenge, code, browser) {
   const { verified, account, method, reason } = await call(
     "SELECT verified, account, method, reason FROM totp.challenge_verify($1, $2, $3)",
     challenge, code, browser);
   if (verified) return { token: await signed(account, method) };
-  // refused, expired, spent: back to the password. invalid: another try. locked: later.
+  // refused, expired, spent: ask for the password again. invalid: another attempt. locked: later.
   return { error: reason === "invalid" && account === null ? "refused" : reason };
 }
 
@@ -63,12 +63,12 @@ const secret = new TextEncoder().encode(process.env.JWT_SECRET);
 const checked = async ({ token }) =>
   (await jwtVerify(token, secret, { algorithms: ["HS256"] })).payload;
 
-// Alice has no app yet: the password is enough.
+// Alice has no authenticator app yet, so the password is enough.
 const { alice } = await call("SELECT id::text AS alice FROM users");
 let claims = await checked(await firstStep("alice", "correct horse", "cookie"));
 assert.deepEqual([claims.sub, claims.aal], [alice, "aal1"]);
 
-// She switches it on: see two_factor.mjs. totp_code plays her phone.
+// She turns it on: see two_factor.mjs. totp_code plays her phone.
 const created = await call("SELECT secret FROM totp.totp_create($1, issuer => 'Acme')", alice);
 const phone = async (wait) => (await call(
   "SELECT totp.totp_code($1, clock_timestamp() + $2::int * interval '1 s') AS code",
@@ -76,7 +76,7 @@ const phone = async (wait) => (await call(
 const { backup_codes } = await call(
   "SELECT backup_codes FROM totp.totp_confirm($1, $2)", alice, await phone(0));
 
-// From now on the password brings a challenge.
+// From now on, the password returns a challenge.
 const wrong = { error: "name or password is wrong" };
 assert.deepEqual(await firstStep("alice", "wrong", "cookie"), wrong);
 assert.deepEqual(await firstStep("nobody", "wrong", "cookie"), wrong);
@@ -89,7 +89,7 @@ assert.deepEqual([claims.sub, claims.aal], [alice, "aal2"]);
 assert(claims.exp > Date.now() / 1000);
 assert.deepEqual(await secondStep(challenge, backup_codes[0], "cookie"), { error: "spent" });
 
-// Without her phone, a backup code does it.
+// Without her phone, a backup code works.
 ({ challenge } = await firstStep("alice", "correct horse", "cookie"));
 claims = await checked(await secondStep(challenge, backup_codes[0], "cookie"));
 assert.equal(claims.sub, alice);

@@ -1,11 +1,11 @@
-"""A login in two steps, password and code, that ends in a JSON Web Token, with psycopg 3 and PyJWT.
+"""Two-step login with psycopg 3 and PyJWT: password, then code, which returns a JSON Web Token.
 
     pip install "psycopg[binary]" pyjwt
     PGHOST=... PGDATABASE=... PGUSER=... JWT_SECRET=... python login.py
 
-JWT_SECRET is what totp.jwt_secret_file holds, and what your API server checks tokens with. The
-login role needs `GRANT totp_app TO <role>` and `GRANT EXECUTE ON FUNCTION totp.jwt_sign(jsonb) TO
-<role>`, the database `CREATE EXTENSION totp` and a key.
+JWT_SECRET is the content of totp.jwt_secret_file. Your API server uses it to check tokens. The login
+role needs `GRANT totp_app TO <role>` and `GRANT EXECUTE ON FUNCTION totp.jwt_sign(jsonb) TO <role>`.
+The database needs `CREATE EXTENSION totp` and a key.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ db = psycopg.connect("", autocommit=True)
 
 
 def call(query, *parameters):
-    """The only row of a query, or None."""
+    """Returns the only row of a query, or None."""
     return db.execute(query, parameters).fetchone()
 
 
@@ -40,14 +40,14 @@ row = salt, slow_hash("correct horse", salt)
 db.execute("INSERT INTO users (login, salt, hash) VALUES ('alice', %s, %s)", row)
 
 
-# The two requests that your backend answers. `browser` is what tells one client from another: the
-# value of a cookie that you have set before.
+# The two requests that your backend handles. `browser` identifies the client: the value of a cookie
+# that you set earlier.
 
 
 def first_step(login, password, browser):
-    """Name and password: a token when no code is needed, else a challenge."""
+    """Checks name and password. Returns a token if no code is needed, otherwise a challenge."""
     user = call("SELECT id::text, salt, hash FROM users WHERE login = %s", login)
-    # As slow for an unknown name.
+    # Takes as long for an unknown name.
     account, salt, expected = user or ("", b"0" * 16, b"")
     if not hmac.compare_digest(slow_hash(password, salt), expected):
         return {"error": "name or password is wrong"}
@@ -58,12 +58,12 @@ def first_step(login, password, browser):
 
 
 def second_step(challenge, code, browser):
-    """The challenge and a code, of the app or a backup code: a token when both are right."""
+    """Checks the challenge and a TOTP or backup code. Returns a token if both are right."""
     verify = "SELECT verified, account, method, reason FROM totp.challenge_verify(%s, %s, %s)"
     verified, account, method, reason = call(verify, challenge, code, browser)
     if verified:
         return {"token": signed(account, method)}
-    # refused, expired, spent: back to the password. invalid: another try. locked: later.
+    # refused, expired, spent: ask for the password again. invalid: another attempt. locked: later.
     return {"error": "refused" if reason == "invalid" and account is None else reason}
 
 
@@ -78,18 +78,18 @@ def checked(token):
     return jwt.decode(token, os.environ["JWT_SECRET"], algorithms=["HS256"])
 
 
-# Alice has no app yet: the password is enough.
+# Alice has no authenticator app yet, so the password is enough.
 alice = call("SELECT id::text FROM users")[0]
 claims = checked(first_step("alice", "correct horse", "cookie")["token"])
 assert (claims["sub"], claims["aal"]) == (alice, "aal1")
 
-# She switches it on: see two_factor.py. totp_code plays her phone.
+# She turns it on: see two_factor.py. totp_code plays her phone.
 (secret,) = call("SELECT secret FROM totp.totp_create(%s, issuer => 'Acme')", alice)
 phone = "SELECT totp.totp_code(%s, clock_timestamp() + %s * interval '1 s')"
 (confirmation,) = call(phone, secret, 0)
 (backup_codes,) = call("SELECT backup_codes FROM totp.totp_confirm(%s, %s)", alice, confirmation)
 
-# From now on the password brings a challenge.
+# From now on, the password returns a challenge.
 assert first_step("alice", "wrong", "cookie") == first_step("nobody", "wrong", "cookie")
 challenge = first_step("alice", "correct horse", "cookie")["challenge"]
 assert second_step(challenge, "000000", "cookie") == {"error": "invalid"}
@@ -99,7 +99,7 @@ claims = checked(second_step(challenge, code, "cookie")["token"])
 assert (claims["sub"], claims["aal"]) == (alice, "aal2") and claims["exp"] > time.time()
 assert second_step(challenge, backup_codes[0], "cookie") == {"error": "spent"}
 
-# Without her phone, a backup code does it.
+# Without her phone, a backup code works.
 challenge = first_step("alice", "correct horse", "cookie")["challenge"]
 claims = checked(second_step(challenge, backup_codes[0], "cookie")["token"])
 assert claims["sub"] == alice
