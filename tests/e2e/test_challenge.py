@@ -3,8 +3,8 @@
 import pytest
 
 from client import Client, Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE
-from crowd import wrong_codes
 
 LIMIT = 5
 

@@ -8,9 +8,9 @@ import pytest
 
 from authenticator import Authenticator
 from client import Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE, new_account
-from crowd import wrong_codes
-from undo import Stage
+from rollback import Stage
 
 START = Traveller.START
 LIMIT = 5

@@ -7,8 +7,8 @@ import pytest
 from psycopg.errors import SerializationFailure, UndefinedObject
 
 from client import Client
+from concurrency import at_once, wrong_codes
 from conftest import DATABASE
-from crowd import at_once, wrong_codes
 
 CROWD = 50
 LARGE_CROWD = 100

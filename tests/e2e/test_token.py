@@ -9,8 +9,8 @@ from cryptography.fernet import Fernet
 
 from authenticator import Authenticator
 from client import Client
+from concurrency import wrong_codes
 from conftest import DATABASE, install
-from crowd import wrong_codes
 from signed_token import KINDS, SignedToken, decoded, encoded
 
 CHARACTERS = 78

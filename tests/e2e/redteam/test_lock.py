@@ -8,12 +8,12 @@ import pytest
 from psycopg import errors
 
 from client import Client, Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE, new_account
-from crowd import wrong_codes
 from redteam.grant import LOGINS, VIEWS
 from refusal import refused
+from rollback import Stage
 from timing import assert_takes, in_some_round, seconds
-from undo import Stage
 
 START = Traveller.START
 BUSY = "55P03"
