@@ -7,8 +7,8 @@ from client import Client
 
 
 def at_once(connect, number, act):
-    """Calls act(client, ready, place) for each of many clients, in threads; ready() returns when all
-    of them have called it. Returns what each act returned, or the error that it raised."""
+    """Calls act(client, ready, place) for each of many clients, in threads; ready() returns when
+    all have called it. Returns what each act returned, or the error that it raised."""
     barrier = Barrier(number, timeout=30)
 
     def run(place):

@@ -24,7 +24,7 @@ $$
 
 
 class Stage:
-    """Sessions of one cluster with settings and a clock of their own, and one session that watches."""
+    """Sessions of one cluster with their own settings and clock, and one session that watches."""
 
     def __init__(self, cluster, dbname, moment, **settings):
         self.moment = moment
@@ -57,7 +57,7 @@ class Stage:
         return self.client.value("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid)
 
     def wait_for_sleep(self, pid):
-        """Waits until a server process sleeps: whatever comes before pg_sleep has happened by then."""
+        """Waits until a server process sleeps: what comes before pg_sleep has happened by then."""
         query = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
         until(lambda: self.client.value(query, pid), what="sleep", pause=0.001)
 
