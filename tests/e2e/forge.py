@@ -1,4 +1,4 @@
-"""Thousands of accounts at once, written into the tables as the extension would have written them."""
+"""Thousands of accounts at once, written into the tables as the extension would write them."""
 
 import base64
 import json
@@ -19,14 +19,14 @@ BACKUP_CODES = "COPY totp.backup_codes (account, slot, salt, sealed, key_id) FRO
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-class Sealer:
-    """Seals as the server does, with the first key of its file."""
+class Encrypter:
+    """Encrypts as the server does, with the first key of its file."""
 
     def __init__(self, cluster):
         key = KeyFile(cluster).keys[0]
         self.fernet, self.key_id = Fernet(key), key_id(key)
 
-    def seal(self, purpose, account, label, identity, secret):
+    def encrypt(self, purpose, account, label, identity, secret):
         place = {"purpose": purpose, "account": account, "label": label, "identity": identity}
         return self.fernet.encrypt(json.dumps({**place, "secret": secret}).encode()).decode()
 
@@ -34,22 +34,22 @@ class Sealer:
 def forge(cluster, dbname, accounts):
     """Makes accounts whose factors all have one secret; the app that shows its codes."""
     secret = base64.b32encode(secrets.token_bytes(20)).decode()
-    sealer, identity = Sealer(cluster), f"{int(MADE_AT.timestamp())}000000"
+    encrypter, identity = Encrypter(cluster), f"{int(MADE_AT.timestamp())}000000"
     with cluster.connect(dbname=dbname, autocommit=False) as connection:
         with connection.cursor().copy(ACCOUNTS) as copy:
             for account in accounts:
                 copy.write_row((account, MADE_AT, MADE_AT))
         with connection.cursor().copy(FACTORS) as copy:
             for account in accounts:
-                sealed = sealer.seal("totp", account, "default", identity, secret)
-                row = (account, "default", "active", "SHA1", 6, 30, sealed, sealer.key_id)
+                sealed = encrypter.encrypt("totp", account, "default", identity, secret)
+                row = (account, "default", "active", "SHA1", 6, 30, sealed, encrypter.key_id)
                 copy.write_row((*row, MADE_AT, MADE_AT))
     return Authenticator(f"otpauth://totp/forged?secret={secret}")
 
 
 def forge_backup_codes(cluster, dbname, accounts):
     """Gives each account ten backup codes, which nobody knows."""
-    sealer = Sealer(cluster)
+    encrypter = Encrypter(cluster)
     with (
         cluster.connect(dbname=dbname, autocommit=False) as connection,
         connection.cursor().copy(BACKUP_CODES) as copy,
@@ -58,5 +58,5 @@ def forge_backup_codes(cluster, dbname, accounts):
             salt = secrets.token_bytes(16)
             for slot in range(1, 11):
                 digest = base64.b32encode(secrets.token_bytes(32)).rstrip(b"=").decode()
-                sealed = sealer.seal("backup", account, str(slot), salt.hex(), digest)
-                copy.write_row((account, slot, salt, sealed, sealer.key_id))
+                sealed = encrypter.encrypt("backup", account, str(slot), salt.hex(), digest)
+                copy.write_row((account, slot, salt, sealed, encrypter.key_id))

@@ -29,6 +29,24 @@ OF_TOKENS = {
     "recovery_confirm": {},
 }
 
+# Of the caller's own account, in schema totp_api.
+OF_SELF_SERVICE = {
+    "totp_create": {},
+    "totp_confirm": {"code": "123456"},
+    "totp_verify": {"code": "123456"},
+    "totp_disable": {"code": "123456"},
+    "totp_remove": {"label": "default", "code": "123456"},
+    "backup_rotate": {"code": "123456"},
+    "totp_status": {},
+}
+
+# Called by other functions only.
+INTERNAL = {
+    "challenge_login": {"token": "x", "code": "1", "binding": None},
+    "session_account": {},
+    "verified_account": {},
+}
+
 # Of a secret that the caller has, beside the secret.
 OF_SECRETS = {
     "totp_code": {"at": "2005-03-18 01:58:29+00"},

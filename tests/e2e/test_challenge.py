@@ -1,90 +1,17 @@
-"""Challenges under attack: many guesses at once, and transactions that are rolled back."""
-
-from collections import Counter
-from itertools import islice
+"""Challenges during a lockout, in transactions that are rolled back, and overtaken by a change."""
 
 import pytest
 
 from client import Client, Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE
-from crowd import at_once, wrong_codes
 
-CROWD = 50
 LIMIT = 5
-COMPARED = """
-    SELECT count(*) FROM totp.audit_events
-    WHERE account = %s AND event = 'challenge' AND outcome = 'invalid'
-"""
 
 
 @pytest.fixture
 def person(app, account):
     return app.enrol(account)
-
-
-def connector(cluster, **settings):
-    options = " ".join(f"-c totp.{name}={value}" for name, value in settings.items())
-    return lambda: cluster.connect(dbname=DATABASE, options=options)
-
-
-def guesses_at_once(connect, person, tokens, moment):
-    """One wrong code on each token, all at the same moment; how often each reason was given."""
-    codes = list(islice(wrong_codes(person, moment), len(tokens)))
-
-    def guess(client, ready, place):
-        ready()
-        return client.answer(tokens[place], codes[place])
-
-    verdicts = at_once(connect, len(tokens), guess)
-    assert not any(verdict.verified for verdict in verdicts)
-    return Counter(verdict.reason for verdict in verdicts)
-
-
-# Many at once
-
-
-def test_fifty_challenges_of_an_account_give_no_more_guesses_than_one(cluster, app, dba, person):
-    tokens = [app.challenge(person.account) for _ in range(CROWD)]
-    connect = connector(cluster, lock_timeout="30s")
-    reasons = guesses_at_once(connect, person, tokens, app.now)
-    assert reasons == {"invalid": LIMIT, "locked": CROWD - LIMIT}
-    assert dba.value(COMPARED, person.account) == LIMIT
-    assert app.status(person.account).failures == LIMIT
-    assert app.answer(app.challenge(person.account), person.backup_codes[0]).reason == "locked"
-
-
-def test_fifty_guesses_on_one_challenge_are_five(cluster, app, dba, person):
-    token = app.challenge(person.account)
-    # An account that is hard to lock: it is the token that ends.
-    connect = connector(cluster, lock_timeout="30s", max_failures=100)
-    reasons = guesses_at_once(connect, person, [token] * CROWD, app.now)
-    assert reasons == {"invalid": LIMIT, "spent": CROWD - LIMIT}
-    assert dba.value(COMPARED, person.account) == LIMIT
-    assert app.status(person.account).failures == LIMIT
-
-
-@pytest.mark.parametrize("attempts", [1, 3])
-def test_totp_challenge_attempts_says_how_many(cluster, app, dba, person, attempts):
-    token = app.challenge(person.account)
-    connect = connector(cluster, lock_timeout="30s", max_failures=100, challenge_attempts=attempts)
-    reasons = guesses_at_once(connect, person, [token] * CROWD, app.now)
-    assert reasons == {"invalid": attempts, "spent": CROWD - attempts}
-    assert dba.value(COMPARED, person.account) == attempts
-
-
-def test_guesses_on_challenges_and_without_them_share_one_limit(cluster, app, person):
-    tokens = [app.challenge(person.account) for _ in range(CROWD)]
-    codes = list(islice(wrong_codes(person, app.now), CROWD))
-
-    def guess(client, ready, place):
-        ready()
-        if place % 2:
-            return client.attempt(person.account, codes[place])
-        return client.answer(tokens[place], codes[place])
-
-    verdicts = at_once(connector(cluster, lock_timeout="30s"), CROWD, guess)
-    reasons = Counter(verdict.reason for verdict in verdicts)
-    assert reasons == {"invalid": LIMIT, "locked": CROWD - LIMIT}
 
 
 def test_a_lock_leaves_challenges_as_they_are(traveller, account):

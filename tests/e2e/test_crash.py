@@ -12,8 +12,8 @@ import pytest
 from authenticator import Authenticator
 from client import Client, Person
 from cluster import Cluster, until
+from concurrency import wrong_codes
 from conftest import install, new_account
-from crowd import wrong_codes
 from period import roomy_period
 
 # Only commits bring WAL to the disk.

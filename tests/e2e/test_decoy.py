@@ -1,6 +1,5 @@
 """A wrong code for an account that does not exist writes to a decoy, and nobody waits for one."""
 
-import time
 from contextlib import closing
 
 import pytest
@@ -56,9 +55,9 @@ def test_stricter_transactions_write_to_none(app, written, level):
 def test_nobody_waits_for_a_decoy(travellers):
     holder, other = travellers
     assert holder.verify(new_account(), WRONG) is False
-    begun = time.monotonic()
+    # The holder's transaction does not end: a wait for it would end in an error.
+    other.execute("SET statement_timeout = '10s'")
     assert other.verify(new_account(), WRONG) is False
-    assert time.monotonic() - begun < 1
     holder.connection.rollback()
 
 

@@ -14,8 +14,8 @@ import pytest
 from client import Client
 from conftest import DATABASE, install, new_account
 from key_file import KeyFile
+from leak import backup_code_forms, forms, secret_forms
 from model import App
-from needle import backup_code_forms, forms, secret_forms
 
 SCHEMAS = ["totp", "totp_api"]
 ROLES = ["stranger", "app", "self_service", "administrator", "auditor"]

@@ -9,7 +9,7 @@ from authenticator import Authenticator
 from client import Client, Person, Traveller
 from conftest import DATABASE, new_account
 from key_file import KeyFile
-from needle import backup_code_forms, found, key_forms, secret_forms
+from leak import backup_code_forms, found, key_forms, secret_forms
 from refusal import NO_KEY, refused
 
 LATER = 120

@@ -3,6 +3,7 @@
 ROTATION_ROWS, 1000000 say, makes it a measurement with limits: see benches/rotation.
 """
 
+import json
 import os
 import re
 import statistics
@@ -228,14 +229,31 @@ def test_several_sessions_share_the_rows(crowd):
     assert max(growth) < GROWTH
 
 
+class Steps:
+    """The steps of a rotation, as key_rotate takes them."""
+
+    def __init__(self, connection):
+        self.connection, self.state = connection, None
+
+    def take(self, batch=10000):
+        """Takes a step; whether it was the last one."""
+        (self.state,) = self.connection.execute(self.statement(batch)).fetchone()
+        return self.state is None
+
+    def statement(self, batch):
+        state = "NULL" if self.state is None else f"'{json.dumps(self.state)}'"
+        return f"SELECT totp.key_rotate_step({batch}, {state})"
+
+
 def test_a_login_that_meets_a_batch_waits_for_it_and_succeeds(crowd):
     crowd.put_new_key()
     with crowd.connect() as connection, ThreadPoolExecutor() as pool:
-        connection.execute("SELECT totp.key_rotate_step(1000, true)")
-        connection.execute("SELECT totp.key_rotate_step(1000, false)")
-        # In a block there is no rest: others would wait for its rows.
+        steps = Steps(connection)
+        steps.take(1000)
+        steps.take(1000)
+        # There is no pause in a transaction block: others would wait for its rows.
         connection.execute("BEGIN")
-        connection.execute("SELECT totp.key_rotate_step(1, false)")
+        steps.take(1)
         (account,) = connection.execute(
             "SELECT account FROM totp.factors WHERE xmin = pg_current_xact_id()::xid"
         ).fetchone()
@@ -288,27 +306,23 @@ def test_rows_that_others_held_at_first_find_room_later(crowd):
 @pytest.mark.parametrize(
     "undone",
     [
-        "BEGIN; SELECT totp.key_rotate_step(1000, false); ROLLBACK",
-        """DO $$ BEGIN
-            PERFORM totp.key_rotate_step(1000, false);
-            RAISE division_by_zero;
-        EXCEPTION WHEN division_by_zero THEN
-        END $$""",
+        "BEGIN; {}; ROLLBACK",
+        "BEGIN; SAVEPOINT before; {}; ROLLBACK TO before; COMMIT",
     ],
     ids=["transaction", "part of one"],
 )
 def test_what_is_rolled_back_does_not_count(crowd, undone):
     crowd.put_new_key()
     events = "SELECT count(*) FROM totp.audit_events WHERE event = 'key_rotate'"
-    step = "SELECT totp.key_rotate_step(10000, false)"
     said = []
     with crowd.connect() as connection:
         connection.add_notice_handler(lambda diagnosis: said.append(diagnosis.message_primary))
         (before,) = connection.execute(events).fetchone()
-        connection.execute("SELECT totp.key_rotate_step(1000, true)")
-        connection.execute(undone)
+        steps = Steps(connection)
+        steps.take(1000)
+        connection.execute(undone.format(steps.statement(1000)))
         assert crowd.left() == 2 * ROWS
-        until(lambda: connection.execute(step).fetchone()[0], what="the end", timeout=60)
+        until(steps.take, what="the end", timeout=60)
         assert connection.execute(events).fetchone() == (before + 1,)
     assert said[-1].startswith(f"re-encrypted {2 * ROWS} rows")
     assert crowd.left() == 0
@@ -332,15 +346,16 @@ def test_a_rotation_asks_the_key_command_anew(crowd):
         crowd.put_new_key()
         ring.write_text("\n".join(crowd.file.keys))
         with crowd.connect() as connection, crowd.connect(autocommit=False) as holder:
-            connection.execute("SELECT totp.key_rotate_step(1000, true)")
+            steps = Steps(connection)
+            steps.take(1000)
             holder.execute("SELECT FROM totp.factors WHERE account = 'user-7' FOR UPDATE")
-            connection.execute("SELECT totp.key_rotate_step(1000, false)")
+            steps.take(1000)
             crowd.put_new_key()
             ring.write_text("\n".join(crowd.file.keys))
-            step = "SELECT totp.key_rotate_step(10000, false)"
-            until(lambda: connection.execute(step) and crowd.left() == 1, what="all", timeout=60)
+            until(lambda: steps.take() or crowd.left() == 1, what="all", timeout=60)
+            assert steps.state is not None
             holder.rollback()
-            until(lambda: connection.execute(step).fetchone()[0], what="the end", timeout=60)
+            until(steps.take, what="the end", timeout=60)
         assert crowd.left() == 0
     finally:
         crowd.cluster.configure(totp__key_command=None)

@@ -8,8 +8,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from client import Client
+from concurrency import wrong_codes
 from conftest import DATABASE
-from crowd import wrong_codes
 from refusal import DAMAGED, NO_KEY, refused
 
 LIMIT = 5

@@ -9,8 +9,8 @@ from psycopg.errors import SerializationFailure
 
 from client import Client, Traveller
 from cluster import Cluster
+from concurrency import at_once, wrong_codes
 from conftest import install, new_account
-from crowd import at_once, wrong_codes
 
 LIMIT = 5
 CROWD = 50

@@ -5,10 +5,10 @@ from contextlib import closing, contextmanager
 import pytest
 
 from client import Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE, new_account
-from crowd import wrong_codes
 from refusal import refused
-from undo import Stage
+from rollback import Stage
 
 START = Traveller.START
 NOT_SUPPORTED = "0A000"

@@ -11,9 +11,9 @@ import pytest
 from psycopg import sql
 
 from client import Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE, new_account
-from crowd import wrong_codes
-from undo import WAYS, Stage, finish, pull_the_plug, send, value_of
+from rollback import WAYS, Stage, finish, pull_the_plug, send, value_of
 
 LIMIT = 5
 TRIALS = 200

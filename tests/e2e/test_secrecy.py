@@ -11,7 +11,7 @@ from client import Traveller
 from cluster import Cluster
 from conftest import ROLES, install, new_account
 from key_file import KeyFile
-from needle import backup_code_forms, forms, found, key_forms, secret_forms
+from leak import backup_code_forms, forms, found, key_forms, secret_forms
 
 # All that a careful, or a careless, DBA can have logged: statements, parameters, inner queries.
 TALKATIVE = {

@@ -1,7 +1,6 @@
 """What can be done to a signed token, and with one: everything but its purpose is refused."""
 
 import secrets
-from collections import Counter
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,11 +9,10 @@ from cryptography.fernet import Fernet
 
 from authenticator import Authenticator
 from client import Client
+from concurrency import wrong_codes
 from conftest import DATABASE, install
-from crowd import at_once, wrong_codes
 from signed_token import KINDS, SignedToken, decoded, encoded
 
-CROWD = 50
 CHARACTERS = 78
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -299,59 +297,6 @@ def test_the_fifth_code_can_be_right(patient, account):
     codes = wrong_codes(person, patient.now)
     assert [patient.answer(token, next(codes)).verified for _ in range(4)] == [False] * 4
     assert patient.answer(token, person.phone.take(patient.now)).verified
-
-
-# Used at the same moment
-
-
-@pytest.fixture
-def crowd(cluster):
-    """Connections of fifty impatient people, whose row locks take as long as they take."""
-    options = "-c totp.lock_timeout=30s -c totp.backup_codes=50"
-    return lambda: cluster.connect(dbname=DATABASE, options=options)
-
-
-@pytest.mark.parametrize("codes", ["one", "different"])
-def test_of_fifty_answers_at_once_one_is_accepted(crowd, dba, account, codes):
-    with crowd() as connection:
-        person = Client(connection).enrol(account)
-    assert len(set(person.backup_codes)) == CROWD
-    token = dba.challenge(account)
-
-    def answer(client, ready, place):
-        ready()
-        return client.answer(token, person.backup_codes[place if codes == "different" else 0])
-
-    verdicts = at_once(crowd, CROWD, answer)
-    assert Counter(verdict.reason for verdict in verdicts) == {"ok": 1, "spent": CROWD - 1}
-    assert sum(verdict.verified for verdict in verdicts) == 1
-    assert dba.backup_remaining(account) == CROWD - 1, "nobody else loses a code"
-    assert dba.status(account).failures == 0
-
-
-def test_of_fifty_answers_at_once_one_totp_code_is_accepted(crowd, dba, account):
-    person = dba.enrol(account)
-    token, code = dba.challenge(account), person.phone.take(dba.now)
-
-    def answer(client, ready, _):
-        ready()
-        return client.answer(token, code)
-
-    verdicts = at_once(crowd, CROWD, answer)
-    assert Counter(verdict.reason for verdict in verdicts) == {"ok": 1, "spent": CROWD - 1}
-    assert dba.verify(account, code) is False
-
-
-def test_of_fifty_recoveries_at_once_one_happens(crowd, dba, account):
-    dba.enrol(account)
-    token = dba.recovery(account)
-
-    def recover(client, ready, _):
-        ready()
-        return client.recover(token)
-
-    assert Counter(at_once(crowd, CROWD, recover)) == {True: 1, False: CROWD - 1}
-    assert not dba.is_enabled(account)
 
 
 # Accounts that changed

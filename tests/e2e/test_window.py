@@ -3,8 +3,8 @@
 import pytest
 
 from client import Traveller
+from concurrency import wrong_codes
 from conftest import DATABASE, new_account
-from crowd import wrong_codes
 
 # Long after the enrolment, at the begin of a step.
 NOW = Traveller.START + 3600

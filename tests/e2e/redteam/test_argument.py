@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from pathlib import Path
 
 import psycopg
@@ -10,6 +9,7 @@ import pytest
 from psycopg import errors
 
 from refusal import refused
+from timing import assert_takes
 
 MEGABYTE = 1 << 20
 HUGE = 32 * MEGABYTE
@@ -133,10 +133,12 @@ def test_a_hundred_thousand_pending_enrolments_slow_nobody_down(dba, app, accoun
     for statement in (PENDING, FACTORS):
         dba.connection.execute(statement, {"account": account})
     left = "SELECT count(*) FROM totp.factors WHERE account LIKE %s"
-    begun = time.monotonic()
-    person = app.enrol(account)
-    assert app.verify(account, person.phone.take(app.now)) is True
-    assert time.monotonic() - begun < 2
+
+    def enrol_and_verify():
+        person = app.enrol(account)
+        assert app.verify(account, person.phone.take(app.now)) is True
+
+    assert_takes(enrol_and_verify, below=2)
     few = dba.value(left, f"{account}%")
     assert 100_000 - 1000 < few < 100_000
     assert dba.call("totp_prune")[0] >= few - 1

@@ -4,11 +4,17 @@ import pytest
 from psycopg import errors
 
 from client import Client
+from redteam.grant import LOGINS
 
 SQUATTERS = {
     "the schema": "CREATE SCHEMA totp AUTHORIZATION stranger",
     "a table": "CREATE SCHEMA totp; CREATE TABLE totp.accounts (account text)",
     "a function": "CREATE SCHEMA totp; CREATE FUNCTION totp.f() RETURNS int RETURN 1",
+    "another table": "CREATE SCHEMA totp; CREATE TABLE totp.factors (account text)",
+    "a function of our name": "CREATE SCHEMA totp;"
+    " CREATE FUNCTION totp.totp_verify(text, text) RETURNS boolean RETURN true",
+    "a function of PostgreSQL's name": "CREATE SCHEMA totp;"
+    " CREATE FUNCTION totp.now() RETURNS timestamptz RETURN now()",
     "a type": "CREATE SCHEMA totp; CREATE TYPE totp.verdict AS (verified boolean)",
     "an operator": "CREATE SCHEMA totp; CREATE OPERATOR totp.=="
     " (FUNCTION = texteq, LEFTARG = text, RIGHTARG = text)",
@@ -70,6 +76,26 @@ def test_a_role_that_may_create_roles_does_not_become_one_of_ours(cluster, conne
         with pytest.raises(errors.InsufficientPrivilege):
             attacker.execute(f"GRANT {role} TO stranger")
     dba.execute("ALTER ROLE stranger NOCREATEROLE")
+
+
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE TABLE totp.x ()",
+        "CREATE FUNCTION totp.x() RETURNS int RETURN 1",
+        "SELECT nextval('totp.audit_events_id_seq')",
+        "SET ROLE totp_owner",
+        "DROP EXTENSION totp",
+        "ALTER EXTENSION totp UPDATE",
+        "DROP FUNCTION totp.totp_verify(text, text)",
+        "CREATE OR REPLACE FUNCTION totp.totp_verify(text, text) RETURNS boolean RETURN true",
+    ],
+)
+def test_nobody_changes_the_extension(connect, login, statement):
+    # DROP and ALTER of what one does not own say "must be owner", with the same SQLSTATE.
+    with pytest.raises(errors.InsufficientPrivilege):
+        connect(login).execute(statement)
 
 
 OWNER = """

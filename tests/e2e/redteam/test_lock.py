@@ -1,25 +1,33 @@
-"""Attacks that hold something which a login needs."""
+"""Attacks that hold something which a login needs, and transactions that stay open by accident."""
 
 import time
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 
 import pytest
 from psycopg import errors
 
+from client import Client, Traveller
+from concurrency import wrong_codes
+from conftest import DATABASE, new_account
 from redteam.grant import LOGINS, VIEWS
 from refusal import refused
+from rollback import Stage
+from timing import assert_takes, in_some_round, seconds
 
+START = Traveller.START
 BUSY = "55P03"
-# As long as a login may take on a machine that is busy with other tests; a wait takes longer.
-SOON = 10.0
+PATIENCE = 0.4
 
 
 @contextmanager
-def soon():
-    """The block does not wait for anybody."""
-    begun = time.monotonic()
+def unhindered(*clients):
+    """None of these clients waits for anybody: a wait would last longer, and end in an error."""
+    for client in clients:
+        client.execute("SET statement_timeout = '10s'")
     yield
-    assert time.monotonic() - begun < SOON
+    for client in clients:
+        client.execute("RESET statement_timeout")
 
 
 def test_advisory_locks_on_everything_that_has_a_number_stop_nobody(connect, app, dba, victim):
@@ -40,7 +48,7 @@ def test_advisory_locks_on_everything_that_has_a_number_stop_nobody(connect, app
         attacker.execute("SELECT pg_advisory_xact_lock(%s)", key)
         if abs(key) < 2**31:
             attacker.execute("SELECT pg_advisory_xact_lock(%s::integer, 0)", key)
-    with soon():
+    with unhindered(app):
         assert app.verify(victim.account, victim.phone.take(app.now)) is True
         assert app.backup_verify(victim.account, victim.backup_codes[0]) is True
     attacker.execute("ROLLBACK")
@@ -65,6 +73,7 @@ def test_what_asks_for_a_table_without_a_right_does_not_queue_before_logins(
     would wait for the table, and every login behind them."""
     with dba.connection.transaction():
         dba.execute("SELECT FROM totp.accounts LIMIT 1")
+        attacker = connect("app")
         for statement in (
             "DROP TABLE totp.accounts",
             "ALTER TABLE totp.accounts ADD x text",
@@ -72,12 +81,12 @@ def test_what_asks_for_a_table_without_a_right_does_not_queue_before_logins(
             "CLUSTER totp.accounts",
             "REINDEX TABLE totp.accounts",
         ):
-            with soon(), pytest.raises(errors.InsufficientPrivilege):
-                connect("app").execute(statement)
+            with unhindered(attacker), pytest.raises(errors.InsufficientPrivilege):
+                attacker.execute(statement)
         # These warn, and go on with other tables.
-        with soon():
-            connect("app").execute("VACUUM FULL totp.accounts")
-            connect("app").execute("ANALYZE totp.accounts")
+        with unhindered(attacker, app):
+            attacker.execute("VACUUM FULL totp.accounts")
+            attacker.execute("ANALYZE totp.accounts")
             assert app.verify(victim.account, victim.phone.take(app.now)) is True
 
 
@@ -88,9 +97,12 @@ def test_a_reader_of_views_who_idles_stops_no_login(connect, app, victim):
         "BEGIN ISOLATION LEVEL SERIALIZABLE; LOCK TABLE totp.audit_log IN ACCESS SHARE MODE"
     )
     auditor.rows("SELECT * FROM totp.account_status")
-    with soon():
+    with unhindered(app):
         assert app.verify(victim.account, victim.phone.take(app.now)) is True
     auditor.execute("ROLLBACK")
+
+
+# A row that is held by a transaction that stays open
 
 
 @pytest.fixture
@@ -105,7 +117,7 @@ def holder(connect, victim):
 
 def test_a_guess_that_is_not_committed_does_not_stop_its_victim(app, holder, victim):
     """An attacker who guesses, and keeps the transaction open: a login does not need that row."""
-    with soon():
+    with unhindered(app):
         assert app.verify(victim.account, victim.phone.take(app.now)) is True
 
 
@@ -117,38 +129,117 @@ def test_whoever_waits_for_a_held_row_waits_no_longer_than_the_setting(
     client = connect("traveller")
     dba.execute("ALTER ROLE traveller RESET totp.lock_timeout")
     holder.create(victim.account, label="tablet")
-    with soon(), refused(BUSY):
+    with unhindered(client), refused(BUSY):
         client.call("backup_rotate", account=victim.account, code=victim.backup_codes[0])
     holder.execute("ROLLBACK; BEGIN")
     assert client.backup_verify(victim.account, victim.backup_codes[0]) is True
 
 
-def test_a_held_row_stops_nobody_else(app, holder, victim):
-    """One account's row is not another's."""
-    with soon():
-        other = app.enrol(f"{victim.account}-other")
-        assert app.backup_verify(other.account, other.backup_codes[0]) is True
+GIVING_UP = {
+    "the application, lock_timeout": ("app", "lock_timeout", "1ms"),
+    "a superuser, lock_timeout": ("postgres", "lock_timeout", "1ms"),
+    "the application, statement_timeout": ("app", "statement_timeout", "50ms"),
+}
 
 
-def test_guesses_that_give_up_at_once_are_counted(connect, app, holder, victim):
-    """lock_timeout = 1ms beside a holder of the row: an error before anything is written."""
-    attacker = connect("app")
-    attacker.execute("SET lock_timeout = '1ms'")
+@pytest.mark.parametrize("login, setting, limit", GIVING_UP.values(), ids=GIVING_UP.keys())
+def test_guesses_that_give_up_are_counted(connect, app, holder, victim, login, setting, limit):
+    """Beside a holder of the row: an error before anything is written. For statement_timeout
+    PostgreSQL ends the call in the middle of its wait."""
+    attacker = connect(login)
+    attacker.execute(f"SET {setting} = '{limit}'")
     for _ in range(4):
-        with refused(BUSY):
+        with refused(BUSY) if setting == "lock_timeout" else pytest.raises(errors.QueryCanceled):
             attacker.verify(victim.account, victim.phone.wrong(app.now))
     # Five with that of the holder, who has not committed it.
-    assert attacker.attempt(victim.account, victim.phone.wrong(app.now)).reason == "locked"
+    for code in (victim.phone.wrong(app.now), victim.phone.code(app.now, 1)):
+        assert attacker.attempt(victim.account, code).reason == "locked"
 
 
-def test_guesses_that_are_timed_out_are_counted(connect, app, holder, victim):
-    """The same by statement_timeout: PostgreSQL ends the call in the middle of its wait."""
-    attacker = connect("app")
-    attacker.execute("SET statement_timeout = '50ms'")
-    for _ in range(4):
-        with pytest.raises(errors.QueryCanceled):
-            attacker.verify(victim.account, victim.phone.wrong(app.now))
-    assert attacker.attempt(victim.account, victim.phone.wrong(app.now)).reason == "locked"
+@pytest.fixture
+def person(traveller):
+    return traveller.enrol(new_account())
+
+
+@pytest.fixture
+def hurried(cluster):
+    """A stage for callers that do not wait for long. Whoever waits forever fails."""
+    settings = {"totp.lock_timeout": f"{PATIENCE}s", "statement_timeout": "20s"}
+    with Stage(cluster, DATABASE, START + 30, **settings) as stage:
+        yield stage
+
+
+@pytest.fixture
+def idle(hurried, person):
+    """A session that has verified the account and ends its transaction no sooner than the test."""
+    with closing(hurried.connect()) as connection:
+        connection.execute("BEGIN")
+        code = person.phone.code(START, 1)
+        query = "SELECT totp.totp_verify(%s, %s)"
+        assert connection.execute(query, [person.account, code]).fetchone()[0]
+        yield connection
+
+
+@pytest.mark.parametrize("held", ["holder", "idle"])
+def test_a_held_row_stops_nobody_else(request, app, hurried, account, held):
+    """One account's row is not another's."""
+    request.getfixturevalue(held)
+    with unhindered(app):
+        other = app.enrol(f"{account}-other")
+        assert app.backup_verify(other.account, other.backup_codes[0]) is True
+        for client, now in ((app, app.now), (hurried.client, START + 30)):
+            assert client.verify(other.account, next(wrong_codes(other, now))) is False
+            assert client.verify(new_account(), "000000") is False
+            assert client.verify(other.account, other.phone.code(now, 1)) is True
+
+
+def test_the_next_login_waits_for_an_idle_transaction_no_longer_than_set(hurried, idle, person):
+    code = person.phone.code(START, 2)
+
+    def wait():
+        with refused(BUSY):
+            hurried.client.verify(person.account, code)
+
+    assert_takes(wait, below=1.5 * PATIENCE, at_least=PATIENCE)
+    idle.execute("COMMIT")
+    assert hurried.client.verify(person.account, code), "who was not answered has spent nothing"
+    assert not hurried.client.verify(person.account, code)
+
+
+def test_a_shorter_lock_timeout_of_the_caller_wins(hurried, idle, person):
+    # The time limit of the statement comes before totp.lock_timeout and is another error.
+    hurried.watcher.execute("SET totp.lock_timeout = '30s'; SET lock_timeout = '20ms'")
+    with refused(BUSY):
+        hurried.client.verify(person.account, person.phone.code(START, 2))
+
+
+def test_a_code_that_an_idle_transaction_spent_is_refused_without_a_wait(hurried, idle, person):
+    """A wait would end in an error, since that transaction does not end."""
+    assert hurried.client.verify(person.account, person.phone.code(START, 1)) is False
+
+
+def test_logins_that_queue_behind_the_next_one_wait_twice_as_long_at_most(hurried, person):
+    code = person.backup_codes[0]
+
+    def login(place):
+        def wait():
+            with refused(BUSY):
+                Client(connection).backup_verify(person.account, code)
+
+        with closing(hurried.connect()) as connection:
+            time.sleep(place * PATIENCE / 4)
+            return seconds(wait)
+
+    def waits():
+        with closing(hurried.connect()) as idle, ThreadPoolExecutor(4) as pool:
+            idle.execute("BEGIN")
+            idle.execute("SELECT totp.backup_verify(%s, %s)", [person.account, code])
+            return list(pool.map(login, range(4)))
+
+    in_some_round(waits, lambda taken: taken[0] < 1.5 * PATIENCE and max(taken) < 2.5 * PATIENCE)
+
+
+# Requests
 
 
 def test_a_person_behind_the_api_server_holds_nobody_s_row_but_their_own(
@@ -156,7 +247,7 @@ def test_a_person_behind_the_api_server_holds_nobody_s_row_but_their_own(
 ):
     """A request is a transaction that ends with it; a slow one holds the row of its own account."""
     token = cluster.token(victim.account)
-    with soon():
+    with unhindered(app, Client(server.connection)):
         for _ in range(3):
             server.post("totp_verify", {"code": victim.phone.wrong(app.now)}, token)
         other = app.enrol(f"{victim.account}-other")

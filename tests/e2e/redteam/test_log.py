@@ -7,7 +7,7 @@ from psycopg import errors
 
 from cluster import until
 from key_file import KeyFile
-from needle import backup_code_forms, key_forms, secret_forms
+from leak import backup_code_forms, key_forms, secret_forms
 
 # What a superuser can switch on for a role to have all of its calls written down.
 TALKATIVE = {

@@ -1,17 +1,11 @@
-"""Attacks that ask questions: what the answers, the errors and the time they take give away."""
-
-import statistics
-import time
+"""Attacks that ask questions: what the answers and the errors give away. What the time they take
+gives away is in test_timing.py."""
 
 import pytest
 from psycopg import errors
 
 from conftest import new_account
 from web import Browser
-
-# Turns of each kind. The medians of so many differ by less than what the network hides.
-TURNS = 90
-UNSEEN = 0.0003
 
 
 def outcome(client, function, **arguments):
@@ -129,46 +123,3 @@ def test_bad_tokens_of_every_kind_look_alike(server, app, victim):
         for token in tokens
     }
     assert len(answers) == 1
-
-
-def is_close(one, other):
-    """Within the noise of a network, or of a machine with other things to do."""
-    return abs(one - other) < max(UNSEEN, 0.3 * min(one, other))
-
-
-def took(client, account, code):
-    begun = time.perf_counter()
-    assert client.verify(account, code) is False
-    return time.perf_counter() - begun
-
-
-def test_the_time_of_a_guess_does_not_tell_who_is_enrolled(app):
-    """Wrong codes for accounts that are there, and for none. test_timing.py asks the same of a
-    server that waits for its disk; here the work itself shows."""
-    known = [app.enrol(new_account()) for _ in range(TURNS // 3)]
-    times = {"known": [], "unknown": []}
-    for turn in range(TURNS):
-        # Three guesses each: below what locks, which is answered faster.
-        person = known[turn % len(known)]
-        wrong = person.phone.wrong(app.now)
-        times["known"].append(took(app, person.account, wrong))
-        stranger = new_account()
-        times["unknown"].append(took(app, stranger, wrong))
-    medians = {kind: statistics.median(values) for kind, values in times.items()}
-    print(medians)
-    assert is_close(medians["known"], medians["unknown"])
-
-
-def test_the_time_of_a_wrong_code_does_not_tell_how_much_of_it_is_right(app):
-    """A comparison that stops at the first digit that differs, or at the step that matches."""
-    people = [app.enrol(new_account()) for _ in range(TURNS // 3)]
-    times = {"first digit": [], "last digit": []}
-    for turn in range(TURNS):
-        person = people[turn % len(people)]
-        right = person.phone.code(app.now, 1)
-        first = f"{(int(right[0]) + 5) % 10}{right[1:]}"
-        last = f"{right[:-1]}{(int(right[-1]) + 5) % 10}"
-        kind, guess = (("first digit", first), ("last digit", last))[turn % 2]
-        times[kind].append(took(app, person.account, guess))
-    medians = {kind: statistics.median(values) for kind, values in times.items()}
-    assert is_close(medians["first digit"], medians["last digit"])

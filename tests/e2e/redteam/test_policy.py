@@ -136,12 +136,6 @@ def test_an_open_cursor_goes_on_until_its_transaction_ends(spy, app, dba):
         assert spy.rows("SELECT * FROM secrets") == []
 
 
-def test_none_of_our_functions_is_leakproof(dba):
-    """A leakproof function goes before policies: a mark for functions that tell nothing."""
-    ours = "pronamespace::regnamespace::text IN ('totp', 'totp_api')"
-    assert dba.rows(f"SELECT proname FROM pg_proc WHERE {ours} AND proleakproof") == []
-
-
 def test_the_trigger_that_asks_is_not_talked_round(spy, dba):
     """Its argument is how old a proof may be: no value of it stands for "any age"."""
     dba.execute(

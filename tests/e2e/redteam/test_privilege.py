@@ -1,10 +1,13 @@
 """Attacks on rights: every function as every role, and rights that were taken away."""
 
+from functools import partial
+
 import pytest
 from psycopg import errors
 
 from conftest import DATABASE
-from redteam.grant import LOGINS, ROLES, allowed
+from function import INTERNAL, OF_ACCOUNTS, OF_SELF_SERVICE, OF_TOKENS
+from redteam.grant import LOGINS, PURE, ROLES, allowed
 from redteam.parallel import forcing
 from refusal import denied, refused
 
@@ -32,18 +35,22 @@ def actor(connect, role):
     return client
 
 
-def may_call(client, function):
-    """Calls it with NULLs: whatever comes of that, PostgreSQL's own refusal comes before."""
-    nulls = ", ".join(f"NULL::{kind}" for kind in function.types[: function.required])
-    verb = "CALL" if function.is_procedure else "SELECT * FROM"
+def may_call(client, call):
+    """Whatever comes of a call, PostgreSQL's own refusal comes before."""
     try:
         with client.connection.transaction(force_rollback=True):
-            client.execute(f"{verb} {function.schema}.{function.name}({nulls})")
+            call()
     except errors.InsufficientPrivilege as error:
         return not error.diag.message_primary.startswith("permission denied for ")
     except errors.Error:
         pass
     return True
+
+
+def call_with_nulls(client, function):
+    nulls = ", ".join(f"NULL::{kind}" for kind in function.types[: function.required])
+    verb = "CALL" if function.is_procedure else "SELECT * FROM"
+    client.execute(f"{verb} {function.schema}.{function.name}({nulls})")
 
 
 def test_every_function_as_every_role_is_as_the_table_of_grants_says(actor, role, dba):
@@ -52,9 +59,40 @@ def test_every_function_as_every_role_is_as_the_table_of_grants_says(actor, role
     assert len(functions) > 45
     called = {"totp": set(), "totp_api": set()}
     for function in functions:
-        if may_call(actor, function):
+        if may_call(actor, partial(call_with_nulls, actor, function)):
             called[function.schema].add(function.name)
     assert called == {schema: allowed(role, schema) for schema in called}
+
+
+def test_good_arguments_call_no_more_than_the_table_of_grants_says(actor, role, app, account):
+    """The same with an account, a token, a code: rights do not depend on arguments."""
+    token = app.recovery(account)
+    functions = {
+        "totp": {
+            **{name: {"account": account, **rest} for name, rest in OF_ACCOUNTS.items()},
+            **{name: {"token": token, **rest} for name, rest in OF_TOKENS.items()},
+            **INTERNAL,
+            "jwt_sign": {"claims": "{}"},
+        },
+        "totp_api": OF_SELF_SERVICE,
+    }
+    for schema, calls in functions.items():
+        called = {
+            name
+            for name, arguments in calls.items()
+            if may_call(actor, partial(actor.call, name, schema, **arguments))
+        }
+        assert called == allowed(role, schema) & calls.keys()
+
+
+def test_public_may_execute_the_pure_functions_only(dba):
+    """As the catalog says it, which also knows of triggers."""
+    rows = dba.rows("""
+        SELECT DISTINCT proname FROM pg_proc
+        WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
+        AND has_function_privilege('stranger', oid, 'EXECUTE')
+    """)
+    assert {row.proname for row in rows} == PURE
 
 
 def test_triggers_are_attached_by_their_roles_only(actor, role):

@@ -14,11 +14,15 @@ CREATE FUNCTION hostile.equal(text, text) RETURNS boolean RETURN hostile.trap();
 CREATE FUNCTION hostile.equal(totp.account, text) RETURNS boolean RETURN hostile.trap();
 CREATE FUNCTION hostile.equal(timestamptz, timestamptz) RETURNS boolean RETURN hostile.trap();
 CREATE FUNCTION hostile.length(text) RETURNS integer RETURN hostile.trap()::integer;
+CREATE FUNCTION hostile.coalesce(text) RETURNS text RETURN hostile.trap()::text;
+CREATE FUNCTION hostile.now() RETURNS timestamptz LANGUAGE plpgsql AS
+    $$ BEGIN RAISE EXCEPTION 'the trap has sprung, as %', current_user; END $$;
 CREATE FUNCTION hostile.jsonb_typeof(jsonb) RETURNS text RETURN hostile.trap()::text;
 CREATE FUNCTION hostile.count(text) RETURNS bigint RETURN hostile.trap()::integer;
 CREATE FUNCTION hostile.clock_timestamp() RETURNS timestamptz LANGUAGE plpgsql AS
     $$ BEGIN RAISE EXCEPTION 'the trap has sprung, as %', current_user; END $$;
 CREATE OPERATOR hostile.= (FUNCTION = hostile.equal, LEFTARG = text, RIGHTARG = text);
+CREATE OPERATOR hostile.< (FUNCTION = hostile.equal, LEFTARG = text, RIGHTARG = text);
 CREATE OPERATOR hostile.= (FUNCTION = hostile.equal, LEFTARG = totp.account, RIGHTARG = text);
 CREATE OPERATOR hostile.<=
     (FUNCTION = hostile.equal, LEFTARG = timestamptz, RIGHTARG = timestamptz);
@@ -38,6 +42,7 @@ GRANT ALL ON ALL TABLES IN SCHEMA hostile TO PUBLIC;
 TEMPORARY = """
 CREATE TEMPORARY TABLE accounts (account text, failures integer, changed_at timestamptz);
 CREATE TEMPORARY TABLE factors (account text, label text, sealed text);
+CREATE TEMPORARY TABLE backup_codes (account text, failures integer, label text);
 CREATE TEMPORARY TABLE sessions (account text, session_id text);
 CREATE TEMPORARY TABLE tokens (id uuid, account text);
 CREATE TEMPORARY TABLE audit_events (account text);
@@ -75,8 +80,11 @@ def attacker(connect, hostile):
 def test_the_trap_springs_in_a_function_without_a_path_of_its_own(attacker, dba):
     """The attack on a naive twin: it runs the caller's operator, as its owner."""
     dba.execute(NAIVE)
+    client = attacker("app")
+    with pytest.raises(errors.RaiseException, match="sprung, as app"):
+        client.value("SELECT 'a'::text = 'b'::text")
     with pytest.raises(errors.RaiseException, match="sprung, as postgres"):
-        attacker("app").value("SELECT public.naive('x')")
+        client.value("SELECT public.naive('x')")
     dba.execute("DROP FUNCTION public.naive(text)")
 
 
@@ -102,8 +110,31 @@ def test_no_function_of_the_application_runs_objects_of_its_caller(attacker, acc
     recovery = client.call("recovery_create", account=account)[0]
     assert client.call("recovery_confirm", token=recovery)[0] is True
     assert client.is_enabled(account) is False
-    for table in ("accounts", "factors", "sessions", "tokens", "audit_events"):
+    assert_untouched(client)
+
+
+def test_a_lockout_runs_no_objects_of_its_caller(attacker, account):
+    client = attacker("app")
+    person = client.enrol(account)
+    assert client.fail(person, 5).retry_after is not None
+    assert client.status(account).failures == 5
+    assert client.is_enabled(account) is True
+    assert client.disable(account, "000000") is False
+    assert_untouched(client)
+
+
+def assert_untouched(client):
+    """No row went into a table of the caller."""
+    for table in ("accounts", "factors", "backup_codes", "sessions", "tokens", "audit_events"):
         assert client.value(f"SELECT count(*) FROM pg_temp.{table}") == 0
+
+
+def test_no_function_that_a_superuser_calls_runs_objects_in_front_of_ours(dba, account, hostile):
+    with dba.connection.transaction():
+        dba.execute("SET LOCAL search_path = hostile, pg_catalog")
+        person = dba.enrol(account)
+        assert dba.verify(account, person.phone.take(dba.now)) is True
+        assert dba.value("SELECT totp.key_generate()")
 
 
 def test_no_function_of_administrators_runs_objects_of_its_caller(attacker, app, account):

@@ -51,17 +51,19 @@ def test_the_wishes_name_settings_that_are_there(dba):
 
 
 def test_no_role_sets_one_for_its_session(attacker, dba):
-    """SET, SET LOCAL, set_config and an UPDATE of the view."""
-    names = [name.removeprefix("totp.") for name in settings_now(dba)]
-    for name in names:
-        value = WISHES.get(name, "1")
-        for statement in (
-            f"SET {quoted(name)} = '{value}'",
-            f"SELECT set_config('totp.{name}', '{value}', false)",
-            f"SELECT set_config('totp.{name}', '{value}', true)",
-        ):
-            with pytest.raises(REFUSED):
-                attacker.execute(statement)
+    """SET, set_config and an UPDATE of the view, not even to the value that it has."""
+    settings = settings_now(dba)
+    assert len(settings) > 10
+    for setting, present in settings.items():
+        name = setting.removeprefix("totp.")
+        for value in (WISHES.get(name, "1"), present):
+            for statement in (
+                f"SET {quoted(name)} = '{value}'",
+                f"SELECT set_config('totp.{name}', '{value}', false)",
+                f"SELECT set_config('totp.{name}', '{value}', true)",
+            ):
+                with pytest.raises(REFUSED):
+                    attacker.execute(statement)
     # The view turns an UPDATE into set_config; a row that is not shown is not updated.
     with pytest.raises(REFUSED):
         attacker.execute("UPDATE pg_settings SET setting = 'off' WHERE name = 'totp.audit'")
@@ -102,6 +104,15 @@ def test_the_owner_of_a_database_sets_none_for_it(connect, dba):
     with pytest.raises(REFUSED):
         attacker.execute(f"ALTER DATABASE {DATABASE} SET session_preload_libraries = 'x'")
     dba.execute(f"ALTER DATABASE {DATABASE} OWNER TO postgres")
+
+
+def test_no_role_sees_where_the_keys_are(attacker):
+    for name in ("totp.key_file", "totp.key_command", "totp.jwt_secret_file"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            attacker.execute(f"SHOW {name}")
+        with pytest.raises(errors.InsufficientPrivilege):
+            attacker.value("SELECT current_setting(%s)", name)
+        assert attacker.value("SELECT count(*) FROM pg_settings WHERE name = %s", name) == 0
 
 
 @pytest.fixture(scope="module")

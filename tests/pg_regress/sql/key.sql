@@ -85,7 +85,7 @@ RESET totp.force_sync_commit;
 SET ROLE regress_totp_auditor;
 CALL totp.key_rotate();
 \echo :LAST_ERROR_SQLSTATE
-SELECT totp.key_rotate_step(1, true);
+SELECT totp.key_rotate_step(1, NULL);
 SELECT * FROM totp.preflight();
 SELECT totp.key_generate();
 RESET ROLE;

@@ -1,4 +1,4 @@
-"""What to look for where no secret may be: a secret in every form it could take, in raw files."""
+"""What a leak would look like: a secret in every form it could take, and a search of raw files."""
 
 import base64
 import os
@@ -23,7 +23,7 @@ def secret_forms(secret):
 
 
 def backup_code_forms(code):
-    """A backup code as it is shown, as it is stored by careless programs, and its random bytes."""
+    """A backup code as it is shown, as careless programs store it, and its random bytes."""
     plain = code.replace("-", "")
     number = 0
     for character in plain:
@@ -37,7 +37,8 @@ def key_forms(key):
 
 
 def found(needles, path):
-    """Which needles are in a file. grep looks for all at once, but for those it cannot be given."""
+    """Which needles are in a file. grep looks for all of them at once, except for those that cannot
+    be on a line of its input."""
     lines = {needle for needle in needles if not {0, 10} & set(needle)}
     command = ["grep", "--text", "--only-matching", "--fixed-strings", "--file=-", "--", path]
     environment = {**os.environ, "LC_ALL": "C"}

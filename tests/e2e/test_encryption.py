@@ -1,4 +1,5 @@
-"""Stored secrets are Fernet tokens, bound to their row. Python's cryptography is the peer."""
+"""Stored secrets are Fernet tokens, bound to their row. Python's cryptography reads and writes them
+too."""
 
 import base64
 import json
@@ -12,12 +13,12 @@ from key_file import key_id
 from refusal import DAMAGED, refused
 
 FERNET_VECTORS = ROOT / "tests" / "vectors" / "fernet"
-SEALED = "SELECT sealed FROM totp.factors WHERE account = %s AND label = %s"
+STORED = "SELECT sealed FROM totp.factors WHERE account = %s AND label = %s"
 IDENTITY = """
 SELECT (extract(epoch FROM created_at) * 1000000)::bigint::text FROM totp.factors
 WHERE account = %s AND label = %s
 """
-SEAL = "UPDATE totp.factors SET sealed = %s, key_id = %s WHERE account = %s"
+STORE = "UPDATE totp.factors SET sealed = %s, key_id = %s WHERE account = %s"
 
 
 def payload_of(token, key_file):
@@ -25,7 +26,7 @@ def payload_of(token, key_file):
 
 
 def binding(dba, account, secret, label="default"):
-    """The payload that a row asks for."""
+    """The payload that belongs in a row."""
     identity = dba.value(IDENTITY, account, label)
     place = {"purpose": "totp", "account": account, "label": label, "identity": identity}
     return {**place, "secret": secret}
@@ -42,17 +43,17 @@ def assert_damaged(client, person):
 
 
 @pytest.mark.parametrize("label", ["default", 'Peter\'s "old" phone ☎'])
-def test_cryptography_opens_a_stored_secret_and_finds_what_it_is_bound_to(
+def test_cryptography_decrypts_a_stored_secret_and_finds_what_it_is_bound_to(
     app, dba, account, key_file, label
 ):
     account += '"\\ö\n'
     secret = app.create(account, label=label).secret
-    token = dba.value(SEALED, account, label)
+    token = dba.value(STORED, account, label)
     payload = payload_of(token, key_file)
     assert binding(dba, account, secret, label).items() <= payload.items()
 
 
-def test_a_row_names_the_key_that_sealed_it(app, dba, account, key_file):
+def test_a_row_names_the_key_that_encrypted_it(app, dba, account, key_file):
     app.enrol(account)
     query = "SELECT DISTINCT key_id FROM totp.{} WHERE account = %s"
     for table in ("factors", "backup_codes"):
@@ -61,7 +62,7 @@ def test_a_row_names_the_key_that_sealed_it(app, dba, account, key_file):
 
 def test_two_tokens_of_one_secret_would_differ(app, dba, account, key_file):
     app.create(account)
-    token = dba.value(SEALED, account, "default")
+    token = dba.value(STORED, account, "default")
     raw = base64.urlsafe_b64decode(token)
     assert raw[0] == 0x80
     payload = key_file.primary.decrypt(token)
@@ -69,17 +70,17 @@ def test_two_tokens_of_one_secret_would_differ(app, dba, account, key_file):
 
 
 @pytest.mark.parametrize("style", [{}, {"indent": 4}, {"ensure_ascii": False, "sort_keys": True}])
-def test_the_server_opens_what_cryptography_sealed(app, dba, account, key_file, style):
+def test_the_server_decrypts_what_cryptography_encrypted(app, dba, account, key_file, style):
     account += "-ü"
     app.enrol(account)
     secret = pyotp.random_base32()
     payload = json.dumps(binding(dba, account, secret), **style)
     token = key_file.primary.encrypt(payload.encode()).decode()
-    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    dba.execute(STORE, token, key_id(key_file.keys[0]), account)
     assert app.verify(account, pyotp.TOTP(secret).at(int(app.now), counter_offset=1))
 
 
-def test_a_token_in_the_row_of_another_account_does_not_open(app, dba, account):
+def test_a_token_in_the_row_of_another_account_is_not_decrypted(app, dba, account):
     thief, victim = app.enrol(account), app.enrol(f"{account}-victim")
     dba.execute(
         "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.factors WHERE account = %s)"
@@ -94,13 +95,13 @@ def test_a_token_in_the_row_of_another_account_does_not_open(app, dba, account):
     assert app.verify(thief.account, code)
 
 
-def test_a_token_under_another_label_does_not_open(app, dba, account):
+def test_a_token_under_another_label_is_not_decrypted(app, dba, account):
     person = app.enrol(account)
     dba.execute("UPDATE totp.factors SET label = 'other' WHERE account = %s", account)
     assert_damaged(app, person)
 
 
-def test_a_backup_code_s_token_does_not_open_as_a_factor(app, dba, account):
+def test_a_backup_code_s_token_is_not_decrypted_as_a_factor(app, dba, account):
     person = app.enrol(account)
     dba.execute(
         "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.backup_codes AS code"
@@ -110,7 +111,7 @@ def test_a_backup_code_s_token_does_not_open_as_a_factor(app, dba, account):
     assert_damaged(app, person)
 
 
-def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, account):
+def test_a_backup_code_in_the_row_of_another_account_is_not_decrypted(app, dba, account):
     thief, victim = app.enrol(account), app.enrol(f"{account}-victim")
     dba.execute(
         "UPDATE totp.backup_codes AS theirs SET salt = mine.salt, sealed = mine.sealed"
@@ -125,7 +126,7 @@ def test_a_backup_code_in_the_row_of_another_account_does_not_open(app, dba, acc
     assert app.status(victim.account).failures == 0
 
 
-def test_two_tokens_that_changed_places_open_in_neither_row(app, dba, account):
+def test_two_tokens_that_changed_places_are_decrypted_in_neither_row(app, dba, account):
     one, other = app.enrol(account), app.enrol(f"{account}-other")
     dba.execute(
         "UPDATE totp.factors AS f SET sealed = g.sealed FROM totp.factors AS g"
@@ -136,17 +137,17 @@ def test_two_tokens_that_changed_places_open_in_neither_row(app, dba, account):
     assert_damaged(app, other)
 
 
-def test_an_older_token_of_the_same_row_does_not_open_after_a_new_enrolment(app, dba, account):
+def test_an_older_token_of_the_same_row_is_not_decrypted_after_a_new_enrolment(app, dba, account):
     old = app.enrol(account)
-    token = dba.value(SEALED, account, "default")
+    token = dba.value(STORED, account, "default")
     key = dba.value("SELECT key_id FROM totp.factors WHERE account = %s", account)
     new = app.enrol(account)
-    dba.execute(SEAL, token, key, account)
+    dba.execute(STORE, token, key, account)
     assert_damaged(app, old)
     assert_damaged(app, new)
 
 
-def test_an_older_backup_code_of_the_same_slot_does_not_open(app, dba, account):
+def test_an_older_backup_code_of_the_same_slot_is_not_decrypted(app, dba, account):
     person = app.enrol(account)
     query = "SELECT slot, sealed FROM totp.backup_codes WHERE account = %s"
     old = dba.rows(query, account)
@@ -158,7 +159,7 @@ def test_an_older_backup_code_of_the_same_slot_does_not_open(app, dba, account):
         app.backup_verify(account, person.backup_codes[1])
 
 
-def test_a_pending_factor_s_token_does_not_open_in_the_active_one_s_row(app, dba, account):
+def test_a_pending_factor_s_token_is_not_decrypted_in_the_active_one_s_row(app, dba, account):
     person = app.enrol(account)
     app.create(account)
     dba.execute(
@@ -187,19 +188,19 @@ def test_a_pending_factor_s_token_does_not_open_in_the_active_one_s_row(app, dba
     ],
     ids=str,
 )
-def test_a_payload_that_is_not_the_row_s_own_does_not_open(app, dba, account, key_file, changes):
+def test_a_payload_that_is_not_the_row_s_own_is_not_decrypted(app, dba, account, key_file, changes):
     person = app.enrol(account)
     payload = {**binding(dba, account, person.phone.totp.secret), **changes}
     token = key_file.primary.encrypt(json.dumps(payload).encode()).decode()
-    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    dba.execute(STORE, token, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
 
 
 @pytest.mark.parametrize("payload", [b"", b"hello", b"[]", b"\xff\xfe", b'{"purpose":'], ids=repr)
-def test_a_payload_that_is_no_object_does_not_open(app, dba, account, key_file, payload):
+def test_a_payload_that_is_no_object_is_not_decrypted(app, dba, account, key_file, payload):
     person = app.enrol(account)
     token = key_file.primary.encrypt(payload).decode()
-    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    dba.execute(STORE, token, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
 
 
@@ -208,30 +209,30 @@ PARTS = {"version": 0, "timestamp": 1, "IV": 9, "ciphertext": 25, "last block": 
 
 
 @pytest.mark.parametrize("place", PARTS.values(), ids=PARTS.keys())
-def test_a_token_with_one_bit_flipped_does_not_open(app, dba, account, key_file, place):
+def test_a_token_with_one_bit_flipped_is_not_decrypted(app, dba, account, key_file, place):
     person = app.enrol(account)
-    token = bytearray(base64.urlsafe_b64decode(dba.value(SEALED, account, "default")))
+    token = bytearray(base64.urlsafe_b64decode(dba.value(STORED, account, "default")))
     token[place] ^= 1
     damaged = base64.urlsafe_b64encode(token).decode()
-    dba.execute(SEAL, damaged, key_id(key_file.keys[0]), account)
+    dba.execute(STORE, damaged, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
 
 
-def test_a_bit_flipped_in_any_place_does_not_open_and_shuts_out_no_other_factor(
+def test_a_bit_flipped_in_any_place_is_not_decrypted_and_shuts_out_no_other_factor(
     app, dba, account, dice
 ):
     damaged, good = app.enrol(account), app.enrol(account, label="good")
-    token = dba.value(SEALED, account, "default")
-    seal = "UPDATE totp.factors SET sealed = %s WHERE account = %s AND label = 'default'"
+    token = dba.value(STORED, account, "default")
+    store = "UPDATE totp.factors SET sealed = %s WHERE account = %s AND label = 'default'"
     code = damaged.phone.take(app.now)
     for place, character in enumerate(token):
         # Of the bits of ASCII those that give a character that can be stored.
         bits = [bit for bit in range(7) if ord(character) ^ 1 << bit >= 32]
         flipped = chr(ord(character) ^ 1 << dice.choice(bits))
-        dba.execute(seal, token[:place] + flipped + token[place + 1 :], account)
+        dba.execute(store, token[:place] + flipped + token[place + 1 :], account)
         with refused(DAMAGED):
             app.verify(account, code)
-        # It was compared with the good one, which counts.
+        # It was compared with the good factor, which counts as a failure.
         dba.call("totp_unlock", account=account, reason="the next bit")
     assert app.verify(account, good.phone.take(app.now))
 
@@ -250,19 +251,19 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS.keys())
-def test_a_token_of_another_form_does_not_open(app, dba, account, key_file, form):
+def test_a_token_of_another_form_is_not_decrypted(app, dba, account, key_file, form):
     person = app.enrol(account)
-    token = form(dba.value(SEALED, account, "default"))
-    dba.execute(SEAL, token, key_id(key_file.keys[0]), account)
+    token = form(dba.value(STORED, account, "default"))
+    dba.execute(STORE, token, key_id(key_file.keys[0]), account)
     assert_damaged(app, person)
 
 
 @pytest.mark.parametrize("path", sorted(FERNET_VECTORS.glob("fail_*.json")), ids=lambda p: p.stem)
-def test_no_invalid_vector_of_the_specification_opens(app, dba, account, key_file, path):
+def test_no_invalid_vector_of_the_specification_is_decrypted(app, dba, account, key_file, path):
     vector = json.loads(path.read_text())
     key_file.write(*key_file.keys, vector["secret"])
     person = app.enrol(account)
-    dba.execute(SEAL, vector["token"], key_id(vector["secret"]), account)
+    dba.execute(STORE, vector["token"], key_id(vector["secret"]), account)
     assert_damaged(app, person)
 
 
@@ -272,18 +273,18 @@ def test_a_valid_vector_of_the_specification_is_bound_to_no_row(app, dba, accoun
     assert Fernet(vector["secret"]).decrypt(vector["token"]) == vector["src"].encode()
     key_file.write(*key_file.keys, vector["secret"])
     person = app.enrol(account)
-    dba.execute(SEAL, vector["token"], key_id(vector["secret"]), account)
+    dba.execute(STORE, vector["token"], key_id(vector["secret"]), account)
     assert_damaged(app, person)
 
 
-def test_a_secret_sealed_with_the_specification_s_key_opens(app, dba, account, key_file):
+def test_a_secret_encrypted_with_the_specification_s_key_is_decrypted(app, dba, account, key_file):
     (vector,) = json.loads((FERNET_VECTORS / "generate.json").read_text())
     key_file.write(*key_file.keys, vector["secret"])
     person = app.enrol(account)
     payload = json.dumps(binding(dba, account, person.phone.totp.secret)).encode()
     # The IV and the time of the vector; cryptography has no other way to choose them.
     token = Fernet(vector["secret"])._encrypt_from_parts(payload, 499162800, bytes(vector["iv"]))
-    dba.execute(SEAL, token.decode(), key_id(vector["secret"]), account)
+    dba.execute(STORE, token.decode(), key_id(vector["secret"]), account)
     assert app.verify(account, person.phone.take(app.now))
 
 

@@ -1,4 +1,4 @@
-"""Many clients that act at the same moment, and what they may guess."""
+"""Many clients that act at the same moment, and codes for them to guess."""
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
@@ -7,8 +7,8 @@ from client import Client
 
 
 def at_once(connect, number, act):
-    """Calls act(client, ready, place) for each of many clients, in threads. None gets past its
-    call of ready() before all have got there. What each returned, or the error it raised."""
+    """Calls act(client, ready, place) for each of many clients, in threads; ready() returns when
+    all have called it. Returns what each act returned, or the error that it raised."""
     barrier = Barrier(number, timeout=30)
 
     def run(place):
@@ -23,6 +23,6 @@ def at_once(connect, number, act):
 
 
 def wrong_codes(person, moment):
-    """Well-formed codes, all different, that are wrong also for a clock many steps off."""
+    """Well-formed codes, all different, that are wrong even for a clock that is many steps off."""
     near = {person.phone.code(moment, steps) for steps in range(-30, 31)}
     return (code for code in (f"{n:06}" for n in range(1_000_000)) if code not in near)

@@ -1,13 +1,39 @@
-"""Failures lock an account, for longer each time, and at last suspend its TOTP."""
+"""Failures lock an account, for longer each time, and at last suspend its TOTP. One statement does
+not outrun the limit, and a lock costs nobody but the attacker."""
 
 import itertools
+from itertools import islice
 
 import pytest
 
 from authenticator import Authenticator
+from client import Traveller
+from concurrency import wrong_codes
+from conftest import DATABASE, new_account
+from rollback import Stage
 
+START = Traveller.START
+LIMIT = 5
 LOCKS = [30, 60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
 LATER = 7200
+
+
+@pytest.fixture
+def person(traveller):
+    return traveller.enrol(new_account())
+
+
+@pytest.fixture
+def stage(cluster):
+    with Stage(cluster, DATABASE, START + 30) as stage:
+        yield stage
+
+
+@pytest.fixture
+def superuser(cluster):
+    """A client whose clock stands at the start of 2030 and who may change every setting."""
+    with cluster.connect(dbname=DATABASE) as connection:
+        yield Traveller(connection)
 
 
 def seconds(interval):
@@ -91,18 +117,6 @@ def test_attempts_during_a_lock_do_not_prolong_it(traveller, account):
         assert traveller.attempt(account, person.phone.wrong(traveller.now)).reason == "locked"
     status = traveller.status(account)
     assert (status.failures, status.locked_until) == (5, until)
-
-
-def test_an_attempt_during_a_lock_writes_nothing(traveller, dba, account):
-    person = traveller.enrol(account)
-    traveller.fail(person, 5)
-    rows = "SELECT xmin::text, * FROM totp.accounts WHERE account = %s"
-    events = "SELECT count(*) FROM totp.audit_events WHERE account = %s"
-    before = dba.row(rows, account), dba.value(events, account)
-    for _ in range(3):
-        traveller.attempt(account, person.phone.wrong(traveller.now))
-        traveller.attempt(account, person.phone.code(traveller.now))
-    assert (dba.row(rows, account), dba.value(events, account)) == before
 
 
 def test_a_success_clears_failures_and_lock(traveller, account):
@@ -217,3 +231,93 @@ def test_the_settings_of_the_lock_policy_are_followed(dba, account):
             verdicts.append(dba.attempt(account, person.phone.wrong(now)))
         assert [seconds(verdict.retry_after) for verdict in verdicts] == [None, 10, 15, 15]
         assert dba.status(account).suspended
+
+
+# Within one statement
+
+
+@pytest.mark.timeout(300)
+def test_a_million_guesses_in_one_statement_are_five(dba, superuser, person):
+    # All codes there are, from the one behind the last that is right now round to that.
+    right = sorted(int(person.phone.code(START, steps)) for steps in range(-3, 4))
+    query = """
+        SELECT count(*) AS guesses,
+               count(*) FILTER (WHERE totp.totp_verify(%s, lpad(code::text, 6, '0'))) AS hits
+        FROM (SELECT (n + %s) %% 1000000 AS code FROM generate_series(1, 1000000) AS n) AS guess
+    """
+    for first in right:
+        gap = min((other - first) % 1_000_000 for other in right if other != first)
+        if gap > LIMIT:
+            break
+    assert superuser.row(query, person.account, first) == (1_000_000, 0)
+    assert superuser.status(person.account).failures == LIMIT
+    events = "SELECT count(*) FROM totp.audit_events WHERE account = %s AND event = 'verify'"
+    assert dba.value(events, person.account) == LIMIT
+
+
+# Failures that are rolled back
+
+
+def test_a_hundred_failures_that_are_rolled_back_suspend_totp_too(superuser, person):
+    codes = wrong_codes(person, START)
+    superuser.execute("SET totp.max_failures = 100")
+    for count in (99, 1):
+        assert not superuser.status(person.account).suspended
+        superuser.execute("BEGIN")
+        for code in islice(codes, count):
+            assert superuser.attempt(person.account, code).reason == "invalid"
+        superuser.execute("ROLLBACK")
+    for _ in range(2):
+        superuser.wait(86_400)
+        code = person.phone.take(superuser.now)
+        assert superuser.attempt(person.account, code).reason == "suspended"
+    assert superuser.backup_verify(person.account, person.backup_codes[0])
+    assert superuser.verify(person.account, code)
+
+
+# What a lock costs
+
+
+def test_an_attempt_on_a_locked_account_writes_nothing(stage, traveller, dba, person):
+    client = stage.client
+    codes = list(islice(wrong_codes(person, START), LIMIT))
+    for code in codes:
+        client.verify(person.account, code)
+    right, backup = person.phone.code(START, 1), person.backup_codes[0]
+    traveller.wait(30)
+    row = "SELECT xmin::text, * FROM totp.accounts WHERE account = %s"
+    before = dba.row(row, person.account)
+    for _ in range(3):
+        traveller.attempt(person.account, person.phone.wrong(traveller.now))
+        traveller.attempt(person.account, person.phone.code(traveller.now))
+    assert dba.row(row, person.account) == before
+    second = Authenticator(client.create(person.account, label="second").uri)
+    calls = {
+        "totp_verify": {"code": codes[0]},
+        "totp_attempt": {"code": right},
+        "backup_verify": {"code": backup},
+        "totp_disable": {"code": right},
+        "backup_rotate": {"code": backup},
+        "totp_resync": {"code1": right, "code2": person.phone.code(START, 2)},
+        "totp_confirm": {"code": second.code(START, 1), "label": "second"},
+    }
+    written = {name: wal_of(client, name, person, arguments) for name, arguments in calls.items()}
+    assert written == dict.fromkeys(calls, (0, None))
+    events = "SELECT count(*) FROM totp.audit_events WHERE account = %s AND event <> 'create'"
+    assert client.value(events, person.account) == LIMIT + 1
+
+
+def wal_of(client, function, person, arguments):
+    """Bytes of WAL that 100 calls write, and the transaction id they are given."""
+    named = ", ".join(f"{name} => %({name})s" for name in arguments)
+    calls = f"SELECT totp.{function}(account => %(account)s, {named}) FROM generate_series(1, 100)"
+    position = "SELECT pg_current_wal_insert_lsn() - '0/0'"
+    readings = []
+    # The server writes WAL of its own now and then.
+    for _ in range(5):
+        with client.connection.transaction():
+            before = client.value(position)
+            client.connection.execute(calls, {"account": person.account, **arguments})
+            xid = client.value("SELECT pg_current_xact_id_if_assigned()")
+            readings.append((int(client.value(position) - before), xid))
+    return min(readings, key=lambda reading: reading[0])

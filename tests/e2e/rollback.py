@@ -1,4 +1,5 @@
-"""The ways in which what a function wrote is undone: by its caller, or by what happens to it."""
+"""The ways in which what a function wrote is undone: by its caller, or by what happens to the
+session."""
 
 import os
 import socket
@@ -23,7 +24,7 @@ $$
 
 
 class Stage:
-    """One cluster to act on, with settings for the sessions, watched by a session of its own."""
+    """Sessions of one cluster with their own settings and clock, and one session that watches."""
 
     def __init__(self, cluster, dbname, moment, **settings):
         self.moment = moment
@@ -43,12 +44,12 @@ class Stage:
         return Client(self.watcher)
 
     def undo(self, way, call):
-        """Lets a call happen, then undoes it. What the caller saw of its result, if anything."""
+        """Makes a call and undoes it. Returns what the caller saw of its result, if anything."""
         connection = self.connect()
         pid = connection.info.backend_pid
         with closing(connection):
             result = way(self, connection, call)
-        # What becomes of the transaction is settled when the server process is gone.
+        # The outcome of the transaction is settled when the server process is gone.
         until(lambda: not self.is_there(pid), what="end of the session", pause=0.001)
         return result
 
@@ -56,7 +57,7 @@ class Stage:
         return self.client.value("SELECT count(*) FROM pg_stat_activity WHERE pid = %s", pid)
 
     def wait_for_sleep(self, pid):
-        """Waits until a server process sleeps: whatever stands before that has happened."""
+        """Waits until a server process sleeps: what comes before pg_sleep has happened by then."""
         query = "SELECT wait_event = 'PgSleep' FROM pg_stat_activity WHERE pid = %s"
         until(lambda: self.client.value(query, pid), what="sleep", pause=0.001)
 
@@ -153,7 +154,7 @@ def terminate(stage, connection, call):
 
 
 def pull_the_plug(connection):
-    """The client is gone, without a word."""
+    """The client disappears without closing its connection."""
     with socket.socket(fileno=os.dup(connection.fileno())) as wire:
         wire.shutdown(socket.SHUT_RDWR)
     connection.close()
