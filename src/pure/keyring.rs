@@ -327,7 +327,7 @@ mod tests {
     fn a_value_opens_only_at_its_place() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
-        let open = |associated_data: AssociatedData| {
+        let decrypt = |associated_data: AssociatedData| {
             ring.decrypt(&associated_data, &ciphertext).map(|plaintext| plaintext.value)
         };
         assert_eq!(decrypt(associated_data()).unwrap().as_slice(), b"12345678901234567890");
@@ -350,7 +350,7 @@ mod tests {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring
             .encrypt(&AssociatedData::backup_code("alice", 1, &[1; 16]), &Plaintext::of(&[7; 32]));
-        let open = |slot, salt: &[u8]| {
+        let decrypt = |slot, salt: &[u8]| {
             ring.decrypt(&AssociatedData::backup_code("alice", slot, salt), &ciphertext)
         };
         assert_eq!(decrypt(1, &[1; 16]).unwrap().value.as_slice(), [7; 32]);
@@ -386,14 +386,14 @@ mod tests {
     fn every_flipped_bit_is_noticed() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
-        for associated_data in 0..ciphertext.token.len() {
+        for position in 0..ciphertext.token.len() {
             for bit in 0..7 {
                 let mut token = ciphertext.token.clone().into_bytes();
-                *token.get_mut(associated_data).unwrap() ^= 1 << bit;
+                *token.get_mut(position).unwrap() ^= 1 << bit;
                 let token = String::from_utf8(token).unwrap();
                 let decrypted =
                     ring.decrypt(&associated_data(), &Ciphertext { token, ..ciphertext.clone() });
-                assert_eq!(decrypted.err(), Some(Unreadable::Damaged), "bit {bit} of {place}");
+                assert_eq!(decrypted.err(), Some(Unreadable::Damaged), "bit {bit} of {position}");
             }
         }
     }
