@@ -1,5 +1,5 @@
-"""Orders of texts change with the C library, with ICU, and from one machine to the next: indexes then
-miss rows. Those of the extension have an order that never changes."""
+"""Orders of texts change with the C library, with ICU, and from one machine to the next: indexes
+then miss rows. Those of the extension have an order that never changes."""
 
 import os
 import shutil
