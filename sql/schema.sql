@@ -24,35 +24,62 @@ BEGIN
     END IF;
 END $$;
 
--- Roles belong to the whole cluster: they might have been created in another database.
+-- Roles belong to the whole cluster: they might have been created in another database, or by someone who
+-- waited for this extension to give them rights.
 DO $$
 DECLARE
     name text;
+    admins text;
+    members text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
-        ELSIF name = 'totp_owner' AND EXISTS (
+            CONTINUE;
+        END IF;
+        IF EXISTS (
             SELECT FROM pg_catalog.pg_roles
             WHERE rolname = name
               AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
         ) THEN
-            RAISE EXCEPTION 'role totp_owner has attributes that it must not have'
+            RAISE EXCEPTION 'role % has attributes that it must not have', name
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'It owns the tables that contain the secrets and the functions that decrypt them.',
-                      HINT = 'Drop it, or run ALTER ROLE totp_owner NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
-        ELSIF name = 'totp_owner' AND EXISTS (
-            SELECT FROM pg_catalog.pg_auth_members AS m
-            JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.roleid
-            JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
-            WHERE owner.rolname = name AND NOT member.rolsuper
-        ) THEN
+                      DETAIL = 'The extension grants rights to it, which nobody may have except through membership.',
+                      HINT = pg_catalog.format('Drop it, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.', name);
+        END IF;
+        SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(member.rolname), ', ') FILTER (WHERE m.admin_option),
+               pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(member.rolname), ', ')
+        INTO admins, members
+        FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS ours ON ours.oid = m.roleid
+        JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
+        WHERE ours.rolname = name AND NOT member.rolsuper;
+        IF name = 'totp_owner' AND members IS NOT NULL THEN
             RAISE EXCEPTION 'role totp_owner has members'
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'Its members can read the tables that contain the secrets.',
-                      HINT = 'Revoke totp_owner from its members.';
+                      DETAIL = pg_catalog.format('These roles could read the tables that contain the secrets: %s.', members),
+                      HINT = pg_catalog.format('REVOKE totp_owner FROM %s.', members);
+        ELSIF admins IS NOT NULL THEN
+            RAISE EXCEPTION 'role % can be granted by others', name
+                USING ERRCODE = 'invalid_role_specification',
+                      DETAIL = pg_catalog.format('These roles have ADMIN OPTION on it, which whoever created it has since PostgreSQL 16: %s.', admins),
+                      HINT = pg_catalog.format('REVOKE %I FROM %s, and grant it again afterwards if they should have it.', name, admins);
+        ELSIF members IS NOT NULL THEN
+            RAISE WARNING 'role % already has members', name
+                USING DETAIL = pg_catalog.format('These roles can use the extension in this database, too: %s.', members),
+                      HINT = pg_catalog.format('Revoke %I from those that should not.', name);
         END IF;
     END LOOP;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.member
+        WHERE owner.rolname = 'totp_owner'
+    ) THEN
+        RAISE EXCEPTION 'role totp_owner is a member of other roles'
+            USING ERRCODE = 'invalid_role_specification',
+                  DETAIL = 'The functions of the extension run as totp_owner, which can do nothing else.',
+                  HINT = 'Revoke the other roles from totp_owner.';
+    END IF;
 END $$;
 
 CREATE TYPE totp.verdict AS (
