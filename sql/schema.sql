@@ -104,11 +104,13 @@ COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup cod
 -- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
 -- All text has collation "C". The order of any other can change with a new C library or ICU, or on a standby
 -- with another version: indexes then miss rows, and accounts would seem to have no second factor.
-CREATE DOMAIN totp.account AS text COLLATE "C" CHECK (length(VALUE) BETWEEN 1 AND 255);
+-- The functions count characters; here are bytes, four to a character, since databases of some encodings
+-- count otherwise.
+CREATE DOMAIN totp.account AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 1020);
 COMMENT ON DOMAIN totp.account IS 'The application''s key for an account: 1 to 255 characters';
 CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
 COMMENT ON DOMAIN totp.failures IS 'Number of consecutive failed attempts';
-CREATE DOMAIN totp.label AS text COLLATE "C" CHECK (length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN totp.label AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.label IS 'Distinguishes several apps of one account: 1 to 64 characters';
 CREATE DOMAIN totp.factor_state AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('pending', 'active'));
 COMMENT ON DOMAIN totp.factor_state IS 'pending until confirmed by a code, then active';
@@ -130,7 +132,7 @@ CREATE DOMAIN totp.digest AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.digest IS 'A SHA-256 hash';
 CREATE DOMAIN totp.token_kind AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('challenge', 'recovery', 'trust'));
 COMMENT ON DOMAIN totp.token_kind IS 'Kind of a signed token; one kind is never accepted as another';
-CREATE DOMAIN totp.purpose AS text COLLATE "C" CHECK (length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN totp.purpose AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.purpose IS 'Purpose of a challenge, as named by the application';
 CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
