@@ -11,10 +11,8 @@ use crate::{clock, server, store};
 
 /// The session of this call; `None` when nothing says whose it is.
 pub fn current() -> Option<Session> {
-    let login = server::session_user();
+    let login = server::session_user_as_text()?;
     match settings::identity() {
-        // What is not UTF-8 in a name is replaced: two names could become one account.
-        Identity::Role if login.contains(char::REPLACEMENT_CHARACTER) => None,
         Identity::Role => {
             Some(Session { account: Account::new(login).ok()?, id: server::connection_id() })
         }
@@ -22,6 +20,10 @@ pub fn current() -> Option<Session> {
         Identity::Jwt if settings::is_jwt_login(&login) => {
             let text = server::setting(c"request.jwt.claims")?;
             let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
+            // JSON can write characters that the database cannot store.
+            if !server::is_text(&account) || !session.as_deref().is_none_or(server::is_text) {
+                return None;
+            }
             // Several people share the connection: their claims tell them apart.
             let id = session
                 .unwrap_or_else(|| format!("{}:{}", server::connection_id(), name::hashed(&text)));
