@@ -363,9 +363,15 @@ pub fn identity() -> Identity {
     IDENTITY.get()
 }
 
+/// The login roles whose claims are believed.
+pub fn jwt_logins() -> Vec<String> {
+    let listed = non_empty(&JWT_LOGINS).unwrap_or_default();
+    listed.split(',').map(|login| login.trim().to_owned()).filter(|login| !login.is_empty()).collect()
+}
+
 /// Whether the claims of a session with this login role are believed.
 pub fn is_jwt_login(role: &str) -> bool {
-    non_empty(&JWT_LOGINS).is_some_and(|logins| logins.split(',').any(|login| login.trim() == role))
+    jwt_logins().iter().any(|login| login == role)
 }
 
 /// The claim that names the account.

@@ -4,8 +4,10 @@
 use crate::error::Error;
 use crate::error::preflight::{Check, Finding, KeyRows};
 use crate::keys::{self, KeySource};
-use crate::store::rotation;
-use crate::{guard, server, settings};
+use crate::pure::configuration::{self, parameter_logging};
+use crate::store::{catalog, rotation};
+use crate::settings::{self, Identity};
+use crate::{guard, server};
 use std::path::Path;
 
 /// All checks. Reads only.
@@ -13,7 +15,15 @@ pub fn checks() -> Result<Vec<Check>, Error> {
     let mut findings = vec![Finding::Preload(guard::is_on()), key_source()];
     findings.extend(keyring(rotation::keys()?));
     findings.extend([
-        statement_logging(),
+        statement_logging()?,
+        Finding::Settings(catalog::configured(r"^totp\.")?),
+        jwt_logins()?,
+        Finding::MembersOfOwner(catalog::members_of_owner()?),
+        Finding::Admins(catalog::admins_of_roles()?),
+        Finding::Grants(catalog::other_grants()?),
+        Finding::Owners(catalog::other_owners()?),
+        collation()?,
+        Finding::AuditSequence { is_behind: catalog::is_audit_sequence_behind()? },
         Finding::Clock(settings::clock().is_some()),
         Finding::Fsync(is(c"fsync", "on")),
         Finding::FullPageWrites(is(c"full_page_writes", "on")),
@@ -61,12 +71,27 @@ fn keyring(used: KeyRows) -> Vec<Finding> {
 }
 
 /// A code that is logged is worthless once accepted; a secret that is imported is not.
-fn statement_logging() -> Finding {
-    let is_on = is(c"log_statement", "all")
-        || !is(c"log_min_duration_statement", "-1")
-        || !is(c"log_min_duration_sample", "-1")
-        || !is(c"log_transaction_sample_rate", "0");
-    Finding::StatementLogging(is_on && !is(c"log_parameter_max_length", "0"))
+fn statement_logging() -> Result<Finding, Error> {
+    let settings = catalog::configured(configuration::LOGGING)?;
+    Ok(Finding::StatementLogging(parameter_logging(&settings).into_iter().cloned().collect()))
+}
+
+/// Who creates a role that is trusted already is trusted, too.
+fn jwt_logins() -> Result<Finding, Error> {
+    let listed = match settings::identity() {
+        Identity::Jwt => settings::jwt_logins(),
+        Identity::Role => Vec::new(),
+    };
+    Ok(Finding::JwtLogins(catalog::missing_roles(listed)?))
+}
+
+/// What is wrong with our own collations matters more than what is wrong with the database's.
+fn collation() -> Result<Finding, Error> {
+    let others = catalog::other_collations()?;
+    if others.is_empty() && catalog::has_new_order()? {
+        return Ok(Finding::NewOrder);
+    }
+    Ok(Finding::Collations(others))
 }
 
 fn is(name: &'static std::ffi::CStr, value: &str) -> bool {
