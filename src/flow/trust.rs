@@ -13,7 +13,7 @@ use serde_json::Map;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Creates a token for a device of an account that was verified just now. It is valid for `ttl`
+/// Creates a token for a device of an account that has just been verified. It is valid for `ttl`
 /// microseconds, by default for `totp.trust_ttl`.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;

@@ -74,7 +74,7 @@ impl<'a> AccountGuard<'a> {
     }
 
     /// Records that the code is right and is about to be spent in the table: an error there is not
-    /// a wrong guess. `after` is the lock state if the attempt had failed.
+    /// a wrong guess. `after` is the lock state that a failure would cause.
     pub fn matched(&self, after: &LockState) {
         if is_on() {
             transaction::record_match(self.key, after.locked_until);
@@ -148,8 +148,8 @@ fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Adm
     }
 }
 
-/// Returns the time since which shared memory has recorded spent steps. Do not call while the
-/// server replays WAL.
+/// Returns the time since which shared memory has recorded spent steps, or `None` without it. Do
+/// not call while the server replays WAL.
 pub fn started_at() -> Option<Timestamp> {
     memory::header().map(|header| header.start.time())
 }

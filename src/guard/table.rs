@@ -110,7 +110,7 @@ impl Slot {
         }
     }
 
-    /// Returns until when the entry must stay, or `None` if it may be evicted.
+    /// Returns the time until which the entry must stay, or `None` if it may be evicted.
     fn pinned_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.entry {
             Entry::Free => return None,

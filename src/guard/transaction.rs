@@ -102,8 +102,7 @@ pub fn record_written(key: Key, failures: u32, told: u32) {
     note(Change::Written { key, failures, told });
 }
 
-/// Records that a step was spent. If the call fails before it succeeds or is refused, the step is
-/// given back.
+/// Records that a step was spent. Unless its attempt succeeds, a rollback gives the step back.
 pub fn record_step(key: Key, step: i64, older: Option<i64>) {
     note(Change::Step { key, step, older, burn: false });
 }
@@ -188,7 +187,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 ) {
     use pg_sys::SubXactEvent::*;
     NOTES.with_borrow_mut(|notes| {
-        // Its changes, and those of its children, are the newest.
+        // The changes of this subtransaction and its children are the newest.
         let first =
             notes.iter().rposition(|note| note.subtransaction < own).map_or(0, |place| place + 1);
         match event {
