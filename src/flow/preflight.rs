@@ -1,5 +1,6 @@
-//! Looks for what would make the second factor weaker, or lose secrets, before it does: the
-//! checklist of a deployment as a query. Each check gives one row, also when all is well.
+//! Checks a deployment for anything that would weaken the second factor or lose secrets.
+//!
+//! Each check returns one row, even if it finds nothing wrong.
 
 use crate::error::Error;
 use crate::error::preflight::{Check, Finding, KeyRows};
@@ -8,7 +9,7 @@ use crate::store::rotation;
 use crate::{guard, server, settings};
 use std::path::Path;
 
-/// All checks. Reads only.
+/// Runs all checks, which only read.
 pub fn checks() -> Result<Vec<Check>, Error> {
     let mut findings = vec![Finding::Preload(guard::is_on()), key_source()];
     findings.extend(keyring(rotation::keys()?));
@@ -24,7 +25,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
     Ok(findings.into_iter().map(Check::from).collect())
 }
 
-/// Who copies the data should not get the key along with them.
+/// Checks where the key comes from: a copy of the data should not include it.
 fn key_source() -> Finding {
     match keys::source() {
         Ok(Some(KeySource::Command)) => Finding::KeyCommand,
@@ -32,7 +33,7 @@ fn key_source() -> Finding {
             Finding::KeyFile { in_data_directory: is_in_data_directory(&file) }
         }
         Ok(Some(KeySource::Variable)) => Finding::KeyVariable,
-        // What is wrong with it is reported by the check of the keyring.
+        // The check of the keyring reports what is wrong.
         Ok(None) | Err(_) => Finding::NoKeySource,
     }
 }
@@ -44,7 +45,8 @@ fn is_in_data_directory(file: &Path) -> bool {
     }
 }
 
-/// Whether there are keys, whether they decrypt all rows, and whether rows wait for a rotation.
+/// Checks whether there are keys, whether they decrypt all rows, and whether any rows need
+/// rotation.
 fn keyring(used: KeyRows) -> Vec<Finding> {
     let keyring = match keys::keyring() {
         Ok(keyring) => keyring,
@@ -60,7 +62,8 @@ fn keyring(used: KeyRows) -> Vec<Finding> {
     ]
 }
 
-/// A code that is logged is worthless once accepted; a secret that is imported is not.
+/// Checks whether statements are logged with their parameters. A logged code is worthless once
+/// accepted; a logged secret is not.
 fn statement_logging() -> Finding {
     let is_on = is(c"log_statement", "all")
         || !is(c"log_min_duration_statement", "-1")
