@@ -1,5 +1,5 @@
-//! Two-factor authentication inside PostgreSQL: TOTP (RFC 6238), backup codes, lockout and audit, with
-//! secrets encrypted by Fernet in tables that the extension owns.
+//! Two-factor authentication inside PostgreSQL: TOTP (RFC 6238), backup codes, lockout and audit,
+//! with secrets encrypted by Fernet in tables that the extension owns.
 //!
 //! Imports go one way: `api` (SQL functions) → `flow` (what a call does) → `store` (tables) and
 //! `guard` (shared memory) → `pure` (decisions).

@@ -1,4 +1,4 @@
-//! The only module that reads the operating system's random generator.
+//! The only module that reads the operating system's random number generator.
 
 use crate::error::Error;
 use rand::TryRng;

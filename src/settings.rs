@@ -1,4 +1,4 @@
-//! The settings with prefix `totp`. Only superusers, and roles granted SET on them, can change them.
+//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them.
 
 use crate::pure::lock::Policy;
 use crate::pure::name;
@@ -114,7 +114,7 @@ integers! {
         c"Maximum number of steps that an authenticator app's clock can be off.",
         c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).";
 
-    /// The number of consecutive failures from which each one locks the account.
+    /// The number of consecutive failures at which an account is first locked.
     MAX_FAILURES max_failures: i32 = 5, 1..=100, NO_UNIT,
         c"totp.max_failures",
         c"Number of consecutive failed attempts after which an account is locked.",
@@ -406,8 +406,8 @@ pub fn key_file() -> PathBuf {
     server::data_directory().join(relative_key_file())
 }
 
-/// Returns the path of the key file as set. Every call checks the file, and a relative path is shorter
-/// to resolve: server processes work in the data directory.
+/// Returns the path of the key file as configured. Server processes run in the data directory, so it
+/// can be used as it is, and it is faster to resolve for the check that every call makes.
 pub fn relative_key_file() -> PathBuf {
     non_empty(&KEY_FILE).unwrap_or_default().into()
 }

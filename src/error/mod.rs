@@ -1,5 +1,5 @@
-//! All errors. Only this module and its submodules know SQLSTATEs and message texts, which never
-//! contain a secret, a code, a token, a key or a rejected text.
+//! All errors. Only this module and its submodules define SQLSTATEs and message texts. No text
+//! contains a secret, a code, a token, a key or a rejected string.
 
 mod argument;
 mod key_source;

@@ -53,7 +53,7 @@ pub enum Finding {
     },
     /// The keys come from the server's environment.
     KeyVariable,
-    /// No source has keys, or their source cannot be read.
+    /// No source has keys, or the source cannot be read.
     NoKeySource,
     /// The IDs of the keys.
     Keyring(Vec<String>),
@@ -63,7 +63,7 @@ pub enum Finding {
     UnknownKeys(KeyRows),
     /// Keys that rows need but the keyring does not contain.
     MissingKeys(KeyRows),
-    /// Keys that rows need, in the keyring but not first in it.
+    /// Keys in the keyring that rows need, other than the first.
     OlderKeys(KeyRows),
     /// Whether statement parameters are logged.
     StatementLogging(bool),

@@ -1,5 +1,5 @@
-//! Runs `totp.key_command` the way PostgreSQL runs `ssl_passphrase_command`: through the shell, in the
-//! data directory.
+//! Runs `totp.key_command` the way PostgreSQL runs `ssl_passphrase_command`: through the shell, in
+//! the data directory.
 
 use super::file;
 use crate::error::{CommandProblem, Error, KeyringError};
@@ -22,8 +22,8 @@ const COMPLAINTS_LIMIT: usize = 4096;
 /// The maximum number of consecutive reads of error output, which may be endless.
 const READS_LIMIT: usize = 64;
 
-/// Runs a command and returns its output. Its error output goes to the server's standard error, as if
-/// inherited, but without possible keys.
+/// Runs a command and returns its output. Its error output is copied to the server's standard
+/// error, without possible keys.
 pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     let not_started = |_| failed(CommandProblem::NotStarted);
     // A socket instead of a pipe, because reads from it can have a timeout.
@@ -107,8 +107,8 @@ struct Stderr {
 }
 
 impl Stderr {
-    /// Reads the available output and passes on whole lines immediately, because control does not return
-    /// here if the call is cancelled or the process exits.
+    /// Reads the available output and passes on whole lines immediately, because control does not
+    /// return here if the call is cancelled or the process exits.
     fn drain(&mut self) {
         let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
         for _ in 0..READS_LIMIT {
@@ -155,8 +155,8 @@ impl Read for Running {
     }
 }
 
-/// A shell and everything it has started. They are killed if this is dropped before they end, because of
-/// a timeout or a cancel, and if this process exits in the middle of the call.
+/// A shell and all processes it has started. They are killed when this is dropped before the shell
+/// has ended (on a timeout or a cancel), and when this process exits in the middle of a call.
 struct Group {
     leader: Child,
     is_over: bool,

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 /// The maximum size of a source of keys, in bytes.
 const LIMIT: u64 = 65_536;
 
-/// A version of a file. It differs after the file is written or replaced, or another one is configured.
+/// A version of a file. It differs after the file is written or replaced, or another is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStamp {
     device: u64,
@@ -36,8 +36,8 @@ impl From<&Metadata> for FileStamp {
 /// Reads a file that only the server's operating system user can read.
 pub fn read(path: &Path) -> Result<(FileStamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
-    // Checked before opening, because opening a pipe would block and opening another user's file would
-    // give a less specific error; and again afterwards, because the file may have been replaced.
+    // Checked before opening, because opening a pipe would block and opening another user's file
+    // would give a less specific error; and again afterwards, in case the file was replaced.
     check(&std::fs::metadata(path).map_err(io)?)?;
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -58,7 +58,7 @@ fn check(file: &Metadata) -> Result<(), FileProblem> {
     if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
 }
 
-/// Returns the server's operating system user: PostgreSQL requires that it own the data directory.
+/// Returns the ID of the server's operating system user, which always owns the data directory.
 fn own_user() -> std::io::Result<u32> {
     std::fs::metadata(server::data_directory()).map(|directory| directory.uid())
 }

@@ -1,6 +1,6 @@
-//! Finds the keyring: the first of `totp.key_command`, `totp.key_file` and `TOTP_ENCRYPTION_KEY` that
-//! is set. Each server process caches it until the source changes, or until `key_rotate` runs the
-//! command again.
+//! Finds the keyring in `totp.key_command`, `totp.key_file` or `TOTP_ENCRYPTION_KEY`; the first one
+//! found takes precedence. Each server process caches it until the source changes, or until
+//! `key_rotate` runs the command again.
 
 mod command;
 mod file;
@@ -74,8 +74,8 @@ pub fn source() -> Result<Option<KeySource>, Error> {
     }))
 }
 
-/// Generates a key. If no source has keys, writes it to the key file; otherwise returns it, to be added
-/// by hand.
+/// Generates a key. If no source has keys, writes it to the key file; otherwise returns it, to be
+/// added by hand.
 pub fn generate() -> Result<String, Error> {
     let key = Keyring::new_key();
     if find_source()?.is_some() {

@@ -90,7 +90,7 @@ pub enum Outcome {
     Invalid,
     /// A correct code that was already spent, or is older than a spent one.
     Replayed,
-    /// A correct code for a step up to the server's start, which may already have been spent.
+    /// A correct code for a step no later than the server's start; it may already have been spent.
     ColdStart,
     /// No such account, or no active factor.
     NotEnrolled,

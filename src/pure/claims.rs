@@ -26,8 +26,8 @@ impl Claims {
     }
 }
 
-/// Returns a claim as text if it is a non-empty string or a number. NUL, which JSON allows, would
-/// end an SQL text early, so that SQL and this module would see different names.
+/// Returns a claim as text if it is a non-empty string or a number. A string that contains NUL is
+/// rejected, because SQL would see only the part before it.
 fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() && !text.contains('\0') => Some(text.clone()),

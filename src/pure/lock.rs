@@ -5,7 +5,7 @@ use super::timestamp::Timestamp;
 /// The lock policy, from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// The number of consecutive failures from which each one locks the account.
+    /// The number of consecutive failures at which an account is first locked.
     pub max_failures: u32,
     /// The length of the first lock, in microseconds; each further failure doubles it.
     pub lockout: i64,
@@ -30,7 +30,7 @@ impl Policy {
     /// The maximum number of failures counted, set by the type of the table's column.
     pub const FAILURES_LIMIT: u32 = i32::MAX as u32;
 
-    /// Returns the length of the lock after this many failures, in microseconds.
+    /// Returns the length of the lock after this many failures, in microseconds; `None` if too few.
     pub fn lock(&self, failures: u32) -> Option<i64> {
         let doublings = failures.checked_sub(self.max_failures)?;
         let factor = 1_i64.checked_shl(doublings).filter(|factor| *factor > 0).unwrap_or(i64::MAX);

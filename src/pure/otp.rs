@@ -74,7 +74,7 @@ impl Parameters {
 pub struct Otp(totp_rs::Totp);
 
 impl Otp {
-    /// Creates the generator of an authenticator app's codes.
+    /// Creates the generator for an authenticator app's codes.
     pub fn new(secret: &Secret, parameters: &Parameters) -> Self {
         let algorithm = match parameters.algorithm {
             Algorithm::Sha1 => totp_rs::Algorithm::SHA1,

@@ -16,7 +16,7 @@ impl Secret {
     /// The maximum length in bytes: 1024 bits.
     pub const MAX_BYTES: usize = 128;
 
-    /// Creates a secret from raw bytes. Fails if there are too few or too many.
+    /// Creates a secret from raw bytes. Fails if the length is out of range.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Invalid> {
         let bytes = Zeroizing::new(bytes);
         if !(Self::MIN_BYTES..=Self::MAX_BYTES).contains(&bytes.len()) {

@@ -6,7 +6,7 @@ pub struct Timestamp(i64);
 
 impl Timestamp {
     /// The maximum difference between two servers' clocks, in seconds. A recorded time further in
-    /// the future is not trusted: a clock was set back.
+    /// the future is not trusted: a clock must have been set back.
     pub const MAX_CLOCK_SKEW_SECS: i64 = 60;
 
     /// Creates a timestamp from microseconds since 1970.

@@ -1,7 +1,7 @@
 //! Signed tokens for challenges, recovery links and trusted devices.
 //!
 //! The format is unpadded base64url of version (1 byte), kind (1), ID (16), expiry (8, microseconds
-//! since 1970, big endian) and the HMAC-SHA256 of these (32). The ID has no meaning in itself: a
+//! since 1970, big-endian) and the HMAC-SHA256 of these (32). The ID has no meaning in itself: a
 //! table row states what the token is valid for.
 
 use super::keyring::Keyring;
@@ -21,7 +21,7 @@ const MAC: Range<usize> = 26..58;
 /// The purpose of a token. A token of one kind is never accepted as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Connects the password to the second factor.
+    /// Links the password step of a login to the second factor.
     Challenge,
     /// Turns off two-factor authentication.
     Recovery,

@@ -7,7 +7,7 @@ use super::secret::Secret;
 use zeroize::Zeroizing;
 
 /// Builds the `otpauth` URI of a TOTP secret. The issuer is in the label and in a parameter, for
-/// old and new apps; all parameters are explicit; a space is %20, because apps show a plus as a plus.
+/// old and new apps; all parameters are explicit; a space is %20, because apps show a plus literally.
 pub fn build(
     secret: &Secret,
     account_name: &AccountName,

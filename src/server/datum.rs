@@ -50,8 +50,8 @@ impl FromDatum for Text {
 // SAFETY: `Text` is declared as SQL type text and reads only text datums.
 unsafe impl<'fcx> ArgAbi<'fcx> for Text {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the caller guarantees that the argument is a text. It is not null: nullable arguments are
-        // unboxed as `Option<Text>`.
+        // SAFETY: the caller guarantees that the argument is a text. It is not null: nullable
+        // arguments are unboxed as `Option<Text>`.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooManyBytes)
     }
 }
@@ -107,8 +107,8 @@ impl<T: IntoDatum> From<Option<T>> for Column {
     }
 }
 
-/// Builds a row of a composite type in schema totp from the values of its columns, in order. Returns
-/// `None` if the type does not exist or has other columns.
+/// Builds a row of a composite type in schema totp from the values of its columns, in order.
+/// Returns `None` if the type does not exist or has other columns.
 pub fn composite<const N: usize>(
     name: &'static CStr,
     columns: [Column; N],

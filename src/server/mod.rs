@@ -1,5 +1,5 @@
-//! Small safe wrappers for server functions that pgrx does not provide. Only this module and the guard
-//! contain unsafe code.
+//! Small safe wrappers for server functions that pgrx does not provide. Only this module and the
+//! guard contain unsafe code.
 
 mod datum;
 mod lock_timeout;

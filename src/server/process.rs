@@ -63,7 +63,7 @@ pub fn sleep(time: Duration) {
 pub fn kill_group(leader: u32) {
     if let Ok(leader @ 2..) = i32::try_from(leader) {
         // Otherwise process 1 would inherit them. In many containers that is PostgreSQL itself, which
-        // would take their end for a crash.
+        // would treat their exit as a crash.
         set_child_subreaper(true);
         // SAFETY: system calls that access no memory. The leader is a child that has not been waited
         // for, so its ID cannot belong to another process.
@@ -87,7 +87,7 @@ fn set_child_subreaper(is_wanted: bool) {
 }
 
 /// Registers a process group to be killed if this process exits in the middle of a call, where no
-/// destructor runs. It has no effect if this process is killed.
+/// destructor runs; `None` unregisters it. It has no effect if this process itself is killed.
 pub fn kill_group_at_exit(leader: Option<u32>) {
     static LEADER: AtomicU32 = AtomicU32::new(0);
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);

@@ -29,8 +29,8 @@ pub fn require_superuser() -> Result<(), Error> {
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
 }
 
-/// Returns a setting of any prefix. Returns `None` if it is not set, or if it is not UTF-8: replacing
-/// invalid characters could make different values equal.
+/// Returns a setting of any prefix. Returns `None` if it is not set, or if it is not UTF-8:
+/// replacing invalid characters could make different values equal.
 pub fn setting(name: &'static CStr) -> Option<String> {
     // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
     // lives until the setting changes.
@@ -40,7 +40,7 @@ pub fn setting(name: &'static CStr) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-/// Returns an ID that identifies this connection among all that the server ever had.
+/// Returns an ID that is unique among all connections that the server has ever had.
 pub fn connection_id() -> String {
     // SAFETY: variables of this process, written when it started.
     let (process, start) = unsafe { (pg_sys::MyProcPid, pg_sys::MyStartTimestamp) };
@@ -62,8 +62,8 @@ pub fn require_unicode() -> Result<(), Error> {
     if known.contains(&encoding) { Ok(()) } else { Err(Error::NotUnicode) }
 }
 
-/// Identifies this installation of the extension within the cluster: returns the OIDs of the database
-/// and of the table of accounts.
+/// Returns the OIDs of the database and of the table of accounts, which together identify this
+/// installation of the extension within the cluster.
 pub fn installation_id() -> (u32, u32) {
     // SAFETY: catalog lookups with static C strings; a missing schema yields the invalid OID, in which
     // no table is found.

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use pgrx::pg_sys;
 
-/// Fails in a read-only transaction, on a standby, and in a parallel query, which can contain the call
-/// if the calling function is wrongly marked PARALLEL SAFE.
+/// Fails in a read-only transaction, on a standby, and in a parallel query: the calling function
+/// may be wrongly marked PARALLEL SAFE.
 pub fn require_writable() -> Result<(), Error> {
     // SAFETY: a flag of this process, and a function without arguments that reads shared state.
     if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
