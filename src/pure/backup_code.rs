@@ -1,13 +1,12 @@
 //! One-time recovery codes: 80 random bits, written for people.
 
+use super::code::{LIMIT, Mark};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Crockford;
 const LENGTH: usize = 16;
-/// The most bytes a typed code can have before it is looked at.
-const LIMIT: usize = 64;
 /// The work factor: the least of SP 800-132; SP 800-63B-4, 3.1.2.2 lets it be small because the
 /// codes are random.
 const ROUNDS: u32 = 1_000;
@@ -29,13 +28,14 @@ impl BackupCode {
         Self(base32::encode(ALPHABET, entropy))
     }
 
-    /// Reads a typed code: case, blanks and dashes do not matter, O is 0, I and L are 1.
+    /// Reads a typed code: case, blanks, dashes and invisible marks do not matter, O is 0, I and L
+    /// are 1.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
         }
-        let mut code = Self(String::with_capacity(LENGTH));
-        for c in text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '-')) {
+        let mut code = Self(String::with_capacity(text.len()));
+        for c in text.chars().filter(|c| Mark::of(*c).is_none()) {
             code.0.push(match c.to_ascii_uppercase() {
                 'O' => '0',
                 'I' | 'L' => '1',
@@ -96,6 +96,15 @@ mod tests {
         {
             assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text}");
         }
+        for text in [
+            "0123\u{2011}4567\u{2013}89AB\u{2212}CDEF",
+            "0123\u{a0}4567\u{3000}89AB\u{202f}CDEF",
+            "\u{feff}0123-4567-89AB-CDEF\u{200f}",
+            "0123\u{ad}4567\u{200b}89AB\u{2060}CDEF",
+            "- 0123456789ABCDEF -",
+        ] {
+            assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text:?}");
+        }
     }
 
     #[test]
@@ -103,6 +112,10 @@ mod tests {
         for text in [
             "",
             "----",
+            "０123-4567-89AB-CDEF",
+            "٠123-4567-89AB-CDEF",
+            "+0123-4567-89AB-CDEF",
+            "\u{2014}\u{a0}\u{200b}",
             "0123-4567-89AB-CDE",
             "0123-4567-89AB-CDEFG",
             "U123-4567-89AB-CDEF",
