@@ -62,6 +62,11 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "Base32 uses the letters A to Z and the digits 2 to 7.".to_owned(),
             "Copy it again; case, blanks, dashes and padding do not matter.",
         ),
+        Invalid::Base32Groups => (
+            "secret is not base32".to_owned(),
+            "Its groups differ in length: some of them may be other words.".to_owned(),
+            "Pass the secret alone, in groups of equal length or in one piece.",
+        ),
         Invalid::SecretLength(bytes) => (
             format!("secret has {bytes} bytes"),
             "A secret has 10 to 128 bytes, 80 to 1024 bits.".to_owned(),

@@ -44,6 +44,8 @@ pub enum Invalid {
     Period(i32),
     /// The secret is not base32.
     Base32,
+    /// The secret is in groups that differ in length.
+    Base32Groups,
     /// The secret has this many bytes, and 10 to 128 are allowed.
     SecretLength(usize),
     /// The time is before 1970 or infinite.

@@ -51,6 +51,8 @@ SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&d
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&period=3600');
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&algorithm=MD5');
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOI');
+SELECT totp.totp_import('carol', 'secret=GEZDGNBVGY3TQOJQ');
+SELECT totp.totp_import('carol', 'secret GEZDGNBVGY3TQOJQ');
 SELECT totp.totp_import('carol', '');
 SELECT totp.totp_import('carol', NULL);
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOJQ', reason => 'x');
