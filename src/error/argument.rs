@@ -1,7 +1,7 @@
 //! What is said of an argument that is refused.
 
 use super::report;
-use crate::pure::invalid::{Invalid, UriFlaw};
+use crate::pure::invalid::{Invalid, Meaning, UriFlaw};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
@@ -123,9 +123,21 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
                 UriFlaw::Steam => "It is of type steam: its codes are letters.",
                 UriFlaw::Type => "It does not begin with otpauth://totp/.",
                 UriFlaw::NoSecret => "It has no parameter secret.",
-                UriFlaw::Duplicate => "A parameter is there twice.",
+                UriFlaw::Duplicate => "It sets the secret, algorithm, digits or period twice.",
                 UriFlaw::Number => "A parameter that must be a number is not.",
                 UriFlaw::Escape => "It has a percent sign without two hex digits, or is not UTF-8.",
+                UriFlaw::Algorithm => "Its algorithm is not SHA1, SHA256 or SHA512.",
+                UriFlaw::Digits => "Its parameter digits is not 6, 7 or 8.",
+                UriFlaw::Period => "Its parameter period is not 1 to 120 seconds.",
+                UriFlaw::Misnamed(meaning) => match meaning {
+                    Meaning::Secret => "A parameter not named secret seems to set the secret.",
+                    Meaning::Algorithm => "A parameter not named algorithm seems to set it.",
+                    Meaning::Digits => "A parameter not named digits seems to set their number.",
+                    Meaning::Period => "A parameter not named period seems to set it.",
+                    Meaning::Codes => "A parameter asks for codes of another kind.",
+                },
+                UriFlaw::Hidden => "A parameter is inside another one or after an unescaped #.",
+                UriFlaw::Several => "It contains a line break or a second URI.",
             }
             .to_owned(),
             "Pass an otpauth://totp/ URI, or the secret in base32.",

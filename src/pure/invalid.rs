@@ -82,10 +82,37 @@ pub enum UriFlaw {
     Type,
     /// It has no secret.
     NoSecret,
-    /// A parameter is there twice.
+    /// One of secret, algorithm, digits and period is there twice.
     Duplicate,
     /// Digits or period is no number.
     Number,
     /// A percent sign is not followed by two hex digits, or the text is not UTF-8 then.
     Escape,
+    /// The algorithm is none of SHA1, SHA256 and SHA512.
+    Algorithm,
+    /// The number of digits is not 6, 7 or 8.
+    Digits,
+    /// The period is not 1 to 120 seconds.
+    Period,
+    /// A parameter that is not known seems to change codes.
+    Misnamed(Meaning),
+    /// A parameter is inside another one, or behind the mark of a fragment.
+    Hidden,
+    /// It is not alone, or is on more than one line.
+    Several,
+}
+
+/// What a parameter that is not known seems to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The secret.
+    Secret,
+    /// The algorithm.
+    Algorithm,
+    /// The number of digits.
+    Digits,
+    /// The period.
+    Period,
+    /// Another way to make codes.
+    Codes,
 }
