@@ -271,6 +271,11 @@ def test_a_policy_shows_rows_to_a_verified_session_only(web, dba):
     assert server.read("payslips", web.token(browser.account)).body == []
     assert server.read("payslips").status == 401
     assert server.read("payslips", web.token("x", role="service_role")).status == 403
+    # Whoever may read the table, and has no policy, sees no row, and no error.
+    dba.execute("GRANT SELECT ON payslips TO anon")
+    assert server.read("payslips").body == []
+    dba.execute("ALTER POLICY own ON payslips TO PUBLIC")
+    assert server.read("payslips").status == 401
     for opened in (server, browser.server):
         opened.connection.close()
 

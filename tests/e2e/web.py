@@ -26,7 +26,12 @@ CREATE SCHEMA api;
 GRANT USAGE ON SCHEMA api TO anon, authenticated;
 """
 PAGE = (ROOT / "docs" / "postgrest.md").read_text()
-GRANTS, POLICY, PRE_REQUEST = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+# The statements, shell commands and scripts of the page, in their order.
+SQL_BLOCKS, SH_BLOCKS, JS_BLOCKS = (
+    re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    for kind in ("sql", "sh", "js")
+)
+GRANTS, RELOAD, POLICY, PRE_REQUEST = SQL_BLOCKS
 
 
 class Web(Cluster):
