@@ -1,4 +1,4 @@
-# What one does here. Each target is a script, which can be called by itself.
+# Common tasks. Each target runs scripts, which you can also run directly.
 
 PG_CONFIG ?= 15
 
@@ -7,27 +7,27 @@ PG_CONFIG ?= 15
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
-	@echo "PG_CONFIG=/path/to/pg_config chooses the PostgreSQL of build, install and installcheck."
+	@echo "PG_CONFIG=/path/to/pg_config selects the PostgreSQL for build, install and installcheck."
 
-setup: ## Installs what demo and test need
+setup: ## Installs everything that demo and test need
 	@scripts/setup test
 
-build: ## Builds the extension in release mode, as files to copy onto a server
+build: ## Builds the extension in release mode, as files to copy to a server
 	@scripts/setup build
 	@scripts/package $(PG_CONFIG)
 
-install: ## Builds the extension in release mode and installs it into a PostgreSQL
+install: ## Builds the extension in release mode and installs it
 	@scripts/setup build
 	@scripts/install --profile release $(PG_CONFIG)
 
-installcheck: ## Tests the extension in a running server: PGHOST, PGPORT, PGUSER
+installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 	@scripts/installcheck all $(PG_CONFIG)
 
-test: ## Runs every test, on PostgreSQL 15 and 18
+test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
 
-lint: ## Checks formatting, clippy, layers and scripts
+lint: ## Checks formatting, clippy, imports, versions and scripts
 	@scripts/setup lint
 	@scripts/lint
 
@@ -35,17 +35,17 @@ docs: ## Renders the diagrams in docs as PDF
 	@scripts/setup docs
 	@scripts/docs
 
-demo: ## Shows the main job on a throw-away cluster
+demo: ## Enrols and verifies a user on a throwaway server
 	@scripts/demo run
 
-demo-rotate: ## Shows a new encryption key while people log in
+demo-rotate: ## Rotates the encryption key while users log in
 	@scripts/setup demo
 	@scripts/demo-rotate
 
-demo-stop: ## Removes that cluster
+demo-stop: ## Removes the demo's server
 	@scripts/demo stop
 
-bench: ## Measures
+bench: ## Compares the extension with hand-written SQL
 	@scripts/setup build
 	@scripts/install --profile release 15
 	@benches/run

@@ -1,4 +1,4 @@
-"""Writes the results: tables as Markdown, the ratios as a picture."""
+"""Writes the results: tables as Markdown, ratios as an SVG image."""
 
 import os
 import platform
@@ -35,7 +35,7 @@ def write(options, server, contenders, ratios, figures):
 
 
 def paired(contenders, ratio):
-    """The ratio in each round."""
+    """Returns the ratio in each round."""
     pairs = zip(contenders[ratio.above].rates, contenders[ratio.below].rates, strict=True)
     return [above / below for above, below in pairs]
 
@@ -61,7 +61,7 @@ def contender_row(contender):
 
 
 def circumstances(options, server):
-    """The machine, and how it was measured."""
+    """Describes the machine and how the results were measured."""
     memory = re.search(r"MemTotal: +(\d+)", Path("/proc/meminfo").read_text())
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     version = server.sql("bench", "SELECT extversion FROM pg_extension WHERE extname = 'totp'")
@@ -81,7 +81,7 @@ def circumstances(options, server):
 
 
 def picture(rows):
-    """Each median divided by its target, with the range from minimum to maximum."""
+    """Draws each median divided by its target, with the range from minimum to maximum."""
     left, width, height, step = 330, 380, 30, 34
     most = 2.0
 

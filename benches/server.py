@@ -1,4 +1,4 @@
-"""A throw-away server of the benchmark, by scripts/cluster."""
+"""A throwaway server for the benchmark, managed by scripts/cluster."""
 
 import re
 import shlex
@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 CLUSTER = HERE.parent / "scripts" / "cluster"
 SQL = HERE / "sql"
 
-# Nothing runs in the background, and no checkpoint falls into a measurement.
+# No background work and no checkpoints during a measurement.
 SETTINGS = {
     "max_connections": "20",
     "autovacuum": "off",
@@ -21,7 +21,7 @@ SETTINGS = {
 
 
 def run(command, **options):
-    """Runs a command and gives its output; what fails ends the benchmark."""
+    """Runs a command and returns its output; a failure ends the benchmark."""
     command = [str(part) for part in command]
     done = subprocess.run(command, text=True, capture_output=True, **options)
     if done.returncode:
@@ -30,7 +30,7 @@ def run(command, **options):
 
 
 class Server:
-    """A cluster of its own, with or without totp in shared_preload_libraries."""
+    """A separate cluster, with or without totp in shared_preload_libraries."""
 
     def __init__(self, directory, pg_config, preload, settings):
         self.directory = directory
@@ -57,7 +57,7 @@ class Server:
         return self.psql(database, "-f", "-", input=text)
 
     def fill(self, database, accounts, secret):
-        """Makes a database with accounts that all have the same secret."""
+        """Creates a database with accounts that all have the same secret."""
         self.sql("postgres", f"CREATE DATABASE {database}")
         self.sql(database, "CREATE EXTENSION totp; CREATE EXTENSION pgcrypto")
         self.sql(database, """
@@ -67,8 +67,8 @@ class Server:
                   "-f", SQL / "fill.sql")
 
     def memory_of_backend(self, database, statement):
-        """Bytes that a server process shares with no other, after 1,000 runs of a statement with
-        the accounts 1 to 1000 as $1."""
+        """Returns the bytes that a server process does not share, after 1,000 runs of a statement
+        with accounts 1 to 1000 as $1."""
         runs = "".join(f"EXECUTE run('{account}');\n" for account in range(1, 1001))
         text = f"""
             PREPARE run(text) AS {statement}
@@ -77,7 +77,7 @@ class Server:
             \\setenv PID :pid
             \\! cat /proc/$PID/smaps
         """
-        # Mappings begin with their addresses and flags; those with "p" are not shared memory.
+        # Mappings start with their addresses and flags; "p" marks private memory.
         own = re.findall(r"^[0-9a-f]+-[0-9a-f]+ ...(.)(?:.|\n)*?^Private_Dirty: +(\d+) kB",
                          self.sql(database, text), re.MULTILINE)
         return sum(int(size) for kind, size in own if kind == "p") * 1024

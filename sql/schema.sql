@@ -224,9 +224,7 @@ CREATE TABLE totp.decoys (
     locked_until timestamptz,
     suspended boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 20);
-INSERT INTO totp.decoys (slot) SELECT pg_catalog.generate_series(0, 255);
--- Its rows need not be dumped: CREATE EXTENSION creates them again.
-SELECT pg_catalog.pg_extension_config_dump('totp.decoys', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('totp.decoys', '');
 ALTER TABLE totp.decoys OWNER TO totp_owner;
 COMMENT ON TABLE totp.decoys IS 'Rows to which failures of unknown accounts are written, so that they take as long as those of known accounts';
 COMMENT ON COLUMN totp.decoys.slot IS 'Number of the row, 0 to 255; with this many, callers rarely wait for each other';

@@ -1,4 +1,4 @@
--- What a challenge must write, without any cryptography: a row, its use, the step, and the trail.
+-- The writes of a challenge, without cryptography: a row, its use, the spent step, an audit event.
 INSERT INTO bench.challenges (account, purpose, binding, claims, created_at, expires_at)
 VALUES (:account, 'login', sha256(''), '{}', now(), now() + interval '5 min') RETURNING id \gset
 WITH claimed AS (

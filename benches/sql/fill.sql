@@ -1,11 +1,11 @@
--- Enrols accounts :first to :last, all with one secret, so that one code is right for all of them.
--- totp_create and totp_confirm would give each its own; so rows are made here as the extension
--- makes them: a Fernet token whose payload names purpose, account, label and the time of created_at.
+-- Enrols accounts :first to :last with the same secret, so that one code is valid for all of them.
+-- totp_create and totp_confirm would give each a different one, so this writes rows as the extension
+-- does: a Fernet token whose payload contains purpose, account, label, created_at and the secret.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;
 SET session_replication_role = replica;
 
--- The first key of the key file: 16 bytes that sign, then 16 bytes that encrypt.
+-- The first key in the key file: 16 bytes for signing, then 16 bytes for encryption.
 CREATE TEMP TABLE key AS
 SELECT left(encode(sha256(line::bytea), 'hex'), 16) AS id,
        substr(decode(translate(line, '-_', '+/'), 'base64'), 1, 16) AS signing,

@@ -1,4 +1,4 @@
--- The usual way to check a code without an extension: pgcrypto's hmac() and PL/pgSQL around it.
+-- The usual way to check a code without an extension: PL/pgSQL with pgcrypto's hmac().
 CREATE FUNCTION bench.base32_decode(secret text) RETURNS bytea
 LANGUAGE plpgsql IMMUTABLE STRICT AS $$
 DECLARE

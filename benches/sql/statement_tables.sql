@@ -1,4 +1,4 @@
--- The tables that the hand-written statements work on: copies of the extension's, rows and all.
+-- Tables for the hand-written statements: copies of the extension's tables and their rows.
 \set ON_ERROR_STOP on
 SET synchronous_commit = off;
 CREATE SCHEMA bench;
@@ -12,14 +12,14 @@ CREATE TABLE bench.factors (
 CREATE TABLE bench.audit_events (LIKE totp.audit_events INCLUDING ALL);
 INSERT INTO bench.accounts SELECT * FROM totp.accounts;
 INSERT INTO bench.factors SELECT * FROM totp.factors;
--- What a single-use token needs at least.
+-- The minimum for a single-use token.
 CREATE TABLE bench.tokens (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     account text NOT NULL,
     expires_at timestamptz NOT NULL,
     used_at timestamptz
 ) WITH (fillfactor = 80);
--- What a challenge needs, by hand.
+-- The columns for a hand-written challenge.
 CREATE TABLE bench.challenges (
     id uuid PRIMARY KEY DEFAULT gen_random_uuid(),
     account text NOT NULL,

@@ -34,7 +34,7 @@ await db.query("INSERT INTO users (login, salt, hash) VALUES ('alice', $1, $2)",
 // Checks name and password. Returns a token if no code is needed, otherwise a challenge.
 async function firstStep(login, password, browser) {
   const user = await call("SELECT id::text AS account, salt, hash FROM users WHERE login = $1", login);
-  // Takes as long for an unknown name.
+  // Takes just as long for an unknown name.
   const { account, salt, hash } = user ?? { salt: Buffer.alloc(16), hash: Buffer.alloc(64) };
   const isRight = timingSafeEqual(slowHash(password, salt), hash);
   if (!user || !isRight) return { error: "name or password is wrong" };

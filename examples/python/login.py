@@ -47,7 +47,7 @@ db.execute("INSERT INTO users (login, salt, hash) VALUES ('alice', %s, %s)", row
 def first_step(login, password, browser):
     """Checks name and password. Returns a token if no code is needed, otherwise a challenge."""
     user = call("SELECT id::text, salt, hash FROM users WHERE login = %s", login)
-    # Takes as long for an unknown name.
+    # Takes just as long for an unknown name.
     account, salt, expected = user or ("", b"0" * 16, b"")
     if not hmac.compare_digest(slow_hash(password, salt), expected):
         return {"error": "name or password is wrong"}

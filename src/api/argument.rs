@@ -1,4 +1,4 @@
-//! From SQL arguments to checked values.
+//! Conversion of SQL arguments to checked values.
 
 use crate::clock;
 use crate::pure::code::{Accepts, Code, TotpCode};
@@ -13,7 +13,7 @@ use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-/// A text that must be there and not be empty.
+/// Reads a text that must be neither NULL nor empty.
 pub fn required(text: Option<Text>, argument: &'static str) -> Result<String, Invalid> {
     match text {
         Some(Text::Fits(text)) if !text.is_empty() => Ok(text.to_string()),
@@ -23,12 +23,12 @@ pub fn required(text: Option<Text>, argument: &'static str) -> Result<String, In
     }
 }
 
-/// A text that may be NULL.
+/// Reads a text that may be NULL but not empty.
 pub fn optional(text: Option<Text>, argument: &'static str) -> Result<Option<String>, Invalid> {
     text.map(|text| required(Some(text), argument)).transpose()
 }
 
-/// An account.
+/// Reads an account name.
 pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
     match text {
         Some(Text::TooManyBytes) => {
@@ -38,7 +38,7 @@ pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
     }
 }
 
-/// A label; NULL is the default one.
+/// Reads a label; NULL means the default label.
 pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
     match text {
         Some(Text::TooManyBytes) => {
@@ -49,7 +49,7 @@ pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
     }
 }
 
-/// A challenge's purpose; NULL is a login.
+/// Reads a challenge's purpose; NULL means a login.
 pub fn purpose(text: Option<Text>) -> Result<Purpose, Invalid> {
     match text {
         Some(Text::TooManyBytes) => {
@@ -60,18 +60,18 @@ pub fn purpose(text: Option<Text>) -> Result<Purpose, Invalid> {
     }
 }
 
-/// A text that is compared with another.
+/// A text to compare with a stored value.
 pub struct Compared(Option<Zeroizing<String>>);
 
 impl Compared {
-    /// The text; `None` for NULL.
+    /// Returns the text, or `None` for NULL.
     pub fn as_str(&self) -> Option<&str> {
         self.0.as_deref().map(String::as_str)
     }
 }
 
-/// A text that is compared with another. What cannot be equal to it becomes a text that SQL cannot
-/// hold.
+/// Reads a text to compare with a stored value. Text that cannot match any becomes a string that
+/// SQL cannot hold.
 pub fn compared(text: Option<Text>) -> Compared {
     Compared(text.map(|text| match text {
         Text::Fits(text) => text,
@@ -79,12 +79,12 @@ pub fn compared(text: Option<Text>) -> Compared {
     }))
 }
 
-/// Why an administrator does something.
+/// Reads an administrator's reason.
 pub fn reason(text: Option<Text>) -> Result<AuditReason, Invalid> {
     AuditReason::new(required(text, "reason")?)
 }
 
-/// The state that `key_rotate_step` returned; NULL begins a rotation.
+/// Reads the state that `key_rotate_step` returned; NULL begins a rotation.
 pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
     match json.map(|json| json.0) {
         Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::RotationState),
@@ -93,12 +93,12 @@ pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
     }
 }
 
-/// A time with steps.
+/// Reads a time that has a step.
 pub fn time(at: Option<TimestampWithTimeZone>) -> Result<Timestamp, Invalid> {
     at.as_ref().map(clock::from_sql).filter(|at| at.has_step()).ok_or(Invalid::Time)
 }
 
-/// The steps that a clock may be off; NULL is 1.
+/// Reads by how many steps a clock may be off; NULL means 1.
 pub fn drift_steps(steps: Option<i32>) -> Result<i64, Invalid> {
     match steps.unwrap_or(1) {
         steps @ 0..=1000 => Ok(steps.into()),
@@ -106,7 +106,7 @@ pub fn drift_steps(steps: Option<i32>) -> Result<i64, Invalid> {
     }
 }
 
-/// What an app must know beside the secret; NULL is the default of each.
+/// Reads the algorithm, digits and period; NULL means the default of each.
 pub fn parameters(
     algorithm: Option<Text>,
     digits: Option<i32>,
@@ -120,7 +120,7 @@ pub fn parameters(
     Parameters::new(&algorithm, digits.unwrap_or(6), period.unwrap_or(30))
 }
 
-/// A JSON object, as text; NULL is an empty one.
+/// Reads a JSON object; NULL means an empty one.
 pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
     match json.map(|json| json.0) {
         Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::Claims),
@@ -132,7 +132,8 @@ pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
     }
 }
 
-/// The life of a token in microseconds, a month being 30 days; NULL is the setting's.
+/// Returns the lifetime of a token in microseconds, with 30 days per month; NULL leaves it to the
+/// setting.
 pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invalid> {
     const SECOND: i64 = 1_000_000;
     let days = kind.max_days();
@@ -141,7 +142,7 @@ pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invali
     micros.map(|micros| micros.ok_or(Invalid::Ttl { days })).transpose()
 }
 
-/// The greatest age of a proof in microseconds; NULL is the setting's.
+/// Returns the maximum age of a verification in microseconds; NULL leaves it to the setting.
 pub fn max_age(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
     let Some(micros) = interval.map(|interval| interval.as_micros()) else {
         return Ok(None);
@@ -149,7 +150,7 @@ pub fn max_age(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
     if micros < 0 { Err(Invalid::Age) } else { Ok(Some(i64::try_from(micros).unwrap_or(i64::MAX))) }
 }
 
-/// A code; `None` when the text cannot be one.
+/// Reads a code. Returns `None` if the text cannot be one.
 pub fn code(text: Option<Text>, accepts: Accepts) -> Option<Code> {
     match text {
         Some(Text::Fits(text)) => Code::parse(&text, accepts),
@@ -157,7 +158,7 @@ pub fn code(text: Option<Text>, accepts: Accepts) -> Option<Code> {
     }
 }
 
-/// A TOTP code; `None` when the text cannot be one.
+/// Reads a TOTP code. Returns `None` if the text cannot be one.
 pub fn totp_code(text: Option<Text>) -> Option<TotpCode> {
     match text {
         Some(Text::Fits(text)) => TotpCode::parse(&text),
@@ -165,7 +166,7 @@ pub fn totp_code(text: Option<Text>) -> Option<TotpCode> {
     }
 }
 
-/// A base32 secret.
+/// Reads a base32 secret.
 pub fn secret(text: Option<Text>) -> Result<Secret, Invalid> {
     match text {
         Some(Text::Fits(text)) => Secret::from_base32(&text),

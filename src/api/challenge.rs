@@ -1,4 +1,4 @@
-//! Challenges: the token between password and second factor.
+//! Challenges: the step between the password and the second factor.
 
 use super::{argument, verdict};
 use crate::flow::challenge;

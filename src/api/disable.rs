@@ -1,4 +1,4 @@
-//! Switching two-factor authentication off, and removing one of several authenticator apps.
+//! Turning two-factor authentication off, and removing one of several authenticator apps.
 
 use super::argument;
 use crate::flow::disable;

@@ -1,4 +1,4 @@
-//! Handing out the secret of a factor.
+//! Exporting the secret of a factor.
 
 use super::argument;
 use crate::flow::export::export;

@@ -1,4 +1,4 @@
-//! Importing a secret of another system.
+//! Importing a secret from another system.
 
 use super::argument;
 use crate::error::notice;

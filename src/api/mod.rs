@@ -1,7 +1,8 @@
-//! The SQL functions. Each reads its arguments, calls one flow and shapes the result.
+//! The SQL functions. Each reads its arguments, calls one flow and returns the result.
 //!
 //! Functions that touch tables are SECURITY DEFINER with a pinned search_path and belong to
-//! `totp_owner`. None that decides is STRICT: a NULL code is a refused code, never a NULL answer.
+//! `totp_owner`. No function that makes a decision is STRICT: a NULL code is a refused code, never
+//! a NULL result.
 
 mod admin;
 mod argument;

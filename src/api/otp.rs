@@ -1,4 +1,4 @@
-//! Computations on a secret that the caller has. They read no table and no key.
+//! Computations on a secret that the caller provides. They read neither tables nor keys.
 
 use super::argument;
 use crate::pure::invalid::Invalid;

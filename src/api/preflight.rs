@@ -1,4 +1,4 @@
-//! The checklist of a deployment.
+//! The checks of a deployment.
 
 use crate::error::preflight::Check;
 use crate::flow::preflight;

@@ -1,4 +1,4 @@
-//! Recovery links, for people who have lost their apps and backup codes.
+//! Recovery links, for people who have lost their authenticator apps and backup codes.
 
 use super::argument;
 use crate::flow::lock_timeout::limited;

@@ -1,4 +1,4 @@
-//! Following an app's clock that is off.
+//! Adjusting to an authenticator app whose clock has drifted.
 
 use super::argument;
 use crate::flow::lock_timeout::limited;

@@ -1,4 +1,4 @@
-//! What is known of an account.
+//! The status of an account.
 
 use super::argument;
 use crate::clock;

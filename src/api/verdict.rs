@@ -8,7 +8,7 @@ use pgrx::datum::Interval;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 
-/// verified, account, method, label, reason, retry_after, backup_codes_left.
+/// The columns verified, account, method, label, reason, retry_after, backup_codes_left.
 pub type Columns = (
     bool,
     Option<String>,
@@ -19,7 +19,7 @@ pub type Columns = (
     Option<i32>,
 );
 
-/// The columns of a verdict on an account. A refused token has no account.
+/// Returns the columns of a verdict. A refused token has no account.
 pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
     let (verified, reason) = (verdict.is_ok(), verdict.reason.as_str());
     let retry_after = verdict.retry_after.map(clock::interval);
@@ -32,7 +32,7 @@ pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
     (verified, account.map(|name| name.to_string()), method, label, reason, retry_after, left)
 }
 
-/// A verdict as a row.
+/// Returns a verdict as a row.
 pub fn tuple(
     account: Option<&Account>,
     verdict: Verdict,

@@ -9,8 +9,8 @@ use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::{Account, AuditReason};
 use crate::{clock, server, settings, store};
 
-/// Removes all factors and codes of an account, and its lock: it must enrol anew. `false` when there
-/// is no such account.
+/// Removes all factors and codes of an account, and its lock; the user must enrol again. Returns
+/// `false` if there is no such account.
 pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
     if store::account::lock(account)?.is_none() {
@@ -21,8 +21,7 @@ pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Lifts an account's lock and suspension and forgets its failures. `false` when there is no such
-/// account.
+/// Clears an account's lock, suspension and failures. Returns `false` if there is no such account.
 pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
     if store::account::lock(account)?.is_none() {
@@ -34,7 +33,7 @@ pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Erases an account: nothing stays but its audit trail. `false` when there is no such account.
+/// Erases an account, except for its audit trail. Returns `false` if there is no such account.
 pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
     if !store::account::delete(account, context.now)? {
@@ -45,7 +44,7 @@ pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Removes what has expired and counts it.
+/// Removes expired rows and returns their number.
 pub fn prune() -> Result<i32, Error> {
     server::require_writable()?;
     let now = clock::now()?;

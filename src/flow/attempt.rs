@@ -1,4 +1,4 @@
-//! One reserved attempt, from the reservation to its hit or miss.
+//! A single attempt, from its reservation to its success or failure.
 
 use super::audit::field;
 use super::context::Context;
@@ -19,25 +19,26 @@ use serde_json::{Map, Value};
 pub enum Refusal {
     /// For a reason that committed rows show.
     Known(Outcome),
-    /// Another transaction has spent it or is about to: so says memory, or the row itself.
+    /// Another transaction has spent it or is about to, according to shared memory or the row
+    /// itself.
     Raced,
 }
 
-/// An attempt that may be made: it already counts as a failure in memory.
+/// A reserved attempt, which already counts as a failure in shared memory.
 pub struct Attempt<'a> {
     context: &'a Context,
     account: &'a Account,
     account_guard: &'a AccountGuard<'a>,
     event: Event,
-    /// The account's lock in the table, before the attempt.
+    /// The account's lock state in the table before the attempt.
     before: LockState,
-    /// Where the account stands if it fails.
+    /// The account's lock state if the attempt fails.
     after: LockState,
     rolled_back: u32,
 }
 
 impl<'a> Attempt<'a> {
-    /// Reserves an attempt, or says why there is none.
+    /// Reserves an attempt, or returns the verdict that refuses it.
     pub fn begin(
         context: &'a Context,
         account: &'a Account,
@@ -53,7 +54,7 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The code was wrong, or was spent: counts the failure.
+    /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
         let fields = match self.rolled_back {
             0 => Map::new(),
@@ -65,9 +66,9 @@ impl<'a> Attempt<'a> {
         Ok(self.failed())
     }
 
-    /// The code cannot be spent: counts the failure. After a race the count stays in memory, where
-    /// there is one, and the account's row is left to the transaction that spends the code: a write
-    /// here would be a serialization failure for it, or a deadlock.
+    /// Counts a failure because the code cannot be spent. After a race, the count stays in shared
+    /// memory if there is any, and the account's row is left to the transaction that spends the
+    /// code: a write here would cause it a serialization failure or a deadlock.
     pub fn reject(self, refusal: Refusal) -> Result<Verdict, Error> {
         self.account_guard.mismatched();
         match refusal {
@@ -86,7 +87,7 @@ impl<'a> Attempt<'a> {
         Verdict::refused(Reason::Invalid, retry_after)
     }
 
-    /// Spends a step in memory, or says why it cannot be spent.
+    /// Spends a step in shared memory, or returns why it cannot be spent.
     pub fn spend_in_memory(
         &self,
         factor: &Factor,
@@ -100,7 +101,7 @@ impl<'a> Attempt<'a> {
         if is_cold(factor.created_at, step, period, self.context.now) {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
-        // No window reaches the step any more then.
+        // By then, no window reaches the step any more.
         let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         if self.account_guard.spend(secret, step, expires, self.context.now) {
@@ -111,13 +112,13 @@ impl<'a> Attempt<'a> {
         }
     }
 
-    /// The code is right. Should writing that fail, it was no wrong guess.
+    /// Records that the code is right: an error while spending it is not a wrong guess.
     pub fn matched(&self) {
         self.account_guard.matched(&self.after);
     }
 
-    /// Takes the account's row, when the success will have something to clear there: a call that
-    /// takes it does so before rows of factors and codes.
+    /// Locks the account's row if a success will have something to clear there. Calls that lock it
+    /// do so before they lock rows of factors and codes.
     pub fn lock_account(&self) -> Result<(), Error> {
         if !self.before.is_clean() {
             store::account::lock(self.account)?;
@@ -125,7 +126,7 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// The audit entry of a success, to be written with the row that it spends.
+    /// Returns the audit entry of a success, to be written with the row that it spends.
     pub fn success_entry(
         &self,
         method: &Method,
@@ -138,7 +139,8 @@ impl<'a> Attempt<'a> {
         self.context.entry(self.account, self.event, Outcome::Ok, fields)
     }
 
-    /// The code was right and its row is spent: clears failures, and the session is verified.
+    /// Records a success after the code's row is spent: clears failures and marks the session
+    /// verified.
     pub fn succeed(self, method: Method) -> Result<Verdict, Error> {
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
@@ -152,17 +154,17 @@ impl<'a> Attempt<'a> {
     }
 }
 
-/// The verdict on a locked account.
+/// Returns the verdict on a locked account.
 pub fn locked(until: Timestamp, now: Timestamp) -> Verdict {
     Verdict::refused(Reason::Locked, Some(until.micros_since(now)))
 }
 
-/// Whether a step is so old that it may have been spent before memory began. A secret that is
-/// younger cannot have been.
+/// Returns whether a step is so old that it may have been spent before shared memory began to
+/// record. A step of a secret created since then cannot have been.
 fn is_cold(created_at: Timestamp, step: i64, period: i64, now: Timestamp) -> bool {
     settings::cold_start()
         && guard::started_at().is_some_and(|start| {
-            // A clock that a test has set before the start has nothing to do with it.
+            // A test may set its clock to before the server's start; such steps are not cold.
             let is_test = settings::clock().is_some() && now < start;
             !is_test && created_at <= start && step <= start.step(period)
         })

@@ -10,7 +10,7 @@ use crate::{server, store};
 use serde_json::{Map, Value};
 
 impl Context {
-    /// Writes to the audit trail what was tried and how it ended, as far as `totp.audit` wants it.
+    /// Writes an event and its outcome to the audit trail, unless `totp.audit` excludes it.
     pub fn record(
         &self,
         account: &Account,
@@ -24,7 +24,7 @@ impl Context {
         }
     }
 
-    /// Writes to the audit trail what was done to the keys, which concerns no account.
+    /// Writes a change of the keys to the audit trail. It concerns no account.
     pub fn record_keys(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
         match self.signed(String::new(), event, Outcome::Ok, fields) {
             Some(entry) => store::audit::append(&entry),
@@ -32,7 +32,7 @@ impl Context {
         }
     }
 
-    /// The entry for the audit trail; `None` when `totp.audit` does not want it.
+    /// Returns a signed entry for the audit trail, or `None` if `totp.audit` excludes it.
     pub fn entry(
         &self,
         account: &Account,
@@ -69,7 +69,7 @@ impl Context {
     }
 }
 
-/// The fields of an audit event's detail, when there is one.
+/// Returns an audit event's detail with a single field.
 pub fn field(name: &str, value: impl Into<Value>) -> Map<String, Value> {
     Map::from_iter([(name.to_owned(), value.into())])
 }

@@ -11,7 +11,7 @@ use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
 use crate::{random, settings, store};
 
-/// Puts a new set in the place of the old, against a code. `None` when the code is refused.
+/// Replaces the set of backup codes after checking a code. Returns `None` if the code is refused.
 pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<String>>, Error> {
     let context = Context::begin()?;
     if check_lock(account, context.now)?.is_some() {
@@ -24,7 +24,7 @@ pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<Strin
     new_set(&context, account).map(Some)
 }
 
-/// Puts a new set in the place of the old. The caller holds the account's row.
+/// Replaces the set of backup codes. The caller holds the account's row.
 pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Error> {
     let salt = random::array::<SALT_BYTES>()?;
     let mut shown = Vec::new();
@@ -44,7 +44,7 @@ pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Erro
     Ok(shown)
 }
 
-/// Issues a new set of backup codes; the old one dies.
+/// Replaces the set of backup codes without a code, for an administrator.
 pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, Error> {
     let context = Context::begin()?;
     store::account::lock(account)?;
@@ -56,7 +56,7 @@ pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, E
     Ok(codes)
 }
 
-/// How many unused backup codes an account has.
+/// Returns how many unused backup codes an account has.
 pub fn remaining(account: &Account) -> Result<i32, Error> {
     store::backup_code::count(account)
 }

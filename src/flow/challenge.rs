@@ -1,4 +1,4 @@
-//! Challenges: what stands between the password and the second factor.
+//! Challenges: the step between the password and the second factor.
 
 use super::attempt::locked;
 use super::audit::field;
@@ -20,11 +20,11 @@ use crate::{clock, keys, random, settings, store};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// The purpose of a challenge, unless something else is said.
+/// The default purpose of a challenge.
 pub const LOGIN: &str = "login";
 
-/// Makes a challenge for an account whose password was right. It lives for so many microseconds,
-/// for `totp.challenge_ttl` when not said.
+/// Creates a challenge for an account whose password was right. It is valid for `ttl` microseconds,
+/// by default for `totp.challenge_ttl`.
 pub fn create(
     account: &Account,
     purpose: &Purpose,
@@ -37,17 +37,17 @@ pub fn create(
     issue(&context, account, &TokenSpec { kind: Kind::Challenge, purpose, binding, claims }, ttl)
 }
 
-/// What an answer to a challenge came to. The account stays unknown to who gave no good token.
+/// The result of an attempt to complete a challenge. Without a valid token it has no account.
 pub struct ChallengeResult {
-    /// Whose challenge it was.
+    /// The account of the challenge.
     pub account: Option<Account>,
-    /// Whether it is met.
+    /// Whether the challenge is completed.
     pub verdict: Verdict,
 }
 
 impl ChallengeResult {
-    /// What an anonymous caller may know of a refusal: not whose challenge it is, nor whether there
-    /// is such an account.
+    /// Removes what an anonymous caller must not learn from a refusal: whose challenge it is, and
+    /// whether there is such an account.
     fn for_anonymous(mut self) -> Self {
         self.account = None;
         if self.verdict.reason == Reason::NotEnrolled {
@@ -61,8 +61,8 @@ impl ChallengeResult {
     }
 }
 
-/// Checks a code for the account of a challenge. A hit uses the challenge up; so do
-/// `totp.challenge_attempts` misses.
+/// Checks a code for the account of a challenge. A right code uses up the challenge; so do
+/// `totp.challenge_attempts` wrong ones.
 pub fn verify(
     token: Option<&str>,
     code: Option<&Code>,
@@ -70,14 +70,15 @@ pub fn verify(
     purpose: &str,
 ) -> Result<ChallengeResult, Error> {
     let context = Context::begin()?;
-    // A forged token costs no look at a table.
+    // A forged token is refused without reading a table.
     match read(token, &context.keyring) {
         Some(token) => check(&context, &token, code, binding, purpose),
         None => Ok(ChallengeResult::refused(Reason::Invalid)),
     }
 }
 
-/// As `verify`, for a login; a hit begins a session, and gives a JSON Web Token for it.
+/// Does the same as `verify`, for a login; a right code begins a session and returns a JSON Web
+/// Token for it.
 pub fn log_in(
     token: Option<&str>,
     code: Option<&Code>,
@@ -87,7 +88,7 @@ pub fn log_in(
     let Some(token) = read(token, &context.keyring) else {
         return Ok((ChallengeResult::refused(Reason::Invalid), None));
     };
-    // Read first: without it a code would be spent in vain.
+    // Read first: without the secret, the code would be spent in vain.
     let secret = keys::jwt::secret()?;
     let result = check(&context, &token, code, binding, LOGIN)?;
     let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
@@ -127,7 +128,7 @@ fn check(
         let is_bound = scope.binding.ct_eq(&hashed_binding(binding));
         (is_bound & scope.purpose.as_bytes().ct_eq(purpose.as_bytes())).into()
     };
-    // Claimed before the code is spent: whoever loses the race for the token keeps the code.
+    // Claimed before the code is spent: a caller that loses the race for the token keeps the code.
     let claimed = match code {
         Some(_) => store::token::claim(token, context.now, settings::challenge_attempts())?,
         None => None,
@@ -150,7 +151,8 @@ fn check(
     Ok(ChallengeResult { account: in_scope(&scope).then_some(scope.account), verdict })
 }
 
-/// Why a token could not be claimed, or was not because the code could not be one. Writes nothing.
+/// Returns the verdict on a token that could not be claimed, or was not because the text cannot be
+/// a code. Writes nothing.
 fn unclaimed(
     context: &Context,
     token: &Token,
@@ -170,7 +172,7 @@ fn unclaimed(
     })
 }
 
-/// The account of a good challenge, which stays as it is.
+/// Returns the account of a valid challenge, without using it up.
 pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
     let keyring = keys::keyring()?;
     let now = clock::now()?;

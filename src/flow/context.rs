@@ -1,4 +1,4 @@
-//! What one call works with from its begin to its end.
+//! What one call works with from beginning to end.
 
 use crate::error::Error;
 use crate::pure::keyring::Keyring;
@@ -6,22 +6,22 @@ use crate::pure::timestamp::Timestamp;
 use crate::{clock, keys, server};
 use std::rc::Rc;
 
-/// A call that writes: its one sample of time, and its keys.
+/// The time and the keys of a call, sampled once.
 pub struct Context {
     /// The time of the call.
     pub now: Timestamp,
-    /// The keys.
+    /// The encryption keys.
     pub keyring: Rc<Keyring>,
 }
 
 impl Context {
-    /// Begins a call that writes. Fails before anything is counted.
+    /// Begins a call that writes. Fails before any attempt is counted.
     pub fn begin() -> Result<Self, Error> {
         server::require_writable()?;
         Self::at(clock::now()?)
     }
 
-    /// Goes on with a call that has read the clock already.
+    /// Continues a call that has already read the clock.
     pub fn at(now: Timestamp) -> Result<Self, Error> {
         Ok(Self { now, keyring: keys::keyring()? })
     }

@@ -1,4 +1,4 @@
-//! Switching two-factor authentication off, and removing one of several authenticator apps.
+//! Turning two-factor authentication off, and removing one of several authenticator apps.
 
 use super::audit::field;
 use super::context::Context;
@@ -12,7 +12,7 @@ use crate::pure::verdict::Verdict;
 use crate::store;
 use crate::store::factor::FactorRow;
 
-/// Switches two-factor authentication off, against a code.
+/// Turns two-factor authentication off after checking a code.
 pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
     let context = Context::begin()?;
     if let Some(verdict) = check_lock(account, context.now)? {
@@ -28,8 +28,8 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     Ok(verdict)
 }
 
-/// Removes all factors and codes of an account, and its lock, where no code was asked for. The caller
-/// holds its row.
+/// Removes all factors and codes of an account, and its lock, without checking a code. The caller
+/// holds the account's row.
 pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
     store::factor::delete_all(account)?;
     store::backup_code::delete_all(account)?;
@@ -39,8 +39,8 @@ pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), 
     Ok(())
 }
 
-/// Removes one of several apps, against a code of any of them or a backup code. The last active one
-/// stays: that is `disable`.
+/// Removes one of several authenticator apps after checking a code of any of them or a backup code.
+/// The last active one stays: `disable` removes that.
 pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
     let context = Context::begin()?;
     if check_lock(account, context.now)?.is_some() {

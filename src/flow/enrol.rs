@@ -1,4 +1,4 @@
-//! From a new secret to a confirmed factor, and back to none.
+//! Enrolment, from a new secret to a confirmed factor.
 
 use super::attempt::{Attempt, locked};
 use super::audit::field;
@@ -20,12 +20,12 @@ use crate::{random, server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
-/// The most factors of an account, pending ones included.
+/// Maximum number of factors per account, including pending ones.
 pub const FACTORS_LIMIT: i32 = 20;
 
-/// What a person needs to set up an app.
+/// What a person needs to set up an authenticator app.
 pub struct Created {
-    /// The secret in base32, to be typed in.
+    /// The secret in base32, for typing in.
     pub secret: Zeroizing<String>,
     /// The `otpauth` URI.
     pub uri: Zeroizing<String>,
@@ -33,7 +33,8 @@ pub struct Created {
     pub qr_svg: String,
 }
 
-/// Makes a pending factor, over an older pending one of its label. An active one goes on working.
+/// Creates a pending factor, replacing a pending one with the same label. An active one keeps
+/// working.
 pub fn create(
     account: &Account,
     label: Label,
@@ -51,7 +52,8 @@ pub fn create(
     let qr_svg = qr::svg(&uri)?;
 
     if store::account::ensure(account, context.now)? {
-        // Memory may know a removed account of this name; nobody can guess at a secret yet.
+        // Shared memory may have failures of a removed account of this name. There is no secret to
+        // guess yet.
         AccountGuard::of(account).clear_at_commit();
     }
     store::account::lock(account)?;
@@ -74,11 +76,11 @@ pub fn create(
     Ok(Created { secret: secret.to_base32(), uri, qr_svg })
 }
 
-/// What came of a confirmation.
+/// The result of a confirmation.
 pub struct Confirmation {
     /// Whether the factor is active now.
     pub verdict: Verdict,
-    /// New backup codes, when the account had none.
+    /// New backup codes, if the account had none.
     pub backup_codes: Option<Vec<String>>,
 }
 
@@ -88,7 +90,7 @@ impl From<Verdict> for Confirmation {
     }
 }
 
-/// Checks the first code of a pending factor and makes the factor active.
+/// Checks the first code of a pending factor and activates the factor.
 pub fn confirm(
     account: &Account,
     label: &Label,

@@ -1,4 +1,4 @@
-//! Handing out the secret of a factor.
+//! Exporting the secret of a factor.
 
 use super::audit::field;
 use super::context::Context;
@@ -11,7 +11,7 @@ use crate::pure::uri;
 use crate::{server, settings, store};
 use zeroize::Zeroizing;
 
-/// Gives out the URI of an active factor, as its app got it.
+/// Returns the URI of an active factor, as its authenticator app received it.
 pub fn export(
     account: &Account,
     label: &Label,

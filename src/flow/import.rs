@@ -1,4 +1,4 @@
-//! Importing a secret of another system.
+//! Importing a secret from another system.
 
 use super::audit::field;
 use super::context::Context;
@@ -12,10 +12,10 @@ use crate::pure::uri::Imported;
 use crate::store::factor::Factor;
 use crate::{settings, store};
 
-/// Secrets below 128 bits are weak (RFC 4226, 4, R6).
+/// Secrets below 128 bits are weak (RFC 4226, section 4, R6).
 const WEAK_BELOW_BYTES: usize = 16;
 
-/// Makes an active factor from a secret of another system. Says whether the secret is weak.
+/// Creates an active factor from a secret of another system. Returns whether the secret is weak.
 pub fn import(
     account: &Account,
     label: Label,
@@ -37,11 +37,11 @@ pub fn import(
     }
     let Imported { secret, parameters, issuer, account_name } = imported;
     for row in &factors {
-        // A pending one of this label makes room.
+        // A pending factor with this label is replaced.
         let stays = row.is_active() || row.factor.label != label;
         let associated_data =
             AssociatedData::factor(account, &row.factor.label, row.factor.created_at);
-        // Each code of one secret under two labels would count twice.
+        // With one secret under two labels, each code could be used twice.
         if stays
             && let Ok(other) = context.keyring.decrypt(&associated_data, &row.factor.ciphertext)
             && secret.equals(&other.value)

@@ -1,5 +1,5 @@
-//! What a call does: read the tables, ask the guard, decide, write. No SQL function and no SQL text
-//! stands here.
+//! What each call does: read the tables, consult the guard, decide, write. SQL functions and SQL
+//! text belong in other layers.
 #![forbid(unsafe_code)]
 
 pub mod admin;

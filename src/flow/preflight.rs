@@ -1,16 +1,17 @@
-//! Looks for what would make the second factor weaker, or lose secrets, before it does: the
-//! checklist of a deployment as a query. Each check gives one row, also when all is well.
+//! Checks a deployment for anything that would weaken the second factor or lose secrets.
+//!
+//! Each check returns one row, even if it finds nothing wrong.
 
 use crate::error::Error;
 use crate::error::preflight::{Check, Finding, KeyRows};
 use crate::keys::{self, KeySource};
 use crate::pure::configuration::{self, parameter_logging};
-use crate::store::{catalog, rotation};
 use crate::settings::{self, Identity};
+use crate::store::{catalog, rotation};
 use crate::{guard, server};
 use std::path::Path;
 
-/// All checks. Reads only.
+/// Runs all checks, which only read.
 pub fn checks() -> Result<Vec<Check>, Error> {
     let mut findings = vec![Finding::Preload(guard::is_on()), key_source()];
     findings.extend(keyring(rotation::keys()?));
@@ -34,7 +35,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
     Ok(findings.into_iter().map(Check::from).collect())
 }
 
-/// Who copies the data should not get the key along with them.
+/// Checks where the key comes from: a copy of the data should not include it.
 fn key_source() -> Finding {
     match keys::source() {
         Ok(Some(KeySource::Command)) => Finding::KeyCommand,
@@ -42,7 +43,7 @@ fn key_source() -> Finding {
             Finding::KeyFile { in_data_directory: is_in_data_directory(&file) }
         }
         Ok(Some(KeySource::Variable)) => Finding::KeyVariable,
-        // What is wrong with it is reported by the check of the keyring.
+        // The check of the keyring reports what is wrong.
         Ok(None) | Err(_) => Finding::NoKeySource,
     }
 }
@@ -54,7 +55,8 @@ fn is_in_data_directory(file: &Path) -> bool {
     }
 }
 
-/// Whether there are keys, whether they decrypt all rows, and whether rows wait for a rotation.
+/// Checks whether there are keys, whether they decrypt all rows, and whether any rows need
+/// rotation.
 fn keyring(used: KeyRows) -> Vec<Finding> {
     let keyring = match keys::keyring() {
         Ok(keyring) => keyring,
@@ -70,13 +72,14 @@ fn keyring(used: KeyRows) -> Vec<Finding> {
     ]
 }
 
-/// A code that is logged is worthless once accepted; a secret that is imported is not.
+/// Checks whether statements are logged with their parameters. A logged code is worthless once
+/// accepted; a logged secret is not.
 fn statement_logging() -> Result<Finding, Error> {
     let settings = catalog::configured(configuration::LOGGING)?;
     Ok(Finding::StatementLogging(parameter_logging(&settings).into_iter().cloned().collect()))
 }
 
-/// Who creates a role that is trusted already is trusted, too.
+/// Checks that trusted login roles exist: whoever creates one of them is trusted, too.
 fn jwt_logins() -> Result<Finding, Error> {
     let listed = match settings::identity() {
         Identity::Jwt => settings::jwt_logins(),
@@ -85,7 +88,7 @@ fn jwt_logins() -> Result<Finding, Error> {
     Ok(Finding::JwtLogins(catalog::missing_roles(listed)?))
 }
 
-/// What is wrong with our own collations matters more than what is wrong with the database's.
+/// Checks the extension's own collations first, then that of the database.
 fn collation() -> Result<Finding, Error> {
     let others = catalog::other_collations()?;
     if others.is_empty() && catalog::has_new_order()? {

@@ -1,4 +1,4 @@
-//! Recovery links: for people who have lost their apps and their backup codes.
+//! Recovery links, for people who have lost their authenticator apps and backup codes.
 
 use super::context::Context;
 use super::disable::disable_without_code;
@@ -11,8 +11,8 @@ use crate::{server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
-/// Makes a token for the application to mail. It lives for so many microseconds, for
-/// `totp.recovery_ttl` when not said.
+/// Creates a token for the application to mail. It is valid for `ttl` microseconds, by default for
+/// `totp.recovery_ttl`.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
     let ttl = ttl.unwrap_or_else(|| settings::recovery_ttl().saturating_mul(1_000_000));
@@ -23,8 +23,8 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
     Ok(token)
 }
 
-/// Switches two-factor authentication off for the account of a token, once. `false` when the token
-/// is not good.
+/// Turns two-factor authentication off for the account of a token, once. Returns `false` if the
+/// token is not valid.
 pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
     let context = Context::begin()?;
     let Some(token) = token
@@ -36,7 +36,7 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
     let Some(stored) = store::token::load(&token)? else {
         return Ok(false);
     };
-    // Its factors cannot change while the row is held: what is read from here on holds.
+    // The account's factors cannot change while its row is locked: the token is checked again then.
     let account = &stored.scope.account;
     if store::account::lock(account)?.is_none()
         || !store::token::load(&token)?.is_some_and(|stored| stored.is_current)

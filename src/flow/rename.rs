@@ -11,8 +11,8 @@ use crate::pure::lock::LockState;
 use crate::pure::name::{Account, AuditReason};
 use crate::{settings, store};
 
-/// Renames an account and seals anew what is bound to its name. What only memory knows of it, by
-/// the old name, is written down under the new one.
+/// Renames an account and re-encrypts what is bound to its name. State that only shared memory
+/// records under the old name is written to the table under the new one.
 pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<(), Error> {
     let context = Context::begin()?;
     let committed = store::account::lock(account)?.ok_or(Error::NoAccount)?;

@@ -1,4 +1,4 @@
-//! Following an app's clock that went astray (RFC 6238, 6).
+//! Adjusting to an authenticator app whose clock has drifted (RFC 6238, section 6).
 
 use super::attempt::{Attempt, Refusal};
 use super::context::Context;
@@ -13,8 +13,8 @@ use crate::store::factor::SpentStep;
 use crate::{settings, store};
 use serde_json::Map;
 
-/// Sets the drift of a factor from two consecutive codes. `false` when they are no such pair near
-/// enough to the server's time; that counts as a failure.
+/// Sets the drift of a factor from two consecutive codes. Returns `false` if they are not
+/// consecutive or too far from the server's time, which counts as a failure.
 pub fn resync(
     account: &Account,
     label: &Label,
@@ -44,7 +44,7 @@ pub fn resync(
     };
     let now = context.now.step(i64::from(decrypted.factor.parameters.period));
     let reach = settings::resync_steps();
-    // The second code's step must be within reach, so that its drift is.
+    // The second code's step sets the drift, so it must be within reach.
     let steps = now.saturating_sub(reach + 1)..=now.saturating_add(reach - 1);
     let Some(step) = decrypted.otp.find_pair(first, second, steps) else {
         return Ok(attempt.fail(Outcome::Invalid)?.is_ok());

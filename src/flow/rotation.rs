@@ -1,6 +1,8 @@
-//! Re-encrypts rows of older keys with the first one while logins go on, in steps that are committed one
-//! by one: a batch of rows, or a part of the pause after it. The rows themselves say what is done, so a
-//! rotation that was interrupted goes on where it stopped, and several sessions may work at once.
+//! Re-encrypts rows of older keys with the first key while logins continue.
+//!
+//! Each step commits separately: a batch of rows, or part of the pause after it. The rows
+//! themselves show what is done, so an interrupted rotation continues where it stopped, and several
+//! sessions can work at once.
 
 use super::audit::field;
 use super::context::Context;
@@ -16,39 +18,39 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::time::Duration;
 
-/// The most rows of a batch: a login may have to wait for one.
+/// Maximum number of rows per batch: a login may have to wait for one.
 const MAX_BATCH: i32 = 10_000;
 /// How often progress is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
-/// How long to leave alone the rows that others hold.
+/// How long to wait for rows that other transactions hold.
 const BUSY_PAUSE: Duration = Duration::from_millis(50);
-/// The longest pause after a batch, whatever the caller did in the meantime.
+/// Maximum pause after a batch, whatever the caller did in the meantime.
 const MAX_PAUSE: Duration = Duration::from_secs(1);
-/// So much of a pause is one step: while a step lasts, its snapshot keeps the old versions of rows that
-/// other sessions write from making room.
+/// Maximum pause per step. While a step lasts, its snapshot keeps PostgreSQL from reusing the space
+/// of old row versions that other sessions write.
 const PAUSE_PER_STEP: Duration = Duration::from_millis(10);
-/// So many pages are worked on at a time, for each row of a batch. With some 16 rows on a page, a slice
-/// of them is eight batches. Old versions make room when their batch is committed and all snapshots that
-/// were taken before are gone: so long can the other sessions take, all together.
+/// Pages to work on at a time, per row of a batch. With about 16 rows per page, one slice of a
+/// chunk is eight batches. The space of old row versions is reusable once their batch is committed
+/// and all earlier snapshots are gone: eight batches give other sessions time to finish.
 const CHUNK_PAGES_PER_ROW: i64 = 4;
-/// The fewest pages that are worked on at a time.
+/// Minimum number of pages to work on at a time.
 const MIN_CHUNK_PAGES: i64 = 64;
-/// So many rows are re-encrypted before a login that waits for the processor may get it.
+/// Rows to re-encrypt before yielding the processor to a login that may be waiting for it.
 const ROWS_PER_UPDATE: i64 = 50;
-/// The most rows that are named.
+/// Maximum number of rows that a report names.
 const MAX_NAMED: i64 = 20;
 /// More pages than a table can have.
 const PAGES_LIMIT: i64 = 1 << 32;
 
-/// What one step came to.
+/// The result of one step.
 pub struct Step {
-    /// What the next step takes; `None` at the end.
+    /// The state for the next step; `None` at the end.
     pub state: Option<Value>,
-    /// What there is to say.
+    /// What to report, if anything.
     pub report: Option<Report>,
 }
 
-/// One session's way through the tables. Times are those of [`clock::monotonic`].
+/// One session's progress through the tables. Times come from [`clock::monotonic`].
 #[derive(Serialize, Deserialize)]
 struct Rotation {
     key_id: String,
@@ -56,21 +58,21 @@ struct Rotation {
     total: i64,
     began_at: Duration,
     reported_at: Duration,
-    /// When the last batch began, until its pause begins.
+    /// When the last batch began; `None` once its pause has begun.
     batch_began_at: Option<Duration>,
     pause_until: Duration,
     stall_timer: StallTimer,
     pass: Pass,
 }
 
-/// Once through both tables, chunk by chunk, each chunk slice by slice.
+/// One pass through both tables, chunk by chunk, each chunk slice by slice.
 #[derive(Serialize, Deserialize)]
 struct Pass {
     table: Table,
     pages: i64,
-    /// The pages of a chunk.
+    /// Number of pages per chunk.
     chunk: i64,
-    /// The first page of this chunk.
+    /// The first page of the current chunk.
     first: i64,
     range: ScanRange,
     done: i64,
@@ -91,7 +93,7 @@ impl Pass {
         })
     }
 
-    /// Whether its numbers are such as this module writes: they come from the caller.
+    /// Returns whether this module could have written the numbers, which come from the caller.
     fn is_valid(&self) -> bool {
         let ScanRange { after, end, slice, slices } = self.range;
         let pages = 0..PAGES_LIMIT;
@@ -103,7 +105,7 @@ impl Pass {
             && (0..slices).contains(&slice)
     }
 
-    /// Whether both tables are behind it; goes on to the second after the first.
+    /// Returns whether the pass is over. After the first table, goes on to the second.
     fn is_over(&mut self) -> Result<bool, Error> {
         if self.first < self.pages {
             return Ok(false);
@@ -123,7 +125,7 @@ impl Pass {
         self.range = ScanRange { after: (first, 0), end, slice, slices: self.range.slices };
     }
 
-    /// Re-encrypts the next rows, up to `limit` of them.
+    /// Re-encrypts the next rows, up to `limit` of them, and returns their number.
     fn advance(&mut self, context: &Context, limit: i32) -> Result<i64, Error> {
         let (mut room, mut done) = (i64::from(limit), 0);
         while room > 0 {
@@ -143,7 +145,7 @@ impl Pass {
         Ok(done)
     }
 
-    /// Re-encrypts rows. Those that cannot be decrypted stay as they are.
+    /// Re-encrypts rows and returns their number. Those that cannot be decrypted stay unchanged.
     fn reencrypt(&mut self, context: &Context, rows: &[OutdatedRow]) -> Result<i64, Error> {
         let mut fresh = Vec::with_capacity(rows.len());
         for row in rows {
@@ -189,7 +191,8 @@ impl Rotation {
         })
     }
 
-    /// Reads what the last step returned. A rotation begins again when the first key has changed.
+    /// Reads the state that the last step returned. Returns `None` if the first key has changed
+    /// since: the rotation then starts over.
     fn resume(context: &Context, state: Value) -> Result<Option<Self>, Error> {
         let known: Self = serde_json::from_value(state).map_err(|_| Invalid::RotationState)?;
         if !known.pass.is_valid() {
@@ -198,10 +201,12 @@ impl Rotation {
         Ok(Some(known).filter(|known| known.key_id == context.keyring.primary_id()))
     }
 
-    /// Leaves disk and processor to the logins, for half of the time that the last batch and its commit
-    /// took: the busier the server, the longer. Whether that was the whole step.
+    /// Pauses for half the time that the last batch and its commit took, to leave disk and
+    /// processor to logins: the busier the server, the longer. Returns whether the pause was the
+    /// whole step.
     fn throttle(&mut self) -> bool {
-        // In a block of the caller's, which holds rows, it would only keep others waiting.
+        // In the caller's transaction block, which holds rows, a pause would only keep others
+        // waiting.
         if server::is_transaction_block() {
             return false;
         }
@@ -215,13 +220,13 @@ impl Rotation {
         !left.is_zero()
     }
 
-    /// Takes a step and reports; the end when the report says so.
+    /// Takes a step and returns what to report. `Report::End` ends the rotation.
     fn step(&mut self, context: &Context, limit: i32) -> Result<Option<Report>, Error> {
         rotation::announce()?;
         if self.throttle() {
             return Ok(None);
         }
-        // Also when it finds nothing: looking is work, too.
+        // Even if it finds nothing: searching is work, too.
         self.batch_began_at = Some(clock::monotonic());
         if self.pass.is_over()? {
             return self.end_pass(context);
@@ -238,9 +243,10 @@ impl Rotation {
         Ok(Some(Report::Progress { done: self.done, total: self.total.max(self.done) }))
     }
 
-    /// Rows are left when they could not be decrypted, when others held them, or when a login moved them
-    /// to where the pass had been already. Fewer are left than could not be decrypted when some have
-    /// changed meanwhile: then only another pass can tell.
+    /// Ends a pass, and with it the rotation unless another pass is needed. Rows are left if they
+    /// could not be decrypted, if others held them, or if a login moved them to pages already
+    /// passed. If fewer are left than could not be decrypted, some have changed in the meantime,
+    /// and only another pass can tell how many.
     fn end_pass(&mut self, context: &Context) -> Result<Option<Report>, Error> {
         let in_use = rotation::count(&self.key_id)?.saturating_sub(self.pass.unreadable);
         let limit = Duration::from_millis(u64::from(settings::lock_timeout().unsigned_abs()));
@@ -250,7 +256,7 @@ impl Rotation {
             if self.pass.done == 0 {
                 self.pause_until = clock::monotonic() + BUSY_PAUSE;
             } else {
-                // Rows that are left may come from a session whose keyring is newer.
+                // Rows that are left may come from a session with a newer keyring.
                 keys::forget_command();
             }
             // So few rows add a few pages at worst.
@@ -270,7 +276,7 @@ impl Rotation {
     }
 }
 
-/// Some of the rows that cannot be decrypted, and why.
+/// Returns some of the rows that cannot be decrypted, and why.
 fn unreadable(context: &Context) -> Result<Vec<(String, Unreadable)>, Error> {
     let everywhere = ScanRange { after: (0, 0), end: PAGES_LIMIT - 1, slice: 0, slices: 1 };
     let mut named = Vec::new();
@@ -285,7 +291,7 @@ fn unreadable(context: &Context) -> Result<Vec<(String, Unreadable)>, Error> {
     Ok(named)
 }
 
-/// Begins a rotation when there is no state, or takes the next step.
+/// Begins a rotation if there is no state, or else takes the next step.
 pub fn step(batch: Option<i32>, state: Option<Value>) -> Result<Step, Error> {
     let batch = batch.filter(|rows| (1..=MAX_BATCH).contains(rows)).ok_or(Invalid::Batch)?;
     if state.is_none() {

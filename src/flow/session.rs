@@ -1,4 +1,4 @@
-//! Sessions: whose they are, and whether they proved a second factor.
+//! Sessions: whose they are, and whether they are verified.
 
 use crate::error::Error;
 use crate::pure::claims::Claims;
@@ -9,14 +9,15 @@ use crate::settings::{self, Identity};
 use crate::store::session::Session;
 use crate::{clock, server, store};
 
-/// The session of this call; `None` when nothing says whose it is.
+/// Returns the session of this call, or `None` if nothing identifies its account.
 pub fn current() -> Option<Session> {
     let login = server::session_user_as_text()?;
     match settings::identity() {
         Identity::Role => {
             Some(Session { account: Account::new(login).ok()?, id: server::connection_id() })
         }
-        // Any role can set the claims: they are believed of servers that have checked the token.
+        // Any role can set the claims: they are trusted only from servers that have checked the
+        // token.
         Identity::Jwt if settings::is_jwt_login(&login) => {
             let text = server::setting(c"request.jwt.claims")?;
             let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
@@ -24,7 +25,7 @@ pub fn current() -> Option<Session> {
             if !server::is_text(&account) || !session.as_deref().is_none_or(server::is_text) {
                 return None;
             }
-            // Several people share the connection: their claims tell them apart.
+            // Several people share the connection: their claims distinguish them.
             let id = session
                 .unwrap_or_else(|| format!("{}:{}", server::connection_id(), name::hashed(&text)));
             Some(Session { account, id })
@@ -33,13 +34,13 @@ pub fn current() -> Option<Session> {
     }
 }
 
-/// The account of this session.
+/// Returns the account of this session.
 pub fn account() -> Result<Account, Error> {
     current().map(|session| session.account).ok_or(Error::NoSession)
 }
 
-/// The account of this session, which proved its second factor if the account has one. Its row is
-/// held: an enrolment that goes on at the same time has ended, and no other begins.
+/// Returns the account of this session, which must be verified if the account is enrolled. Holds
+/// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {
     server::require_writable()?;
     let account = account()?;
@@ -50,7 +51,7 @@ pub fn verified_account() -> Result<Account, Error> {
     Ok(account)
 }
 
-/// Notes that the session proved a second factor, when the account is its own.
+/// Records that the current session is verified, if it belongs to the account.
 pub fn mark_verified(account: &Account, method: &Method, now: Timestamp) -> Result<(), Error> {
     let Some(session) = current().filter(|session| session.account == *account) else {
         return Ok(());
@@ -58,17 +59,17 @@ pub fn mark_verified(account: &Account, method: &Method, now: Timestamp) -> Resu
     begin(&session, method, now)
 }
 
-/// Notes that a session begins, or goes on, with a second factor proved.
+/// Records that a session is verified, whether it is new or continues.
 pub fn begin(session: &Session, method: &Method, now: Timestamp) -> Result<(), Error> {
     store::session::mark_verified(session, now, method.as_str())?;
-    // In other transactions rows that somebody else has removed would be errors.
+    // At other isolation levels, rows that another transaction has removed would be errors.
     if server::is_read_committed() {
         store::session::sweep(&session.account, now.plus_secs(-settings::session_ttl()))?;
     }
     Ok(())
 }
 
-/// Whether the session proved a second factor within so many microseconds, within
+/// Returns whether the current session was verified within the last `max_age` microseconds, within
 /// `totp.session_ttl`, and since the last change of the account's factors.
 pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
     let Some(session) = current() else {

@@ -1,4 +1,4 @@
-//! What is known of an account, for its owner.
+//! The status of an account, for its owner.
 
 use super::verify::is_suspended;
 use crate::error::Error;
@@ -8,8 +8,8 @@ use crate::pure::timestamp::Timestamp;
 use crate::store::account::Status;
 use crate::{clock, settings, store};
 
-/// The status of an account, the stricter of memory and table; all empty when there is no such
-/// account. Reads only.
+/// Returns the status of an account and the current time. The lock state is the stricter of shared
+/// memory and table; the status is empty if there is no such account. Reads only.
 pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     let now = clock::now()?;
     let since = now.plus_secs(-settings::pending_ttl());
@@ -23,12 +23,12 @@ pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     Ok((status, now))
 }
 
-/// Whether an account has an active factor.
+/// Returns whether an account has an active factor.
 pub fn is_enabled(account: &Account) -> Result<bool, Error> {
     store::factor::is_enrolled(account)
 }
 
-/// How full shared memory is; `None` without it.
+/// Returns how full shared memory is, or `None` without it.
 pub fn guard_usage() -> Option<Usage> {
     guard::usage()
 }

@@ -1,4 +1,4 @@
-//! Making tokens.
+//! Issuing tokens.
 
 use super::context::Context;
 use crate::error::Error;
@@ -11,27 +11,27 @@ use sha2::{Digest, Sha256};
 use std::cell::Cell;
 use zeroize::Zeroizing;
 
-/// The time between two sweeps of a server process.
+/// Minimum time between two sweeps by one server process, in microseconds.
 const SWEEP_MICROS: u64 = 1_000_000;
 
 thread_local! {
     static SWEPT_AT: Cell<Timestamp> = const { Cell::new(Timestamp::from_micros(i64::MIN)) };
 }
 
-/// What a token is made of, beside its account and life.
+/// The properties of a token other than its account and lifetime.
 pub struct TokenSpec<'a> {
-    /// Its kind.
+    /// The kind of token.
     pub kind: Kind,
-    /// What it is for, in the application's words.
+    /// What the token is for, in the application's words.
     pub purpose: &'a str,
-    /// What must be given again.
+    /// A value that must be presented again with the token.
     pub binding: Option<&'a str>,
     /// A JSON object.
     pub claims: &'a str,
 }
 
-/// Makes a token that lives for so many microseconds. An account that does not exist gets one too,
-/// so that nobody learns of it here.
+/// Issues a token that is valid for `ttl` microseconds. An account that does not exist gets one
+/// too, so that the result does not reveal whether it exists.
 pub fn issue(
     context: &Context,
     account: &Account,
@@ -52,18 +52,18 @@ pub fn issue(
     Ok(token.signed(&context.keyring))
 }
 
-/// Removes some tokens that have ended: each second at most, unless more of them are left. So they go
-/// as new ones come, without a background job.
+/// Removes some expired tokens, at most once per second unless more of them are left. The table is
+/// cleaned up as new tokens arrive, without a background job.
 fn sweep(now: Timestamp) -> Result<(), Error> {
     let is_due = now.micros_since(SWEPT_AT.get()).unsigned_abs() >= SWEEP_MICROS;
-    // In other transactions rows that somebody else has removed would be errors.
+    // At other isolation levels, rows that another transaction has removed would be errors.
     if is_due && server::is_read_committed() && store::token::sweep(now)? {
         SWEPT_AT.set(now);
     }
     Ok(())
 }
 
-/// What is kept of a binding. None at all is one too, and no other.
+/// Returns the hash of a binding. No binding at all also has a hash, which no text shares.
 pub fn hashed_binding(binding: Option<&str>) -> [u8; 32] {
     let mut hash = Sha256::new();
     if let Some(binding) = binding {

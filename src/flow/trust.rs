@@ -13,11 +13,11 @@ use serde_json::Map;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-/// Makes a token for a device of an account that has just proved its second factor. It lives for so
-/// many microseconds, for `totp.trust_ttl` when not said.
+/// Creates a token for a device of an account that has just been verified. It is valid for `ttl`
+/// microseconds, by default for `totp.trust_ttl`.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
-    // While the row is held, its factors cannot change.
+    // While the row is held, the account's factors cannot change.
     store::account::lock(account)?.ok_or(Error::NotVerified)?;
     let since = context.now.plus_secs(-settings::challenge_ttl());
     let lately = since..=context.now.plus_secs(Timestamp::MAX_CLOCK_SKEW_SECS);
@@ -31,7 +31,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
     Ok(token)
 }
 
-/// Whether a token makes a device trusted by the account.
+/// Returns whether a token makes a device trusted by the account.
 pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
     let keyring = keys::keyring()?;
     let now = clock::now()?;
@@ -46,10 +46,10 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
         .is_some_and(|stored| stored.scope.account.as_bytes().ct_eq(account.as_bytes()).into()))
 }
 
-/// Ends the trust in all devices of an account and counts them.
+/// Revokes the trust in all devices of an account and returns their number.
 pub fn revoke(account: &Account) -> Result<i32, Error> {
     let context = Context::begin()?;
-    // A device that is being trusted at this moment is waited for.
+    // Wait for concurrent calls that are making a device trusted.
     store::account::lock(account)?;
     let revoked = store::token::revoke(account, Kind::Trust, context.now)?;
     let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);

@@ -1,4 +1,4 @@
-//! One attempt to prove the second factor, by a TOTP or a backup code.
+//! Verification of a single code, either a TOTP or a backup code.
 
 use super::attempt::{Attempt, Refusal, locked};
 use super::audit::field;
@@ -21,29 +21,29 @@ use crate::{clock, server, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
-/// So many backup codes are few: somebody should tell the account's owner.
+/// With this many backup codes or fewer, an audit event reports that they are running low.
 const LOW_BACKUP_CODES: i32 = 3;
 
-/// Checks a code and spends it. `None` is a text that cannot be a code: refused, but not counted,
-/// since it is no guess.
+/// Checks a code and spends it. `None` is text that cannot be a code: it is refused but not
+/// counted, since it is not a guess.
 pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
     server::require_writable()?;
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
-    // An attacker who meets a lock costs neither a read nor a write.
+    // An attack on a locked account costs neither a read nor a write.
     match memory.locked(now) {
         Some(until) => Ok(locked(until, now)),
         None => check(&Context::at(now)?, account, code, Event::Verify, &account_guard, &memory),
     }
 }
 
-/// As `verify`; the verdict also tells how many backup codes are left.
+/// Does the same as `verify`, and adds the number of backup codes left to the verdict.
 pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
     with_backup_codes_left(account, verify(account, code)?)
 }
 
-/// A verdict that also tells how many backup codes are left, when it is good.
+/// Adds the number of backup codes left to a verdict that is OK.
 pub fn with_backup_codes_left(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
     if verdict.is_ok() {
         verdict.backup_codes_left = Some(store::backup_code::count(account)?);
@@ -51,7 +51,7 @@ pub fn with_backup_codes_left(account: &Account, mut verdict: Verdict) -> Result
     Ok(verdict)
 }
 
-/// As `verify`, as a part of what a call does.
+/// Does the same as `verify`, as part of another call.
 pub fn verify_within(
     context: &Context,
     account: &Account,
@@ -96,14 +96,16 @@ fn check(
     }
 }
 
-/// The verdict on a locked account, before its row is taken: it costs neither a write nor a wait.
+/// Returns the verdict on a locked account before its row is locked: it costs neither a write nor a
+/// wait.
 pub fn check_lock(account: &Account, now: Timestamp) -> Result<Option<Verdict>, Error> {
     let memory = AccountGuard::of(account).lock_state();
     let committed = store::account::read(account)?.unwrap_or_default();
     Ok(memory.stricter(&committed).locked(now).map(|until| locked(until, now)))
 }
 
-/// An account that cannot be verified takes the path, and about the time, of one that can.
+/// Refuses an account that is not enrolled, by the same path and in about the same time as one that
+/// is.
 fn not_enrolled(
     context: &Context,
     account: &Account,
@@ -128,35 +130,35 @@ fn not_enrolled(
     }
     let audit = context.entry(account, event, Outcome::NotEnrolled, Map::new());
     if server::is_read_committed() {
-        // The look-up that found nothing took less time than one that finds a factor.
+        // The lookup that found nothing took less time than one that finds a factor.
         store::account::read(account)?;
         // Any slot will do; the last digits of the time spread callers over them.
         store::decoy::record_failure(context.now.micros() as i32, audit)?;
     } else if let Some(entry) = audit {
-        // Who met on a decoy would get serialization failures for nothing.
+        // Callers that share a decoy would get needless serialization failures.
         store::audit::append(&entry)?;
     }
     Ok(Verdict::refused(Reason::NotEnrolled, None))
 }
 
-/// Whether TOTP is suspended, by the table or by failures that were rolled back.
+/// Returns whether TOTP is suspended, by the table or by failures that were rolled back.
 pub fn is_suspended(committed: &LockState, memory: &LockState) -> bool {
     let failures = committed.failures.max(memory.failures);
     committed.suspended || failures >= settings::lock_policy().suspend_after
 }
 
-/// A factor whose secret is open.
+/// A factor whose secret is decrypted.
 pub struct DecryptedFactor {
-    /// Its row.
+    /// The row.
     pub factor: Factor,
-    /// Its secret.
+    /// The secret.
     pub secret: Secret,
-    /// What computes its codes.
+    /// The generator of its codes.
     pub otp: Otp,
 }
 
 impl DecryptedFactor {
-    /// Opens a factor's secret.
+    /// Decrypts a factor's secret.
     pub fn decrypt(
         keyring: &Keyring,
         account: &Account,
@@ -170,22 +172,22 @@ impl DecryptedFactor {
         Ok(Self { factor, secret, otp })
     }
 
-    /// The steps that are compared, and the one that the clock shows.
+    /// Returns the window of steps to compare, and the current step by the server's clock.
     pub fn window(&self, context: &Context) -> (Window, i64) {
         let window = Window { width: settings::window_steps(), drift: self.factor.drift };
         (window, context.now.step(i64::from(self.factor.parameters.period)))
     }
 }
 
-/// What could be opened, and why something could not.
+/// The values that could be decrypted, and why another could not.
 struct Decrypted<T> {
     values: Vec<T>,
     failure: Option<Unreadable>,
 }
 
 impl<T> Decrypted<T> {
-    /// What cannot be opened must not lock out what can, but nothing at all to compare with is an
-    /// error.
+    /// Collects decrypted values. One that cannot be decrypted must not lock out the others, but if
+    /// none can, that is an error.
     fn collect(results: impl Iterator<Item = Result<T, Unreadable>>) -> Result<Self, Error> {
         let mut decrypted = Self { values: Vec::new(), failure: None };
         for result in results {
@@ -200,9 +202,10 @@ impl<T> Decrypted<T> {
         }
     }
 
-    /// The code matched nothing. It may be right for what could not be opened: that must not look
-    /// like a wrong code. Memory has counted the attempt, which an error does not undo; without
-    /// memory the count comes first.
+    /// Handles a code that matched nothing. It may be right for a value that could not be
+    /// decrypted, which must not look like a wrong code. Shared memory has counted the attempt, and
+    /// an error does not undo that. Without shared memory, the failure is counted instead of
+    /// raising the error.
     fn no_match(self, attempt: Attempt) -> Result<Verdict, Error> {
         match self.failure {
             Some(reason) if guard::is_on() => Err(reason.into()),
@@ -224,7 +227,7 @@ fn verify_totp<'a>(
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
-    // Every step of every factor is compared, so that time does not tell which one matched.
+    // Every step of every factor is compared, so that timing does not reveal which one matched.
     let mut matched: Option<(&DecryptedFactor, i64)> = None;
     for candidate in &decrypted.values {
         let (window, now) = candidate.window(context);
@@ -249,7 +252,7 @@ fn verify_totp<'a>(
     }
 }
 
-/// The drift of a factor's app after a login with a step.
+/// Returns the drift of a factor's authenticator app after a login with a step.
 fn drift_after(factor: &Factor, step: i64, context: &Context) -> i64 {
     let window = Window { width: settings::window_steps(), drift: factor.drift };
     let offset = step - context.now.step(i64::from(factor.parameters.period));
@@ -273,7 +276,7 @@ fn verify_backup_code<'a>(
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
-    // The codes of a set share a salt: one derivation serves for all.
+    // All codes of a set share a salt: one derivation is enough.
     let salt =
         decrypted.values.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
     let hash = code.hash(&salt);

@@ -1,7 +1,7 @@
-//! The block of shared memory: a header, the buckets, and one lock for each stripe of buckets.
+//! The block of shared memory: a header, the buckets, and one lock per stripe of buckets.
 //!
-//! A server process that dies while it holds a lock takes the whole server through crash recovery,
-//! which makes this memory anew. Nothing in here allocates or raises while a lock is held.
+//! A server process that dies while it holds a lock sends the whole server through crash recovery,
+//! which recreates this memory. Nothing here allocates or raises an error while a lock is held.
 
 use super::startup::Start;
 use super::table::{Bucket, Key, SLOTS_PER_BUCKET, Slot, Usage};
@@ -13,21 +13,21 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 const NAME: &CStr = c"totp";
-/// Locks: many more than processes that are inside at the same time.
+/// Number of locks: many more than the processes that need one at any given time.
 const STRIPES: usize = 64;
 
-/// What there is once.
+/// Values that exist once per server.
 pub struct Header {
-    /// When this memory was made.
+    /// When this memory was created.
     pub start: Start,
-    /// Entries that made room for others.
+    /// Failure entries evicted to make room for others.
     pub evictions: AtomicU64,
     /// Attempts whose transaction was rolled back.
     pub rolled_back: AtomicU64,
     buckets: usize,
 }
 
-/// The addresses in this process, which its children inherit.
+/// Addresses in this process, which its children inherit.
 struct Block {
     header: AtomicPtr<Header>,
     locks: AtomicPtr<pg_sys::LWLockPadded>,
@@ -36,7 +36,7 @@ struct Block {
 static BLOCK: Block =
     Block { header: AtomicPtr::new(null_mut()), locks: AtomicPtr::new(null_mut()) };
 
-/// Asks for the memory. Only while `shared_preload_libraries` is being loaded.
+/// Requests the memory. Call only while `shared_preload_libraries` is being loaded.
 pub fn init() {
     pg_shmem_init!(BLOCK = ());
 }
@@ -54,8 +54,8 @@ impl PgSharedMemoryInitialization for Block {
 
     unsafe fn on_shmem_startup(&'static self, _value: ()) {
         let mut found = false;
-        // SAFETY: the server calls this when shared memory is ready. The block is as large as was
-        // asked for, aligned to a cache line, and no other process knows it before this returns.
+        // SAFETY: the server calls this when shared memory is ready. The block has the requested
+        // size, is aligned to a cache line, and is unknown to other processes until this returns.
         unsafe {
             let address = pg_sys::ShmemInitStruct(NAME.as_ptr(), size(), &mut found);
             let header: *mut Header = address.cast();
@@ -85,27 +85,27 @@ fn size() -> usize {
     size_of::<Header>() + buckets() * size_of::<Bucket>()
 }
 
-/// Whether there is shared memory.
+/// Returns whether there is shared memory.
 pub fn is_on() -> bool {
     header().is_some()
 }
 
-/// What there is once, when there is shared memory.
+/// Returns the header, or `None` without shared memory.
 pub fn header() -> Option<&'static Header> {
     let header = NonNull::new(BLOCK.header.load(Ordering::Acquire))?;
     // SAFETY: the header was written before its address was stored, lives as long as the server,
-    // and changes through atomics only.
+    // and changes only through atomics.
     Some(unsafe { header.as_ref() })
 }
 
-/// Works on the bucket of a key, alone. `None` without shared memory.
+/// Runs `work` on the bucket of a key, under its lock. Returns `None` without shared memory.
 pub fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) -> Option<T> {
     let header = header()?;
     let index = usize::try_from(key.0[0]).ok()? % header.buckets;
     Some(locked(index, |bucket| work(bucket, header)))
 }
 
-/// Counts the slots, bucket by bucket.
+/// Counts the slots, one bucket at a time.
 pub fn usage(now: Timestamp) -> Option<Usage> {
     let header = header()?;
     let mut usage = Usage {
@@ -124,9 +124,9 @@ pub fn usage(now: Timestamp) -> Option<Usage> {
 fn locked<T>(index: usize, work: impl FnOnce(&mut Bucket) -> T) -> T {
     let header = BLOCK.header.load(Ordering::Acquire);
     let locks = BLOCK.locks.load(Ordering::Acquire);
-    // SAFETY: `index` is below the number of buckets, which begin behind the header in the same
-    // block; there are STRIPES locks. While the lock is held no other process reads or writes the
-    // bucket. Should `work` panic, the server releases the lock when it aborts the transaction.
+    // SAFETY: `index` is less than the number of buckets, which follow the header in the same
+    // block; there are STRIPES locks. While the lock is held, no other process reads or writes the
+    // bucket. If `work` panics, the server releases the lock when it aborts the transaction.
     unsafe {
         let bucket: *mut Bucket = header.add(1).cast::<Bucket>().add(index);
         let lock = &raw mut (*locks.add(index % STRIPES)).lock;

@@ -1,9 +1,9 @@
-//! What a ROLLBACK cannot undo: failures, locks and spent steps in shared memory.
+//! State that a ROLLBACK cannot undo: failures, locks and spent steps in shared memory.
 //!
-//! A caller can roll back every row that a function wrote. So an attempt is reserved here before
-//! anything is compared, and a step is spent here before its row is written. Without
-//! `shared_preload_libraries` there is no shared memory: every function then answers as if nothing
-//! were known, and callers rely on row locks and committed rows alone.
+//! A caller can roll back every row that a function wrote. An attempt is therefore reserved here
+//! before any code is compared, and a step is spent here before its row is written. Without
+//! `shared_preload_libraries` there is no shared memory: every function then behaves as if nothing
+//! were recorded, and callers rely on row locks and committed rows alone.
 
 mod memory;
 mod startup;
@@ -19,10 +19,10 @@ use std::sync::OnceLock;
 pub use table::{Admission, Usage};
 use table::{Bucket, Key, Spend};
 
-/// The keys of the hash: drawn when the server starts, the same in all its processes.
+/// Hash keys, drawn when the server starts and shared by all its processes.
 static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
 
-/// Sets up shared memory, when the library is loaded early enough. Called once.
+/// Sets up shared memory if the library is loaded early enough. Called once.
 pub fn init() {
     if server::is_preloading() {
         HASHERS.get_or_init(|| [RandomState::new(), RandomState::new()]);
@@ -33,12 +33,12 @@ pub fn init() {
     }
 }
 
-/// Whether there is shared memory.
+/// Returns whether there is shared memory.
 pub fn is_on() -> bool {
     memory::is_on()
 }
 
-/// An account as memory knows it.
+/// An account's entries in shared memory.
 pub struct AccountGuard<'a> {
     account: &'a str,
     installation_id: (u32, u32),
@@ -46,19 +46,20 @@ pub struct AccountGuard<'a> {
 }
 
 impl<'a> AccountGuard<'a> {
-    /// Looks an account up by the hash of its name, its database and this installation.
+    /// Identifies an account by a hash of its name, its database and this installation.
     pub fn of(account: &'a str) -> Self {
         let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
         Self { account, installation_id, key: hashed((installation_id, account)) }
     }
 
-    /// What is known of it.
+    /// Returns the lock state that shared memory records.
     pub fn lock_state(&self) -> LockState {
         self.work(table::lock_state).unwrap_or_default()
     }
 
-    /// Reserves one attempt before anything is compared, or refuses. `committed` is the level of
-    /// the table; the stricter of both counts. The reservation stands as a failure until `accept`.
+    /// Reserves one attempt before any code is compared, or refuses it. `committed` is the lock
+    /// state in the table; the stricter of the two applies. The reservation counts as a failure
+    /// until `accept`.
     pub fn reserve(&self, committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {
         let reserve = |bucket: &mut Bucket, header: &memory::Header| {
             table::reserve(bucket, self.key, committed, policy, now, &header.evictions)
@@ -72,45 +73,46 @@ impl<'a> AccountGuard<'a> {
         admission
     }
 
-    /// The code of the attempt is right, and what it spends is about to be written: an error there
-    /// is no wrong guess. `after` is where the account would stand otherwise.
+    /// Records that the code is right and is about to be spent in the table: an error there is not
+    /// a wrong guess. `after` is the lock state that a failure would cause.
     pub fn matched(&self, after: &LockState) {
         if is_on() {
             transaction::record_match(self.key, after.locked_until);
         }
     }
 
-    /// The right code could not be spent: it counts as a wrong one after all.
+    /// Records that the right code could not be spent: the attempt counts as a failure after all.
     pub fn mismatched(&self) {
         if is_on() {
             transaction::record_mismatch(self.key);
         }
     }
 
-    /// The attempt was a success: its failures are over, and what it spent stays spent, also when
-    /// the transaction aborts (unless `totp.burn_on_rollback` is off).
+    /// Records that the attempt succeeded, and clears the failures. What it spent stays spent even
+    /// if the transaction aborts, unless `totp.burn_on_rollback` is off.
     pub fn accept(&self) {
         transaction::record_success(self.key, settings::burn_on_rollback());
         self.work(table::clear);
     }
 
-    /// Its failures were cleared in the table by somebody who gave no code. Memory follows at the
-    /// commit: a rollback must not pardon anybody.
+    /// Clears the failures at commit, after they were cleared in the table without a code. Until
+    /// then they stay, because a rollback must not clear failures.
     pub fn clear_at_commit(&self) {
         if is_on() {
             transaction::record_clear(self.key);
         }
     }
 
-    /// A failure was written to the table, with the number of rolled-back attempts before it.
+    /// Records that a failure was written to the table, with an audit event that reports
+    /// `rolled_back` earlier attempts.
     pub fn record_written(&self, after: &LockState, rolled_back: u32) {
         if is_on() {
             transaction::record_written(self.key, after.failures, rolled_back);
         }
     }
 
-    /// Spends a step of one of its secrets. `false` when it was spent before, or when memory is
-    /// full of entries that must not go.
+    /// Spends a step of one of the account's secrets. Returns `false` if it was already spent, or
+    /// if there is no room because all entries of its bucket must stay.
     pub fn spend(&self, secret: &[u8], step: i64, expires: Timestamp, now: Timestamp) -> bool {
         let key = self.step_key(secret);
         let spend = memory::with_bucket(key, |bucket, header| {
@@ -124,7 +126,7 @@ impl<'a> AccountGuard<'a> {
         true
     }
 
-    /// The newest step of one of its secrets that memory knows to be spent.
+    /// Returns the newest spent step of one of the account's secrets that shared memory records.
     pub fn spent_step(&self, secret: &[u8]) -> Option<i64> {
         let key = self.step_key(secret);
         memory::with_bucket(key, |bucket, _| table::spent_step(bucket, key)).flatten()
@@ -146,12 +148,13 @@ fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Adm
     }
 }
 
-/// From when on memory knows what is spent; not to be asked while the server replays WAL.
+/// Returns the time since which shared memory has recorded spent steps, or `None` without it. Do
+/// not call while the server replays WAL.
 pub fn started_at() -> Option<Timestamp> {
     memory::header().map(|header| header.start.time())
 }
 
-/// How full memory is, and what happened since the server started.
+/// Returns how full shared memory is, and what has happened since the server started.
 pub fn usage() -> Option<Usage> {
     memory::usage(clock::system())
 }

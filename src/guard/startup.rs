@@ -1,6 +1,7 @@
-//! When memory began to know what is spent. Before that moment a step may have been spent without a
-//! trace: by a transaction that was rolled back, or on a primary that failed before its commit
-//! arrived here.
+//! The time since which shared memory has recorded spent steps.
+//!
+//! Before that time, a step may have been spent without a trace: by a transaction that was rolled
+//! back, or on a primary that failed before its commit was replicated to this server.
 
 use crate::pure::timestamp::Timestamp;
 use crate::{clock, server};
@@ -8,7 +9,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::UNIX_EPOCH;
 
-/// The server's start, and its promotion when it started as a standby.
+/// The server's start, and its promotion if it started as a standby.
 pub struct Start {
     started: Timestamp,
     was_standby: bool,
@@ -17,7 +18,7 @@ pub struct Start {
 }
 
 impl Start {
-    /// The start of a server whose shared memory is being made.
+    /// Returns the start of a server whose shared memory is being created.
     pub fn now() -> Self {
         let directory = server::data_directory();
         let was_standby =
@@ -25,7 +26,8 @@ impl Start {
         Self { started: clock::system(), was_standby, promoted: AtomicI64::new(0) }
     }
 
-    /// From when on memory knows what is spent. Not to be asked while the server replays WAL.
+    /// Returns the time since which spent steps have been recorded. Do not call while the server
+    /// replays WAL.
     pub fn time(&self) -> Timestamp {
         if !self.was_standby {
             return self.started;
@@ -37,7 +39,7 @@ impl Start {
         let promoted = promotion(&server::data_directory())
             .filter(|promoted| *promoted >= self.started)
             .unwrap_or_else(clock::system);
-        // Another process may have been faster; all shall go by the same moment.
+        // Another process may have been faster; all must use the same time.
         match self.promoted.compare_exchange(
             0,
             promoted.micros(),
@@ -50,7 +52,7 @@ impl Start {
     }
 }
 
-/// When the server became a primary: it wrote a timeline history file at that moment.
+/// Returns when the server became a primary: the time of its newest timeline history file.
 fn promotion(data_directory: &Path) -> Option<Timestamp> {
     std::fs::read_dir(data_directory.join("pg_wal"))
         .ok()?

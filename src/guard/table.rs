@@ -1,35 +1,35 @@
-//! The entries of shared memory and what may happen to them, on one bucket at a time. The caller
-//! holds the bucket's lock.
+//! The entries of shared memory and the operations on them, one bucket at a time. The caller holds
+//! the bucket's lock.
 #![forbid(unsafe_code)]
 
 use crate::pure::lock::{LockState, Policy};
 use crate::pure::timestamp::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Slots of a bucket: an entry lives in one bucket, wherever there is room.
+/// Slots per bucket. An entry belongs to one bucket and may use any slot there.
 pub const SLOTS_PER_BUCKET: usize = 8;
 
 /// The slots that share one hash value.
 pub type Bucket = [Slot; SLOTS_PER_BUCKET];
 
-/// A keyed hash of what an entry is about.
+/// A keyed hash that identifies an entry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Key(pub [u64; 2]);
 
-/// One place in shared memory.
+/// A slot in shared memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     key: Key,
     entry: Entry,
 }
 
-/// What a slot holds.
+/// The content of a slot.
 #[derive(Debug, Clone, Copy)]
 enum Entry {
     Free,
     Failures(Failures),
     Step {
-        /// The newest step that was spent.
+        /// The newest spent step.
         step: i64,
         /// When no window reaches that step any more.
         expires: Timestamp,
@@ -43,61 +43,61 @@ struct Failures {
     count: u32,
     /// How many of them a committed transaction has written to the table.
     committed: u32,
-    /// Attempts whose transaction was rolled back, until a committed audit event tells of them.
+    /// Attempts whose transaction was rolled back, until a committed audit event reports them.
     rolled_back: u32,
     locked_until: Timestamp,
     touched: Timestamp,
 }
 
-/// The answer to a request for an attempt.
+/// The result of a request for an attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
-    /// One comparison may be made.
+    /// One comparison is allowed.
     Reserved {
-        /// Where the account stands if it fails.
+        /// The account's lock state if the attempt fails.
         after: LockState,
-        /// Attempts that were rolled back and that no audit event tells of yet.
+        /// Attempts that were rolled back and that no audit event has reported yet.
         rolled_back: u32,
     },
-    /// None may be made.
+    /// No comparison is allowed.
     Refused {
-        /// When to ask again.
+        /// When to try again.
         until: Timestamp,
     },
 }
 
-/// The answer to a request to spend a step.
+/// The result of a request to spend a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Spend {
-    /// It was not spent before. An older step may have been.
+    /// The step was not spent before. An older one may have been.
     Done {
         /// That older step.
         older: Option<i64>,
     },
-    /// It was, or there is no room to remember it.
+    /// The step was already spent, or there is no room to record it.
     Refused,
 }
 
-/// How full memory is, and what happened since the server started.
+/// How full shared memory is, and what has happened since the server started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     /// All slots.
     pub slots: u64,
-    /// Slots with an entry that still matters.
+    /// Slots with an entry that is still needed.
     pub used: u64,
     /// Accounts that are locked.
     pub locked: u64,
-    /// Entries that made room for others.
+    /// Failure entries evicted to make room for others.
     pub evictions: u64,
     /// Attempts whose transaction was rolled back.
     pub rolled_back: u64,
 }
 
 impl Slot {
-    /// What memory is filled with at the start.
+    /// An empty slot, the initial content of shared memory.
     pub const FREE: Self = Self { key: Key([0, 0]), entry: Entry::Free };
 
-    /// Adds this slot to the count.
+    /// Adds this slot to the counts.
     pub fn count_into(&self, usage: &mut Usage, now: Timestamp) {
         usage.slots += 1;
         match self.entry {
@@ -110,7 +110,7 @@ impl Slot {
         }
     }
 
-    /// Until when the entry must stay; `None` when it may make room.
+    /// Returns the time until which the entry must stay, or `None` if it may be evicted.
     fn pinned_until(&self, now: Timestamp) -> Option<Timestamp> {
         let until = match self.entry {
             Entry::Free => return None,
@@ -120,8 +120,9 @@ impl Slot {
         Some(until).filter(|until| *until > now)
     }
 
-    /// What goes first: free slots and expired steps, then failures that the table knows too, then
-    /// those that only memory knows; the longest untouched first.
+    /// Returns the order of eviction, lowest first: free slots and expired steps, then failures
+    /// that are committed to the table, then failures that are only here; of these, the longest
+    /// untouched first.
     fn eviction_rank(&self) -> (u8, Timestamp) {
         match self.entry {
             Entry::Free => (0, Timestamp::from_micros(0)),
@@ -132,12 +133,12 @@ impl Slot {
     }
 }
 
-/// What is known of an account.
+/// Returns the lock state of an account.
 pub fn lock_state(bucket: &mut Bucket, key: Key) -> LockState {
     failures(bucket, key).map(|failures| failures.lock_state()).unwrap_or_default()
 }
 
-/// Reserves an attempt: it counts as a failure from now on.
+/// Reserves an attempt, which counts as a failure from now on.
 pub fn reserve(
     bucket: &mut Bucket,
     key: Key,
@@ -165,7 +166,7 @@ pub fn reserve(
     }
 }
 
-/// An attempt that was reserved, and locked the account until `lock` if it did, was no failure.
+/// Undoes a reserved attempt that was not a failure, and the lock until `lock` if it set one.
 pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     let Some(failures) = failures(bucket, key) else { return };
     failures.count = failures.count.saturating_sub(1);
@@ -178,14 +179,14 @@ pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     }
 }
 
-/// Forgets an account's failures.
+/// Removes an account's failures.
 pub fn clear(bucket: &mut Bucket, key: Key) {
     if let Some(slot) = find(bucket, key) {
         *slot = Slot::FREE;
     }
 }
 
-/// Remembers that a step is spent.
+/// Records that a step is spent.
 pub fn spend(
     bucket: &mut Bucket,
     key: Key,
@@ -204,7 +205,7 @@ pub fn spend(
     }
 }
 
-/// The newest step that is known to be spent.
+/// Returns the newest step that is recorded as spent.
 pub fn spent_step(bucket: &mut Bucket, key: Key) -> Option<i64> {
     match find(bucket, key)?.entry {
         Entry::Step { step, .. } => Some(step),
@@ -212,8 +213,8 @@ pub fn spent_step(bucket: &mut Bucket, key: Key) -> Option<i64> {
     }
 }
 
-/// Forgets a step: the table knows it now, or it was given back. An older one that was spent
-/// before it takes its place.
+/// Removes a spent step that is committed to the table or was given back. If an older step was
+/// spent before it, records that one again.
 pub fn release(bucket: &mut Bucket, key: Key, spent: i64, older: Option<i64>) {
     if let Some(slot) = find(bucket, key)
         && let Entry::Step { step, expires } = slot.entry
@@ -226,14 +227,15 @@ pub fn release(bucket: &mut Bucket, key: Key, spent: i64, older: Option<i64>) {
     }
 }
 
-/// A transaction with an attempt was rolled back.
+/// Records that a transaction with an attempt was rolled back.
 pub fn record_rollback(bucket: &mut Bucket, key: Key) {
     if let Some(failures) = failures(bucket, key) {
         failures.rolled_back = failures.rolled_back.saturating_add(1);
     }
 }
 
-/// A transaction that wrote this many failures, and told of some rolled-back ones, was committed.
+/// Records that a transaction was committed that wrote `count` failures and reported `told`
+/// rolled-back attempts.
 pub fn record_commit(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
     if let Some(failures) = failures(bucket, key) {
         failures.committed = failures.committed.max(count);
@@ -259,8 +261,8 @@ fn failures(bucket: &mut Bucket, key: Key) -> Option<&mut Failures> {
     }
 }
 
-/// Writes an entry over the old one of its key, or else over the least worthy one that may go. When
-/// all must stay, the answer is the moment when the first one may go.
+/// Writes an entry over the old one of its key, or else over the first in order of eviction. If all
+/// entries must stay, returns the earliest time at which one may be evicted.
 fn put(
     bucket: &mut Bucket,
     key: Key,
@@ -337,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_are_counted_before_they_are_made_and_then_refused() {
+    fn attempts_count_when_reserved_and_are_refused_once_locked() {
         let mut table = Table::new();
         assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(1));
         assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(2));
@@ -348,7 +350,7 @@ mod tests {
     }
 
     #[test]
-    fn the_greater_of_memory_and_table_counts() {
+    fn the_higher_of_recorded_and_committed_failures_applies() {
         let mut table = Table::new();
         assert_eq!(failures_of(table.reserve(1, 7, 0)), Some(8));
         clear(&mut table.bucket, key(1));
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_spent_once_and_older_ones_with_it() {
+    fn a_step_is_spent_once_along_with_older_ones() {
         let mut table = Table::new();
         assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
         assert_eq!(table.spend(1, 10, 300), Spend::Refused);
@@ -377,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn giving_back_a_newer_step_leaves_the_older_one_spent() {
+    fn giving_back_a_newer_step_keeps_the_older_one_spent() {
         let mut table = Table::new();
         assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
         assert_eq!(table.spend(1, 11, 300), Spend::Done { older: Some(10) });
@@ -387,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_bucket_evicts_what_the_table_knows_first() {
+    fn a_full_bucket_evicts_committed_failures_first() {
         let mut table = Table::new();
         for n in 0..SLOTS_PER_BUCKET as u64 {
             table.reserve(n, 0, n as i64);
@@ -402,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_and_a_live_step_never_make_room() {
+    fn locks_and_live_steps_are_never_evicted() {
         let mut table = Table::new();
         for n in 0..SLOTS_PER_BUCKET as u64 - 1 {
             table.reserve(n, 1, 100);
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn rolled_back_attempts_are_told_once() {
+    fn rolled_back_attempts_are_reported_once() {
         let mut table = Table::new();
         table.reserve(1, 0, 0);
         record_rollback(&mut table.bucket, key(1));
@@ -429,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_counts_what_matters() {
+    fn usage_counts_entries_still_needed() {
         let mut table = Table::new();
         table.reserve(1, 0, 0);
         table.reserve(2, 1, 0);

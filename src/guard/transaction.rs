@@ -1,4 +1,4 @@
-//! What the running transaction did to shared memory, and what becomes of it at its end.
+//! What the running transaction changed in shared memory, and how its end settles those changes.
 
 use super::memory;
 use super::table::{self, Key};
@@ -12,7 +12,7 @@ use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
-/// One change, and the subtransaction that made it.
+/// A change, and the subtransaction that made it.
 struct Note {
     subtransaction: pg_sys::SubTransactionId,
     change: Change,
@@ -20,16 +20,17 @@ struct Note {
 
 #[derive(Clone, Copy)]
 enum Change {
-    /// An attempt was reserved and did not succeed.
+    /// An attempt was reserved and has not succeeded.
     Attempt(Key),
-    /// The code of an attempt was right, and what it spends is being written. Should that fail, it
-    /// was no wrong guess: neither it nor the lock it would have begun stays.
+    /// The code of an attempt was right, and is being spent in the table. If that fails, it was not
+    /// a wrong guess: neither the failure nor the lock that it would have set remains.
     Match { key: Key, lock: Option<Timestamp> },
-    /// The table was brought to this many failures, and some rolled-back attempts were told of.
+    /// The table was raised to `failures`, and an audit event reports `told` rolled-back attempts.
     Written { key: Key, failures: u32, told: u32 },
-    /// The table has forgotten the account's failures: so shall memory, once that is certain.
+    /// The account's failures were cleared in the table. Shared memory follows at commit.
     Clear(Key),
-    /// A step was spent, perhaps after an older one.
+    /// A step was spent, possibly after an older one. A rollback gives it back unless `burn` is
+    /// set.
     Step { key: Key, step: i64, older: Option<i64>, burn: bool },
 }
 
@@ -43,26 +44,26 @@ thread_local! {
     static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Registers with the server. Called once.
+/// Registers the callbacks with the server. Called once.
 pub fn init() {
-    // SAFETY: the functions live as long as the process, and take no argument.
+    // SAFETY: the functions live as long as the process and take no argument.
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_end), null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), null_mut());
     }
 }
 
-/// An attempt was reserved.
+/// Records that an attempt was reserved.
 pub fn record_attempt(key: Key) {
     note(Change::Attempt(key));
 }
 
-/// The code of the newest attempt of an account is right.
+/// Records that the code of an account's newest attempt is right.
 pub fn record_match(key: Key, lock: Option<Timestamp>) {
     replace_attempt(key, Change::Match { key, lock });
 }
 
-/// It was right, but cannot be spent: it counts as a wrong one.
+/// Records that the right code cannot be spent: the attempt counts as a failure.
 pub fn record_mismatch(key: Key) {
     replace_attempt(key, Change::Attempt(key));
 }
@@ -75,8 +76,8 @@ fn replace_attempt(key: Key, change: Change) {
     });
 }
 
-/// The newest attempt of an account is answered: it was a success. What it spent stays spent after a
-/// rollback if `burn` says so; until now it would have been given back.
+/// Records that an account's newest attempt succeeded. What it spent stays spent after a rollback
+/// if `burn` is set; until now a rollback would have given it back.
 pub fn record_success(key: Key, burn: bool) {
     NOTES.with_borrow_mut(|notes| {
         let Some(place) = notes.iter().rposition(|note| note.change.is_attempt_of(key)) else {
@@ -91,17 +92,17 @@ pub fn record_success(key: Key, burn: bool) {
     });
 }
 
-/// The account's failures were cleared in the table.
+/// Records that an account's failures were cleared in the table.
 pub fn record_clear(key: Key) {
     note(Change::Clear(key));
 }
 
-/// A failure was written to the table.
+/// Records that a failure was written to the table.
 pub fn record_written(key: Key, failures: u32, told: u32) {
     note(Change::Written { key, failures, told });
 }
 
-/// A step was spent. Should the call fail before it is answered, the step is given back.
+/// Records that a step was spent. Unless its attempt succeeds, a rollback gives the step back.
 pub fn record_step(key: Key, step: i64, older: Option<i64>) {
     note(Change::Step { key, step, older, burn: false });
 }
@@ -112,7 +113,7 @@ fn note(change: Change) {
     NOTES.with_borrow_mut(|notes| notes.push(Note { subtransaction, change }));
 }
 
-/// The transaction was committed: the table knows now.
+/// Settles a change of a transaction that was committed, and so is in the table.
 fn committed(change: Change) {
     match change {
         Change::Attempt(_) | Change::Match { .. } => {}
@@ -128,7 +129,7 @@ fn committed(change: Change) {
     }
 }
 
-/// The transaction was rolled back: memory alone knows.
+/// Settles a change of a transaction that was rolled back: only shared memory has a record of it.
 fn rolled_back(change: Change) {
     match change {
         Change::Attempt(key) => {
@@ -147,13 +148,14 @@ fn rolled_back(change: Change) {
     }
 }
 
-/// Ends all changes, the newest first: each undoes what came after the one before it.
+/// Settles all changes, newest first, so that steps are given back in reverse order.
 fn settle(end: impl Fn(Change)) {
     let notes = NOTES.take();
     notes.iter().rev().for_each(|note| end(note.change));
 }
 
-/// A prepared transaction cannot give a step back: nobody would know when.
+/// Refuses to prepare a transaction that may have to give a step back: its end would not be noticed
+/// here.
 fn refuse_to_prepare() {
     let gives_back = NOTES.with_borrow(|notes| {
         notes.iter().any(|note| matches!(note.change, Change::Step { burn: false, .. }))
@@ -170,7 +172,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
         XACT_EVENT_COMMIT => settle(committed),
         XACT_EVENT_ABORT => settle(rolled_back),
         XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
-        // Its outcome is open: what it spent stays spent here, what failed stays counted.
+        // The outcome is open: what it spent stays spent here, and its failures stay counted.
         XACT_EVENT_PREPARE => settle(|_| {}),
         _ => {}
     }
@@ -185,7 +187,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
 ) {
     use pg_sys::SubXactEvent::*;
     NOTES.with_borrow_mut(|notes| {
-        // Its notes, and those of its own subtransactions, are the newest.
+        // The changes of this subtransaction and its children are the newest.
         let first =
             notes.iter().rposition(|note| note.subtransaction < own).map_or(0, |place| place + 1);
         match event {

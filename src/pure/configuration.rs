@@ -44,14 +44,18 @@ fn is_logging(setting: &Configured, all: &[Configured]) -> bool {
     let value = setting.value.trim();
     let (is_on, limit) = match setting.name.as_str() {
         "log_statement" => (["all", "mod"].contains(&value), STATEMENTS),
-        "log_min_duration_statement" | "log_min_duration_sample" => (!is_negative(value), STATEMENTS),
+        "log_min_duration_statement" | "log_min_duration_sample" => {
+            (!is_negative(value), STATEMENTS)
+        }
         "log_transaction_sample_rate" => (!is_zero(value), STATEMENTS),
         "log_parameter_max_length_on_error" => (!is_zero(value), None),
         "auto_explain.log_min_duration" => (!is_negative(value), PLANS),
         // What it is about is shown even if parameters are not.
         "auto_explain.log_verbose" => (is_true(value) && plans_are_logged(all), None),
         "pgaudit.log_parameter" => (is_true(value), None),
-        "debug_print_parse" | "debug_print_rewritten" | "debug_print_plan" => (is_true(value), None),
+        "debug_print_parse" | "debug_print_rewritten" | "debug_print_plan" => {
+            (is_true(value), None)
+        }
         name if Some(name) == STATEMENTS || Some(name) == PLANS => {
             return lifts_limit(setting, all);
         }
@@ -65,7 +69,10 @@ fn is_limited(place: &str, limit: &str, all: &[Configured]) -> bool {
     let mut limits = all.iter().filter(|setting| setting.name == limit);
     match limits.clone().find(|setting| setting.place == place) {
         Some(own) => is_zero(&own.value),
-        None => limits.clone().any(|setting| setting.place.is_empty()) && limits.all(|setting| is_zero(&setting.value)),
+        None => {
+            limits.clone().any(|setting| setting.place.is_empty())
+                && limits.all(|setting| is_zero(&setting.value))
+        }
     }
 }
 
@@ -97,7 +104,8 @@ fn plans_are_logged(all: &[Configured]) -> bool {
 
 /// The number at the start of a value, before its unit.
 fn number(value: &str) -> Option<f64> {
-    let end = value.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.')).unwrap_or(value.len());
+    let end =
+        value.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.')).unwrap_or(value.len());
     value.get(..end)?.parse().ok()
 }
 
@@ -112,7 +120,9 @@ fn is_negative(value: &str) -> bool {
 /// Whether a switch is on, as PostgreSQL reads it: any start of a word that says so.
 fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
-    value == "on" || value == "1" || (!value.is_empty() && ["true", "yes"].iter().any(|word| word.starts_with(&value)))
+    value == "on"
+        || value == "1"
+        || (!value.is_empty() && ["true", "yes"].iter().any(|word| word.starts_with(&value)))
 }
 
 #[cfg(test)]
@@ -200,6 +210,9 @@ mod tests {
         let limit = ("", "auto_explain.log_parameter_max_length", "0");
         let verbose = ("", "auto_explain.log_verbose", "on");
         let plans = ("", "auto_explain.log_min_duration", "10s");
-        assert_eq!(logging(&[limit, plans, verbose]), ["auto_explain.log_verbose = on (configuration file)"]);
+        assert_eq!(
+            logging(&[limit, plans, verbose]),
+            ["auto_explain.log_verbose = on (configuration file)"]
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! The table `accounts`: locks, and the row that changes of one account take turns on.
+//! The table `accounts`: locks, and the row that serializes changes of one account.
 
 use super::audit::{SignedEntry, appending};
 use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
@@ -12,8 +12,13 @@ use std::ops::RangeInclusive;
 use std::thread::LocalKey;
 
 plans! {
+    // The extension's script makes no decoys: logical replication would find the same rows on both
+    // sides. Before there is an account, there is none to tell from unknown ones.
     ENSURE(TEXT, TIME) =
-        "INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
+        "WITH decoys AS (
+             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
+             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
+         INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
          ON CONFLICT (account) DO NOTHING";
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
@@ -37,7 +42,7 @@ plans! {
     CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
          WHERE account = $1";
-    // Tokens that are in use at this moment are passed over; their changed_at is wrong then.
+    // Skips tokens in use: their changed_at no longer matches, which revokes them too.
     MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
              DELETE FROM totp.tokens WHERE id IN (
@@ -45,7 +50,7 @@ plans! {
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
          UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
          WHERE account = $1";
-    // A change is at its call's time or just after the change before it, hence the millisecond.
+    // A change is at its call's time or just after the previous change, hence the millisecond.
     VERIFIED(TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
@@ -60,7 +65,7 @@ plans! {
                                                 AND $3)))";
     RENAME(TEXT, TEXT) =
         "UPDATE totp.accounts SET account = $2 WHERE account = $1";
-    // Tokens in use are waited for; ended ones may be somebody's to remove.
+    // Waits for valid tokens in use; another call may be removing expired ones.
     DELETE(TEXT, TIME) =
         "WITH tokens AS (DELETE FROM totp.tokens WHERE account = $1 AND expires_at > $2),
          ended AS (
@@ -84,34 +89,34 @@ plans! {
          FROM totp.accounts AS a WHERE a.account = $1";
 }
 
-/// What the status of an account is made of.
+/// The status of an account.
 #[derive(Default)]
 pub struct Status {
-    /// Its lock, as the table knows it.
+    /// The lock state in the table.
     pub lock_state: LockState,
-    /// Active factors.
+    /// Number of active factors.
     pub factors: i32,
-    /// Whether a factor waits for its first code.
+    /// Whether a factor is waiting for its first code.
     pub pending: bool,
-    /// Unused backup codes.
+    /// Number of unused backup codes.
     pub backup_codes_left: i32,
     /// When a code was last accepted.
     pub last_verified_at: Option<Timestamp>,
 }
 
-/// Makes the account's row and says whether there was none.
+/// Creates the account's row if there is none, along with the decoys. Returns whether it did.
 pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let arguments = [account.into(), now.into()];
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
-/// Takes the account's row: whoever changes factors or backup codes holds it first. `None` when
-/// there is no such account.
+/// Locks the account's row, as every change of factors or backup codes does first. Returns `None`
+/// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
     LOCK.row(&[account.into()], read_lock_state)
 }
 
-/// Reads the account's lock without taking its row.
+/// Reads the account's lock state without locking its row.
 pub fn read(account: &Account) -> Result<Option<LockState>, Error> {
     READ.row(&[account.into()], read_lock_state)
 }
@@ -120,8 +125,8 @@ fn read_lock_state(row: &Row) -> Result<LockState, Error> {
     lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)
 }
 
-/// Writes a failure, and in the same statement its audit entry. Levels only rise here: a concurrent
-/// failure may have written more.
+/// Writes a failure, and its audit entry in the same statement. Values only rise here, because a
+/// concurrent failure may have written more.
 pub fn record_failure(
     account: &Account,
     after: &LockState,
@@ -130,7 +135,7 @@ pub fn record_failure(
     write_failure((&FAIL, &FAIL_AUDITED), account.into(), after, audit)
 }
 
-/// Writes a failure to the row with a key, by one of two plans: without and with an audit entry.
+/// Writes a failure to the row with a key, using one of two plans: without and with an audit entry.
 pub(super) fn write_failure<'a>(
     (plain, audited): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
     key: DatumWithOid<'a>,
@@ -155,29 +160,30 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     CLEAR.run(&[account.into()])
 }
 
-/// Notes that the account's factors changed: ends its tokens, and what its sessions have proved.
+/// Records that the account's factors changed: ends its tokens and the verification of its
+/// sessions.
 pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
 
-/// Whether an account proved a factor within a time, and no factor changed afterwards.
+/// Returns whether an account was verified within a time range, with no change of factors since.
 pub fn is_verified(account: &Account, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
     VERIFIED.value(&arguments)
 }
 
-/// Renames an account; its factors and codes follow, but must be sealed anew.
+/// Renames an account. Its factors and codes follow, but must be re-encrypted.
 pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
     RENAME.run(&[account.into(), new.into()])
 }
 
-/// Removes an account with its factors and codes, and says whether there was one.
+/// Removes an account with its factors and codes. Returns whether it existed.
 pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(DELETE.execute(&[account.into(), now.into()])? > 0)
 }
 
-/// The status of an account; `None` when there is no such account. Pending factors made before
-/// `pending_since` count as absent.
+/// Returns the status of an account, or `None` if there is no such account. Pending factors created
+/// before `pending_since` do not count.
 pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {
@@ -192,7 +198,7 @@ pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Stat
     STATUS.row(&arguments, read)
 }
 
-/// Puts the three columns of a lock together.
+/// Builds a lock state from its three columns.
 pub(super) fn lock_state(
     failures: i32,
     locked_until: Option<TimestampWithTimeZone>,

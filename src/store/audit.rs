@@ -5,8 +5,8 @@ use crate::error::Error;
 use crate::pure::audit::Entry;
 use pgrx::datum::DatumWithOid;
 
-/// The statement that appends an entry, whose values are its first seven parameters: by itself, or
-/// behind a WITH clause that makes the change.
+/// The statement that appends an entry, whose values are its first seven parameters. It may follow
+/// a WITH clause that makes the change.
 macro_rules! appending {
     ($change:literal, $from:literal) => {
         concat!(
@@ -24,17 +24,16 @@ plans! {
         appending!("", "");
 }
 
-/// An entry with its signature, ready to be written: by itself, or in one statement with the change
-/// that it tells of.
+/// A signed entry, written either alone or in one statement with the change that it reports.
 pub struct SignedEntry {
-    /// What it tells.
+    /// The entry.
     pub entry: Entry,
     /// Its HMAC.
     pub mac: [u8; 32],
 }
 
 impl SignedEntry {
-    /// The first seven parameters.
+    /// Returns the first seven parameters.
     pub(super) fn arguments(&self) -> Vec<DatumWithOid<'_>> {
         vec![
             self.entry.at.into(),

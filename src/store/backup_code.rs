@@ -26,17 +26,17 @@ plans! {
 
 /// A row of the table.
 pub struct StoredCode {
-    /// Its place in the set.
+    /// The code's position in its set, from 1.
     pub slot: i32,
     /// The salt of its set.
     pub salt: Vec<u8>,
-    /// Its hash.
+    /// The encrypted hash of the code.
     pub ciphertext: Ciphertext,
-    /// Whether it was spent.
+    /// Whether the code is spent.
     pub is_used: bool,
 }
 
-/// Reads the codes of an account, used ones too.
+/// Reads the codes of an account, including used ones.
 pub fn load(account: &Account) -> Result<Vec<StoredCode>, Error> {
     LOAD.rows(&[account.into()], stored_code)
 }
@@ -50,19 +50,19 @@ fn stored_code(row: &Row) -> Result<StoredCode, Error> {
     })
 }
 
-/// Writes a code's hash as it was sealed anew.
+/// Writes the re-encrypted hash of a code.
 pub fn reencrypt(account: &Account, slot: i32, ciphertext: &Ciphertext) -> Result<(), Error> {
     let (token, key_id) = (ciphertext.token.as_str(), ciphertext.key_id.as_str());
     let arguments = [account.into(), slot.into(), token.into(), key_id.into()];
     REENCRYPT.run(&arguments)
 }
 
-/// How many codes an account has left.
+/// Returns how many codes an account has left.
 pub fn count(account: &Account) -> Result<i32, Error> {
     COUNT.value(&[account.into()])
 }
 
-/// Spends a code. `false` when it was spent, or its set replaced, in the meantime.
+/// Spends a code. Returns `false` if it was spent, or its set replaced, in the meantime.
 pub fn spend(account: &Account, code: &StoredCode, now: Timestamp) -> Result<bool, Error> {
     Ok(SPEND.execute(&[
         account.into(),
@@ -72,8 +72,7 @@ pub fn spend(account: &Account, code: &StoredCode, now: Timestamp) -> Result<boo
     ])? > 0)
 }
 
-/// Puts a new set, sealed with one key, in the place of the old. The caller holds the account's
-/// row.
+/// Replaces the set with a new one, encrypted with one key. The caller holds the account's row.
 pub fn replace(
     account: &Account,
     salt: &[u8],

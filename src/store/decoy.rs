@@ -1,4 +1,4 @@
-//! The table `decoys`: what failures of unknown accounts are written to.
+//! The table `decoys`, to which failures of unknown accounts are written.
 
 use super::account::write_failure;
 use super::audit::{SignedEntry, appending};
@@ -6,11 +6,11 @@ use super::plan::{BOOL, BYTEA, INT, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::lock::LockState;
 
-/// Rows of the table.
+/// Number of rows in the table.
 const DECOYS: i32 = 256;
 
 plans! {
-    // A decoy that somebody else holds is passed over: nobody shall wait for it.
+    // A decoy that another transaction holds is skipped, so that no call waits for one.
     FAIL(INT, INT, TIME, BOOL) =
         "UPDATE totp.decoys
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
@@ -28,7 +28,7 @@ plans! {
         );
 }
 
-/// Writes what a failure would write, for an account that does not exist, to one of its stand-ins.
+/// Writes what a failure would write, but to a decoy, for an account that does not exist.
 pub fn record_failure(slot: i32, audit: Option<SignedEntry>) -> Result<(), Error> {
     let slot = slot.rem_euclid(DECOYS).into();
     write_failure((&FAIL, &FAIL_AUDITED), slot, &LockState::default(), audit)

@@ -84,40 +84,40 @@ plans! {
 
 /// A row of the table.
 pub struct Factor {
-    /// What tells it from others of the account.
+    /// The label, unique among the account's factors of the same state.
     pub label: Label,
-    /// What its app knows beside the secret.
+    /// The algorithm, digits and period of its codes.
     pub parameters: Parameters,
-    /// The secret.
+    /// The encrypted secret.
     pub ciphertext: Ciphertext,
-    /// The newest spent step.
+    /// The newest spent step; -1 if there is none.
     pub last_step: i64,
-    /// How far its app's clock is ahead, in steps.
+    /// How many steps the authenticator app's clock is ahead.
     pub drift: i64,
-    /// When the secret was made: with the label it tells this secret from one that replaced it.
+    /// When the secret was created. With the label, it distinguishes the secret from a replacement.
     pub created_at: Timestamp,
 }
 
-/// A step that a right code belongs to.
+/// A step to which a right code belongs.
 #[derive(Clone, Copy)]
 pub struct SpentStep {
     /// The step.
     pub step: i64,
     /// The factor's drift from now on.
     pub drift: i64,
-    /// When it was accepted.
+    /// When the code was accepted.
     pub at: Timestamp,
 }
 
 /// An account with its active factors.
 pub struct Enrolment {
-    /// The account's lock, as the table knows it.
+    /// The account's lock state in the table.
     pub lock_state: LockState,
-    /// Active factors; there may be none.
+    /// Its active factors, possibly none.
     pub factors: Vec<Factor>,
 }
 
-/// Reads an account and its active factors; `None` when there is no such account.
+/// Reads an account and its active factors. Returns `None` if there is no such account.
 pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     let read = |row: &Row| {
         let lock_state = account::lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?;
@@ -131,7 +131,7 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     }))
 }
 
-/// Reads a pending factor made after `since`.
+/// Reads a pending factor created after `since`.
 pub fn pending(
     account: &Account,
     label: &Label,
@@ -142,12 +142,12 @@ pub fn pending(
     PENDING.row(&arguments, read)
 }
 
-/// Whether the account has an active factor.
+/// Returns whether the account has an active factor.
 pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
     ENROLLED.value(&[account.into()])
 }
 
-/// A factor and whether it is active.
+/// A factor and its state.
 pub struct FactorRow {
     /// The factor.
     pub factor: Factor,
@@ -156,30 +156,30 @@ pub struct FactorRow {
 }
 
 impl FactorRow {
-    /// Whether a code has confirmed it.
+    /// Returns whether a code has confirmed the factor.
     pub fn is_active(&self) -> bool {
         self.state == "active"
     }
 }
 
-/// Reads all factors of an account, pending ones too.
+/// Reads all factors of an account, including pending ones.
 pub fn all(account: &Account) -> Result<Vec<FactorRow>, Error> {
     let read =
         |row: &Row| Ok(FactorRow { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
     ALL.rows(&[account.into()], read)
 }
 
-/// Writes a pending factor over an older one of the same label.
+/// Writes a pending factor, replacing a pending one with the same label.
 pub fn upsert_pending(account: &Account, factor: &Factor) -> Result<(), Error> {
     UPSERT_PENDING.run(&row_arguments(account, factor))
 }
 
-/// Writes an active factor; there is none of the same label.
+/// Writes an active factor. The account must not have one with the same label.
 pub fn insert_active(account: &Account, factor: &Factor) -> Result<(), Error> {
     INSERT_ACTIVE.run(&row_arguments(account, factor))
 }
 
-/// Writes a factor's secret as it was sealed anew, and its newest spent step.
+/// Writes a factor's re-encrypted secret and its newest spent step.
 pub fn reencrypt(
     account: &Account,
     row: &FactorRow,
@@ -196,26 +196,26 @@ pub fn reencrypt(
     ])
 }
 
-/// Removes the factors of a label, pending and active.
+/// Removes the factors with a label, both pending and active.
 pub fn delete(account: &Account, label: &Label) -> Result<(), Error> {
     DELETE.run(&[account.into(), label.into()])
 }
 
-/// Removes all pending factors, of any account, made up to `until`, and counts them.
+/// Removes the pending factors of all accounts created up to `until`, and returns their number.
 pub fn prune(until: Timestamp) -> Result<usize, Error> {
     PRUNE.execute(&[until.into()])
 }
 
-/// The labels that an account has beside this one, not counting those of pending factors made up to
-/// `since`.
+/// Returns how many other labels an account has, not counting those of pending factors created up
+/// to `since`.
 pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<i32, Error> {
     let arguments = [account.into(), label.into(), since.into()];
     COUNT_OTHERS.value(&arguments)
 }
 
-/// Spends a step of an active factor, and in the same statement writes its audit entry. `false` when
-/// it, or a newer one, was spent before, or when this secret is no longer the factor's; then
-/// nothing is written.
+/// Spends a step of an active factor, and writes its audit entry in the same statement. Returns
+/// `false` and writes nothing if the step or a newer one was already spent, or if the secret was
+/// replaced.
 pub fn spend(
     account: &Account,
     factor: &Factor,
@@ -234,20 +234,20 @@ pub fn spend(
     Ok(written > 0)
 }
 
-/// Makes a pending factor active, in the place of an active one of its label, and spends the step
-/// that confirmed it. `false` when it is pending no more. The caller holds the account's row.
+/// Activates a pending factor, replacing an active one with its label, and spends the step that
+/// confirmed it. Returns `false` if it is no longer pending. The caller holds the account's row.
 pub fn activate(account: &Account, factor: &Factor, spent: SpentStep) -> Result<bool, Error> {
     DELETE_ACTIVE.execute(&[account.into(), (&factor.label).into()])?;
     let written = ACTIVATE.execute(&step_arguments(account, factor, spent))?;
     Ok(written > 0)
 }
 
-/// Removes all factors of an account, pending ones too.
+/// Removes all factors of an account, including pending ones.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
     DELETE_ALL.run(&[account.into()])
 }
 
-/// Removes some pending factors, of any account, made up to `until`.
+/// Removes some pending factors of any account created up to `until`.
 pub fn sweep(until: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[until.into()])
 }
@@ -280,7 +280,7 @@ fn row_arguments<'a>(account: &'a Account, factor: &'a Factor) -> Vec<DatumWithO
     ]
 }
 
-/// Reads a factor whose columns, from the algorithm on, begin at a place.
+/// Reads a factor whose columns begin at position `first`, with the algorithm.
 fn factor(row: &Row, label: String, first: usize) -> Result<Factor, Error> {
     let corrupt = |_| Error::Corrupt("factor");
     let algorithm: String = row.get(first)?;

@@ -1,5 +1,5 @@
-//! The tables, one file each. Statements are prepared once per server process; they name every
-//! table in full, take values as parameters, and run in functions whose search_path is pinned.
+//! The tables, one per file. Statements are prepared once per server process. They qualify every
+//! table name, take values as parameters, and run in functions whose search_path is pinned.
 #![forbid(unsafe_code)]
 
 pub mod account;

@@ -1,4 +1,4 @@
-//! A statement that is prepared at its first use and kept.
+//! Statements that are prepared at their first use and kept.
 
 use crate::clock;
 use crate::error::Error;
@@ -10,7 +10,7 @@ use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
 use std::cell::OnceCell;
 use std::thread::LocalKey;
 
-/// Statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
+/// Declares statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
 macro_rules! plans {
     ($($(#[$attribute:meta])* $name:ident($($parameter:ident),*) = $statement:expr;)*) => {
         thread_local! {
@@ -21,7 +21,7 @@ macro_rules! plans {
 }
 pub(super) use plans;
 
-// The types of parameters.
+// Types of parameters.
 pub const BIGINT: PgOid = PgOid::BuiltIn(BuiltinOid::INT8OID);
 pub const BOOL: PgOid = PgOid::BuiltIn(BuiltinOid::BOOLOID);
 pub const BYTEA: PgOid = PgOid::BuiltIn(BuiltinOid::BYTEAOID);
@@ -31,8 +31,8 @@ pub const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
 pub const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 pub const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
-/// A statement and its plan. The server replans it by itself when a table or the search_path
-/// changes, and DISCARD ALL leaves it alone.
+/// A statement and its plan. The server replans it when a table or the search_path changes, and
+/// DISCARD ALL does not remove it.
 pub struct Plan {
     statement: &'static str,
     arguments: &'static [PgOid],
@@ -41,7 +41,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A statement with the types of its parameters.
+    /// Creates a statement with the types of its parameters.
     pub const fn new(statement: &'static str, arguments: &'static [PgOid]) -> Self {
         Self { statement, arguments, kept: OnceCell::new() }
     }
@@ -53,7 +53,7 @@ impl Plan {
         if let Some(kept) = self.kept.get() {
             return Ok(kept);
         }
-        // Prepared as one that writes, so that each run sees what was committed before it.
+        // Prepared as a writing statement, so that each run sees what was committed before it.
         let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
         Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
     }
@@ -61,17 +61,17 @@ impl Plan {
 
 /// A statement of this process.
 pub trait Statement {
-    /// Runs it and reads its rows.
+    /// Runs the statement and reads its rows.
     fn rows<T>(
         &'static self,
         arguments: &[DatumWithOid],
         read: impl FnMut(&Row) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error>;
 
-    /// Runs it and counts the rows that it wrote.
+    /// Runs the statement and returns how many rows it wrote.
     fn execute(&'static self, arguments: &[DatumWithOid]) -> Result<usize, Error>;
 
-    /// Runs it and reads its row, if there is one.
+    /// Runs the statement and reads its row, if there is one.
     fn row<T>(
         &'static self,
         arguments: &[DatumWithOid],
@@ -80,7 +80,7 @@ pub trait Statement {
         Ok(self.rows(arguments, read)?.pop())
     }
 
-    /// Runs it and reads the column of its one row.
+    /// Runs the statement and reads the column of its only row.
     fn value<T: FromDatum + IntoDatum>(
         &'static self,
         arguments: &[DatumWithOid],
@@ -88,7 +88,7 @@ pub trait Statement {
         self.row(arguments, |row| row.get(1))?.ok_or(Error::Corrupt("result"))
     }
 
-    /// Runs it.
+    /// Runs the statement.
     fn run(&'static self, arguments: &[DatumWithOid]) -> Result<(), Error> {
         self.execute(arguments).map(|_| ())
     }
@@ -132,16 +132,16 @@ impl From<Timestamp> for DatumWithOid<'_> {
     }
 }
 
-/// One row of a result.
+/// A row of a result.
 pub struct Row<'conn>(SpiHeapTupleData<'conn>);
 
 impl Row<'_> {
-    /// A column that is never null, by its place from 1.
+    /// Reads a column that is never null, by its position from 1.
     pub fn get<T: FromDatum + IntoDatum>(&self, place: usize) -> Result<T, Error> {
         self.optional(place)?.ok_or(Error::Corrupt("null"))
     }
 
-    /// A column that may be null, by its place from 1.
+    /// Reads a column that may be null, by its position from 1.
     pub fn optional<T: FromDatum + IntoDatum>(&self, place: usize) -> Result<Option<T>, Error> {
         Ok(self.0.get(place)?)
     }

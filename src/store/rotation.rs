@@ -1,5 +1,5 @@
-//! Rows of any table that an older key sealed, found page by page, so that a table of millions needs
-//! no index on its keys.
+//! Rows of any table that are encrypted with an older key. They are found page by page, so a table
+//! of millions needs no index on its keys.
 
 use super::plan::{BIGINT, INT, Row, Statement, TEXT, TEXTS, plans};
 use crate::clock;
@@ -10,9 +10,9 @@ use pgrx::datum::TimestampWithTimeZone;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// The slices that the rows of a page are divided into, a power of two. As few rows as one has find room
-/// for their new versions beside the old ones, mostly: then no index is written, and the next slice gets
-/// the room of the old versions, so that the table hardly grows.
+/// Number of slices that the rows of a page are divided into, a power of two. The rows of one slice
+/// are so few that their new versions mostly fit on the same page. Then no index is written, and
+/// the next slice reuses the space of the old versions, so the table hardly grows.
 pub const SLICES: i32 = 8;
 
 plans! {
@@ -38,7 +38,7 @@ plans! {
          FROM totp.backup_codes
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
-    // The key's id is checked once, not for each row.
+    // Checks the key ID once, not per row.
     UPDATE_FACTORS(TEXTS, TEXTS, TEXT) =
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.factors AS old SET sealed = fresh.sealed, key_id = key.id
@@ -51,7 +51,7 @@ plans! {
         "SELECT pg_try_advisory_xact_lock_shared('totp.accounts'::regclass::oid::integer, 0)";
 }
 
-/// Every key that encrypted a row, and the number of its rows.
+/// Returns every key that encrypted a row, and the number of its rows.
 pub fn keys() -> Result<Vec<(String, i64)>, Error> {
     KEYS.rows(&[], |row| Ok((row.get(1)?, row.get(2)?)))
 }
@@ -66,7 +66,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// How many pages it has.
+    /// Returns how many pages the table has.
     pub fn pages(self) -> Result<i64, Error> {
         let name = match self {
             Self::Factors => "totp.factors",
@@ -76,24 +76,24 @@ impl Table {
     }
 }
 
-/// What a row holds, beside its account, that its ciphertext is bound to.
+/// The columns other than the account that a row's ciphertext is bound to.
 enum Identity {
     Factor { label: String, made_at: Timestamp },
     BackupCode { slot: i32, salt: Vec<u8> },
 }
 
-/// A row, locked by this transaction.
+/// A row with an older key, locked by this transaction.
 pub struct OutdatedRow {
-    /// Where it stands: its page, and its place there.
+    /// The row's page, and its position on the page.
     position: (i64, i64),
     account: String,
     identity: Identity,
-    /// Its ciphertext.
+    /// The row's ciphertext.
     pub ciphertext: Ciphertext,
 }
 
 impl OutdatedRow {
-    /// Where its ciphertext opens.
+    /// Returns the associated data of the ciphertext.
     pub fn associated_data(&self) -> AssociatedData<'_> {
         match &self.identity {
             Identity::Factor { label, made_at } => {
@@ -117,12 +117,12 @@ impl fmt::Display for OutdatedRow {
     }
 }
 
-/// Where a batch looks for rows.
+/// The range in which a batch looks for rows.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct ScanRange {
-    /// The position, a page and a place there, behind which it begins.
+    /// The row position, a page and a position on it, after which the range begins.
     pub after: (i64, i64),
-    /// The page before which it ends.
+    /// The page before which the range ends.
     pub end: i64,
     /// The slice of each page's rows, from 0.
     pub slice: i32,
@@ -130,22 +130,22 @@ pub struct ScanRange {
     pub slices: i32,
 }
 
-/// What one batch found.
+/// The rows of one batch.
 pub struct Batch {
     /// The rows.
     pub rows: Vec<OutdatedRow>,
-    /// The position of the last one, when there may be more within reach.
+    /// The position of the last row, if the range may have more.
     pub last: Option<(i64, i64)>,
 }
 
-/// Shows until the end of the transaction that this session is at work.
+/// Shows other sessions, until the end of the transaction, that this session is rotating keys.
 pub fn announce() -> Result<(), Error> {
     ANNOUNCE.rows(&[], |_| Ok(()))?;
     Ok(())
 }
 
-/// Takes up to `limit` rows that another key than `key_id` sealed. Those that another transaction
-/// holds are left out.
+/// Locks and reads up to `limit` rows that are not encrypted with `key_id`. Skips rows that another
+/// transaction holds.
 pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<Batch, Error> {
     let ScanRange { after, end, slice, slices } = range;
     let (from, to) = (tid(after), tid((end, 0)));
@@ -162,14 +162,14 @@ pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<
         Table::BackupCodes => BACKUP_CODES.rows(&arguments, backup_code)?,
     };
     let is_full = rows.len() as i64 == limit;
-    // A row that a login has just moved shows its new position, which may be anywhere. When it is within
-    // reach, rows before it may be passed over: they are left for the next pass.
+    // A row that a login has just moved has a new position, which may be anywhere. If it is in the
+    // range, rows before it may be skipped: they are left for the next pass.
     let is_on_the_way = |position: &(i64, i64)| after < *position && *position < (end, 0);
     let last = rows.iter().map(|row| row.position).filter(is_on_the_way).max();
     Ok(Batch { last: last.filter(|_| is_full), rows })
 }
 
-/// Writes what was sealed anew for rows that `take` has locked.
+/// Writes the re-encrypted ciphertexts of rows that `take` has locked.
 pub fn reencrypt(
     table: Table,
     rows: &[(&OutdatedRow, Ciphertext)],
@@ -185,7 +185,7 @@ pub fn reencrypt(
     Ok(())
 }
 
-/// How many rows of all tables another key than `key_id` sealed.
+/// Returns how many rows of all tables are not encrypted with `key_id`.
 pub fn count(key_id: &str) -> Result<i64, Error> {
     COUNT.value(&[key_id.into()])
 }

@@ -1,4 +1,4 @@
-//! The table `sessions`: which sessions proved a second factor, and when.
+//! The table `sessions`: which sessions are verified, and since when.
 
 use super::plan::{Statement, TEXT, TIME, plans};
 use crate::error::Error;
@@ -32,24 +32,24 @@ plans! {
 pub struct Session {
     /// The account.
     pub account: Account,
-    /// What tells it from others of the account.
+    /// An ID that is unique among the account's sessions.
     pub id: String,
 }
 
-/// Notes that a session proved a second factor.
+/// Records that a session is verified.
 pub fn mark_verified(session: &Session, now: Timestamp, method: &str) -> Result<(), Error> {
     let arguments =
         [(&session.account).into(), session.id.as_str().into(), now.into(), method.into()];
     MARK_VERIFIED.run(&arguments)
 }
 
-/// Removes the account's proofs from up to `ended`. Those of others are left alone: they must not wait
-/// for this transaction.
+/// Removes the account's sessions verified up to `ended`. Sessions of other accounts are left
+/// alone, so that they need not wait for this transaction.
 pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[account.into(), ended.into()])
 }
 
-/// Whether a session proved a second factor within a time, and no factor changed afterwards.
+/// Returns whether a session was verified within a time range, with no change of factors since.
 pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let (since, until) = (*time.start(), *time.end());
     let arguments =
@@ -57,7 +57,7 @@ pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result
     VERIFIED.value(&arguments)
 }
 
-/// Removes proofs from up to `ended` and counts them.
+/// Removes sessions verified up to `ended` and returns their number.
 pub fn prune(ended: Timestamp) -> Result<usize, Error> {
     PRUNE.execute(&[ended.into()])
 }

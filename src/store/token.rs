@@ -1,4 +1,4 @@
-//! The table `tokens`: what makes a signed token single-use, capped and revocable.
+//! The table `tokens`, which makes signed tokens single-use, limited and revocable.
 
 use super::account;
 use super::plan::{BYTEA, INT, Row, Statement, TEXT, TIME, UUID, plans};
@@ -10,7 +10,7 @@ use crate::pure::token::{Kind, Token};
 use pgrx::Uuid;
 use pgrx::datum::DatumWithOid;
 
-/// How many rows a sweep removes.
+/// Maximum number of rows that a sweep removes.
 const SWEPT: usize = 100;
 
 plans! {
@@ -19,8 +19,8 @@ plans! {
              (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
                  (SELECT changed_at FROM totp.accounts WHERE account = $3))";
-    // An array, so that the rows are removed through the primary key, however many they seemed to be when
-    // this was planned. Ordered, which draws the planner to the index on expires_at.
+    // An array, so that the rows are removed through the primary key, whatever their estimated
+    // number at planning. Ordered, so that the planner prefers the index on expires_at.
     SWEEP(TIME) =
         "DELETE FROM totp.tokens WHERE id = ANY (ARRAY(
              SELECT id FROM totp.tokens WHERE expires_at <= $1
@@ -51,43 +51,43 @@ plans! {
              SELECT id FROM totp.tokens WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)";
 }
 
-/// What a new row holds beside the token itself.
+/// The values of a new row.
 pub struct NewToken<'a> {
     /// The token.
     pub token: &'a Token,
-    /// Whose it is.
+    /// The account of the token.
     pub account: &'a Account,
-    /// What it is for, in the application's words.
+    /// What the token is for, in the application's words.
     pub purpose: &'a str,
-    /// The hash of what must be given again.
+    /// The hash of the value that must be presented again.
     pub binding: &'a [u8],
     /// A JSON object.
     pub claims: &'a str,
-    /// When it was made.
+    /// When the token was created.
     pub created_at: Timestamp,
 }
 
-/// What a token is good for.
+/// What a token is valid for.
 pub struct Scope {
-    /// Whose it is.
+    /// The account of the token.
     pub account: Account,
-    /// What it is for, in the application's words.
+    /// What the token is for, in the application's words.
     pub purpose: String,
-    /// The hash of what must be given again.
+    /// The hash of the value that must be presented again.
     pub binding: Vec<u8>,
 }
 
-/// A row of the table, beside its account's lock.
+/// A row of the table, with its account's lock state.
 pub struct StoredToken {
-    /// What it is good for.
+    /// What the token is valid for.
     pub scope: Scope,
-    /// Codes tried on it.
+    /// Codes tried with the token.
     pub attempts: i32,
-    /// Whether it was used.
+    /// Whether the token was used.
     pub is_used: bool,
-    /// Whether the account's factors are those of when it was made.
+    /// Whether the account's factors have not changed since the token was created.
     pub is_current: bool,
-    /// The account's lock.
+    /// The account's lock state.
     pub lock_state: LockState,
 }
 
@@ -106,12 +106,12 @@ pub fn insert(new: &NewToken) -> Result<(), Error> {
     INSERT.run(&arguments)
 }
 
-/// Removes some tokens that have ended, passing over those in use. Says whether these were all.
+/// Removes some expired tokens, skipping those in use. Returns whether there are no more.
 pub fn sweep(now: Timestamp) -> Result<bool, Error> {
     Ok(SWEEP.execute(&[now.into()])? < SWEPT)
 }
 
-/// Reads the row of a token, which may be gone.
+/// Reads the row of a token. Returns `None` if it no longer exists.
 pub fn load(token: &Token) -> Result<Option<StoredToken>, Error> {
     let arguments = [id(token), token.kind.as_str().into()];
     LOAD.row(&arguments, stored_token)
@@ -135,35 +135,35 @@ fn scope(row: &Row) -> Result<Scope, Error> {
     })
 }
 
-/// Uses a token and counts the try, in one statement. `None` when it was used before, tried `max`
-/// times, or revoked, or its account is locked.
+/// Uses a token and counts the attempt, in one statement. Returns `None` if it was already used,
+/// tried `max` times or revoked, or if its account is locked.
 pub fn claim(token: &Token, now: Timestamp, max: i32) -> Result<Option<Scope>, Error> {
     let arguments = [id(token), token.kind.as_str().into(), now.into(), max.into()];
     CLAIM.row(&arguments, scope)
 }
 
-/// Uses a token, whose account the caller holds. `false` when it was used before.
+/// Uses a token. Returns `false` if it was already used. The caller holds the account's row.
 pub fn spend(token: &Token, now: Timestamp) -> Result<bool, Error> {
     Ok(SPEND.execute(&[id(token), now.into()])? > 0)
 }
 
-/// Makes a token that this transaction has claimed usable again; the try stays counted.
+/// Makes a token that this transaction has claimed usable again. The attempt stays counted.
 pub fn unclaim(token: &Token) -> Result<(), Error> {
     UNCLAIM.run(&[id(token)])
 }
 
-/// The claims of a token, as a JSON object.
+/// Returns the claims of a token, as a JSON object.
 pub fn claims(token: &Token) -> Result<String, Error> {
     let rows = CLAIMS.rows(&[id(token)], |row| row.get::<String>(1))?;
     rows.into_iter().next().ok_or(Error::Corrupt("token"))
 }
 
-/// Removes the tokens of one kind of an account and counts those that were still good.
+/// Removes an account's unexpired tokens of one kind and returns their number.
 pub fn revoke(account: &Account, kind: Kind, now: Timestamp) -> Result<usize, Error> {
     REVOKE.execute(&[account.into(), kind.as_str().into(), now.into()])
 }
 
-/// Removes what has ended and counts it.
+/// Removes expired tokens, skipping those in use, and returns their number.
 pub fn prune(now: Timestamp) -> Result<usize, Error> {
     PRUNE.execute(&[now.into()])
 }

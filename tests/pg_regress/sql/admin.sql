@@ -1,4 +1,4 @@
--- What administrators do, and the reports they read.
+-- Administrative functions and reports.
 CREATE ROLE regress_totp_admin;
 GRANT totp_admin TO regress_totp_admin;
 CREATE ROLE regress_totp_auditor;
@@ -10,7 +10,7 @@ SELECT backup_codes[1] AS code FROM totp.totp_confirm('alice', totp.totp_code(:'
 GRANT SET ON PARAMETER totp.clock TO regress_totp_admin;
 SET ROLE regress_totp_admin;
 
--- A reason is asked for.
+-- A reason is required.
 SELECT totp.totp_unlock('alice', NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT totp.totp_unlock('alice', '');
@@ -18,7 +18,7 @@ SELECT totp.totp_unlock('alice', ' ab ');
 SELECT totp.totp_unlock('alice', repeat('x', 501));
 SELECT totp.totp_unlock('', 'new phone');
 
--- Lifting a lock.
+-- Unlocking an account.
 RESET ROLE;
 SELECT attempt, a.reason FROM generate_series(1, 6) AS attempt, LATERAL totp.totp_attempt('alice', left('12345678', 8 + 0 * attempt)) AS a;
 SET ROLE regress_totp_admin;
@@ -27,7 +27,7 @@ RESET ROLE;
 SELECT totp.totp_verify('alice', totp.totp_code(:'secret', '2030-04-01 00:00:30+00'));
 SET ROLE regress_totp_admin;
 
--- New backup codes.
+-- Reissuing backup codes.
 SELECT cardinality(totp.backup_reissue('alice', 'lost the sheet'));
 SELECT totp.backup_reissue('nobody', 'lost the sheet');
 \echo :LAST_ERROR_SQLSTATE
@@ -35,7 +35,7 @@ RESET ROLE;
 SELECT totp.backup_verify('alice', :'code') AS old_code;
 SET ROLE regress_totp_admin;
 
--- Importing: as the usual apps write it, or the bare secret.
+-- Importing a URI as common authenticator apps write it, or just a secret.
 SELECT totp.totp_import('bob', 'otpauth://totp/Acme%20Inc:bob%40example.com?secret=gezdgnbvgy3tqojqgezdgnbvgy3tqojq&issuer=Acme+Inc');
 SELECT totp.totp_import('bob', 'GEZD GNBV GY3T QOJQ', 'old phone', 'migration');
 SELECT totp.totp_import('bob', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ');
@@ -50,7 +50,12 @@ SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&s
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&digits=10');
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&period=3600');
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&algorithm=MD5');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&algo=SHA256');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&issuer=A;digits=8');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&issuer=A otpauth://totp/x');
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOI');
+SELECT totp.totp_import('carol', 'secret=GEZDGNBVGY3TQOJQ');
+SELECT totp.totp_import('carol', 'secret GEZDGNBVGY3TQOJQ');
 SELECT totp.totp_import('carol', '');
 SELECT totp.totp_import('carol', NULL);
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOJQ', reason => 'x');
@@ -58,7 +63,7 @@ RESET ROLE;
 SELECT totp.totp_enabled('carol') AS carol, totp.totp_verify('bob', totp.totp_code('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '2030-04-01 00:00:00+00')) AS bob;
 SET ROLE regress_totp_admin;
 
--- Exporting gives back an equal URI.
+-- Exporting returns an equal URI.
 SELECT totp.totp_export('bob', 'default', 'moves to another system');
 SELECT totp.totp_export('bob', 'old phone', 'moves to another system');
 SELECT totp.totp_export('bob', 'no such label', 'moves to another system');
@@ -69,7 +74,7 @@ SELECT secret AS dave, uri FROM totp.totp_create('dave', issuer => 'Ünï & 100%
 SELECT confirmed FROM totp.totp_confirm('dave', totp.totp_code(:'dave', '2030-04-01 00:00:00+00', 'SHA256', 8, 60));
 SELECT totp.totp_export('dave', 'default', 'compare') = :'uri' AS equal;
 
--- Renaming seals anew: everything goes on working under the new name.
+-- Renaming re-encrypts secrets: everything keeps working under the new name.
 SELECT (totp.backup_reissue('dave', 'for this test'))[1] AS code \gset
 SELECT totp.totp_rename('dave', 'alice', 'married'), 1;
 \echo :LAST_ERROR_SQLSTATE
@@ -79,12 +84,12 @@ SELECT totp.totp_rename('dave', 'david', 'married');
 SELECT totp.totp_enabled('dave') AS old_name, totp.totp_verify('david', totp.totp_code(:'dave', '2030-04-01 00:01:00+00', 'SHA256', 8, 60)) AS new_name, totp.backup_verify('david', :'code') AS backup;
 SELECT totp.totp_export('david', 'default', 'compare') = :'uri' AS equal;
 
--- Resetting: the account must enrol anew.
+-- Resetting: the account must enrol again.
 SET ROLE regress_totp_admin;
 SELECT totp.totp_reset('nobody', 'lost the phone'), totp.totp_reset('alice', 'lost the phone');
 SELECT * FROM totp.totp_status('alice');
 
--- Devices one by one; the last one stays.
+-- Removing devices one by one; the last one cannot be removed.
 RESET ROLE;
 SELECT totp.totp_remove('bob', 'no such label', '123456');
 \echo :LAST_ERROR_SQLSTATE
@@ -94,11 +99,11 @@ SET totp.clock = '2030-04-01 01:00:00+00';
 SELECT totp.totp_remove('bob', 'default', totp.totp_code('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '2030-04-01 01:00:00+00')) AS last_one,
        totp.totp_verify('bob', totp.totp_code('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '2030-04-01 01:00:00+00')) AS code_not_spent;
 
--- Few backup codes are told of.
+-- A low number of backup codes is recorded in the audit trail.
 SELECT (totp.backup_reissue('bob', 'for this test'))[1:8] AS codes \gset
 SELECT count(*) FILTER (WHERE totp.backup_verify('bob', code)) FROM unnest(:'codes'::text[]) AS code;
 
--- Reports, for those who may read them.
+-- Reports, for roles that may read them.
 SET ROLE regress_totp_auditor;
 SELECT account, label, state, algorithm, digits, period, drift, created_at, confirmed_at, last_used_at FROM totp.factor_status ORDER BY 1, 2;
 SELECT account, enabled, factors, pending, backup_codes_left, failures, locked_until, suspended, last_verified_at FROM totp.account_status ORDER BY 1;
@@ -107,7 +112,7 @@ SELECT totp.totp_reset('bob', 'not allowed');
 SELECT * FROM totp.factors;
 RESET ROLE;
 
--- Erasing: by hand, and with the row of the user. Only the audit trail stays, under a hash if wanted.
+-- Erasing by a call or with the user's row. Only the audit trail remains, with hashed names if configured.
 CREATE TABLE users (id integer PRIMARY KEY, name text);
 INSERT INTO users VALUES (1, 'bob'), (2, 'david'), (3, 'nobody'), (4, NULL);
 CREATE TRIGGER forget AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account('name');
@@ -127,7 +132,7 @@ UPDATE users SET name = 'eric';
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE users;
 
--- What has expired goes.
+-- Expired rows are pruned.
 SELECT count(*) FROM generate_series(1, 3) AS n, LATERAL totp.totp_create('pending ' || n);
 SET totp.clock = '2030-04-01 02:00:00+00';
 SET ROLE regress_totp_admin;

@@ -1,4 +1,4 @@
--- The audit trail: what was tried, by whom, how it ended.
+-- The audit trail: each event, its actor and its outcome.
 TRUNCATE totp.audit_events RESTART IDENTITY;
 SET totp.clock = '2030-03-01 00:00:00+00';
 SELECT secret FROM totp.totp_create('alice') \gset
@@ -8,7 +8,7 @@ SELECT totp.totp_verify('alice', totp.totp_code(:'secret', '2030-03-01 00:00:30+
 SELECT totp.backup_verify('alice', :'code');
 SELECT totp.backup_verify('alice', :'code');
 SELECT totp.totp_verify('nobody', '123456');
--- Another role than the login role is named.
+-- The current role is recorded if it differs from the login role.
 CREATE ROLE regress_totp_role;
 GRANT totp_app TO regress_totp_role;
 SET ROLE regress_totp_role;
@@ -16,7 +16,7 @@ SELECT count(totp.backup_rotate('alice', totp.totp_code(:'secret', '2030-03-01 0
 RESET ROLE;
 DROP OWNED BY regress_totp_role;
 DROP ROLE regress_totp_role;
--- Attempts that were rolled back are told of by the next event.
+-- The next event reports attempts that were rolled back.
 BEGIN;
 SELECT totp.totp_verify('alice', '12345678');
 SELECT totp.totp_verify('alice', '12345678');
@@ -26,7 +26,7 @@ SET totp.clock = '2030-03-01 01:00:00+00';
 SELECT totp.totp_disable('alice', totp.totp_code(:'secret', '2030-03-01 01:00:00+00'));
 SELECT id, at, account, event, outcome, actor = session_user AS actor, detail, length(mac) AS mac FROM totp.audit_events ORDER BY id;
 
--- How much is written is a setting.
+-- A setting controls how much is recorded.
 TRUNCATE totp.audit_events;
 SET totp.audit = changes;
 SELECT count(*), totp.totp_verify('bob', '123456') FROM totp.totp_create('bob');

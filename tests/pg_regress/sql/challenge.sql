@@ -9,7 +9,7 @@ CREATE FUNCTION pg_temp.wrong(secret text) RETURNS text LANGUAGE sql AS $$
     WHERE NOT totp.totp_check(secret, lpad(code::text, 6, '0'), current_setting('totp.clock')::timestamptz, drift_steps => 3) LIMIT 1 $$;
 SELECT secret AS ada, codes[1] AS ada_backup, codes[2] AS ada_backup2 FROM pg_temp.enrol('ada') \gset
 
--- A login: a token, then a code with it, once.
+-- A login: a token, then a code with it; the token works once.
 SET totp.clock = '2030-01-01 00:10:00+00';
 SELECT totp.challenge_create('ada') AS token \gset
 SELECT :'token' ~ '^[A-Za-z0-9_-]{78}$' AS is_url_safe, totp.challenge_account(:'token') AS account;
@@ -23,7 +23,7 @@ SELECT totp.challenge_create('ada') AS token \gset
 SELECT * FROM totp.challenge_verify(:'token', :'ada_backup');
 SELECT event, outcome, detail FROM totp.audit_log WHERE account = 'ada' ORDER BY id DESC LIMIT 3;
 
--- Its end, to the microsecond; a life of its own.
+-- Tokens expire to the microsecond; their lifetime can be set.
 SELECT totp.challenge_create('ada') AS token, totp.challenge_create('ada', ttl => '1 day') AS long \gset
 SET totp.clock = '2030-01-01 00:14:59.999999+00';
 SELECT totp.challenge_account(:'token') AS account;
@@ -32,7 +32,7 @@ SELECT totp.challenge_account(:'token') AS account, totp.challenge_account(:'lon
 SELECT verified, account, reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
 SELECT verified, account, reason FROM totp.challenge_verify(:'long', pg_temp.code(:'ada'));
 
--- Purpose and binding must be the same again; a try with others counts on the token.
+-- Purpose and binding must match; an attempt with others counts against the token.
 SET totp.clock = '2030-01-01 00:20:00+00';
 SELECT totp.challenge_create('ada', 'transfer', 'transfer 7') AS token \gset
 SELECT reason, account FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'));
@@ -47,7 +47,7 @@ SELECT totp.challenge_create('ada') AS token \gset
 SELECT reason FROM totp.challenge_verify(:'token', pg_temp.code(:'ada'), repeat('x', 10000));
 SELECT failures FROM totp.totp_status('ada');
 
--- Five wrong codes end it, and count for the account as well.
+-- Five wrong codes invalidate a token, and count against the account as well.
 SET totp.clock = '2030-01-01 00:30:00+00';
 SELECT totp.challenge_create('ada') AS token, totp.challenge_create('ada') AS other \gset
 SELECT (totp.challenge_verify(:'token', pg_temp.wrong(:'ada'))).reason FROM generate_series(1, 6);
@@ -61,24 +61,24 @@ SELECT reason FROM totp.challenge_verify(:'token', pg_temp.wrong(:'ada'));
 SELECT reason FROM totp.challenge_verify(:'token', :'ada_backup2');
 RESET totp.challenge_attempts;
 
--- What is no token.
+-- Invalid tokens.
 SELECT reason, account FROM unnest(ARRAY[NULL, '', ' ', 'x', repeat('A', 78), repeat('é', 39), repeat('A', 1000000)]) AS token,
 LATERAL totp.challenge_verify(token, pg_temp.code(:'ada'));
 SELECT count(totp.challenge_account(token)) AS accounts, bool_or(totp.recovery_confirm(token)) AS recovered, bool_or(totp.trust_verify('ada', token)) AS trusted
 FROM unnest(ARRAY[NULL, '', 'x', repeat('A', 78), repeat('A', 1000000)]) AS token;
--- A malformed code is no try.
+-- A malformed code does not count as an attempt.
 SELECT totp.challenge_create('ada') AS token \gset
 SELECT DISTINCT (totp.challenge_verify(:'token', '12 34')).reason FROM generate_series(1, 10);
 SELECT reason FROM totp.challenge_verify(:'token', NULL);
 SELECT attempts FROM totp.tokens WHERE used_at IS NULL AND created_at = '2030-01-01 00:31:00+00' AND account = 'ada';
 
--- An account that is not there gets a token like any other.
+-- An unknown account gets a token like any other.
 SELECT totp.challenge_create('nobody') AS token, totp.recovery_create('nobody') AS recovery \gset
 SELECT totp.challenge_account(:'token') AS account;
 SELECT reason, account FROM totp.challenge_verify(:'token', '123456');
 SELECT totp.recovery_confirm(:'recovery') AS nothing_to_recover;
 
--- Bad arguments.
+-- Invalid arguments.
 \set VERBOSITY default
 SELECT totp.challenge_create(NULL);
 SELECT totp.challenge_create('ada', purpose => '');
@@ -88,7 +88,7 @@ SELECT totp.challenge_create('ada', claims => '[]');
 SELECT totp.challenge_create('ada', claims => 'null');
 SELECT totp.challenge_create('ada', claims => ('{"a":' || repeat('[', 500) || repeat(']', 500) || '}')::jsonb);
 SELECT totp.challenge_create('ada', claims => jsonb_build_object('a', repeat('x', 5000)));
--- A number takes more room than it was stored in.
+-- A number can be longer as text than in storage.
 SELECT totp.challenge_create('ada', claims => '{"a": 1e5000}');
 SELECT totp.challenge_create('ada', ttl => '0');
 SELECT totp.challenge_create('ada', ttl => '-1 min');
@@ -99,7 +99,7 @@ SELECT totp.trust_create('ada', '100000 years');
 SELECT totp.trust_verify(NULL, 'x');
 \set VERBOSITY terse
 
--- Recovery: once, and everything is gone.
+-- Recovery works once and removes everything.
 SET totp.clock = '2030-01-01 00:40:00+00';
 SELECT totp.recovery_create('ada') AS recovery, totp.recovery_create('ada') AS second, totp.challenge_create('ada') AS challenge \gset
 SELECT totp.recovery_confirm(:'challenge') AS by_a_challenge, totp.challenge_account(:'recovery') AS challenge_by_a_recovery;
@@ -118,7 +118,7 @@ SELECT totp.trust_verify('bea', :'device') AS device, totp.trust_verify('bea', :
 SELECT totp.challenge_account(:'device') AS as_challenge, totp.recovery_confirm(:'device') AS as_recovery;
 SET totp.clock = '2030-01-01 03:00:00+00';
 SELECT totp.trust_verify('bea', :'device') AS device, totp.trust_verify('bea', :'guest') AS guest;
--- Not without a code, and not long after it.
+-- Trusting a device requires a recently verified code.
 \set VERBOSITY default
 SELECT totp.trust_create('bea');
 SELECT totp.trust_create('nobody');
@@ -132,7 +132,7 @@ SET totp.clock = '2030-01-01 03:05:01+00';
 SELECT totp.trust_create('bea');
 SELECT totp.trust_revoke('bea') AS devices, totp.trust_revoke('bea') AS again;
 SELECT totp.trust_verify('bea', :'device') AS after_revoke;
--- Thirty days.
+-- A device is trusted for 30 days.
 SELECT totp.backup_verify('bea', :'bea2');
 SELECT totp.trust_create('bea') AS device \gset
 SET totp.clock = '2030-01-31 03:05:00.999999+00';
@@ -140,7 +140,7 @@ SELECT totp.trust_verify('bea', :'device') AS to_the_end;
 SET totp.clock = '2030-01-31 03:05:01+00';
 SELECT totp.trust_verify('bea', :'device') AS at_the_end;
 
--- Every change of factors ends all tokens of the account, and none of others.
+-- Every change of factors invalidates all tokens of the account, but no others.
 CREATE TEMP TABLE changes (name text, change text);
 INSERT INTO changes VALUES
     ('disable', $$SELECT totp.totp_disable('cem', :backup)$$),
@@ -172,7 +172,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Tokens that ended go as new ones come, and by totp_prune.
+-- Expired tokens are removed when new ones are created, and by totp_prune.
 SELECT count(*) > 0 AS some_have_ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
 SELECT count(totp.challenge_create('dan', ttl => '1 s')) FROM generate_series(1, 100);
 SELECT count(*) AS ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
@@ -180,7 +180,7 @@ SET totp.clock = '2030-02-01 00:00:00+00';
 SELECT totp.totp_prune() >= 100 AS pruned, count(*) FILTER (WHERE expires_at <= '2030-02-01 00:00:00+00') AS before FROM totp.tokens;
 SELECT count(*) AS ended FROM totp.tokens WHERE expires_at <= current_setting('totp.clock')::timestamptz;
 
--- Read-only: nothing is made or checked, but tokens can be looked at.
+-- Read-only: tokens cannot be created or verified, but they can be looked up.
 SELECT totp.challenge_create('dan') AS token \gset
 BEGIN READ ONLY;
 SELECT totp.challenge_account(:'token') AS account;

@@ -4,7 +4,7 @@ GRANT totp_app TO regress_totp_app;
 GRANT SET ON PARAMETER totp.clock, totp.pending_ttl, totp.backup_codes, totp.issuer TO regress_totp_app;
 SET ROLE regress_totp_app;
 
--- A secret as long as the hash; label, issuer and account name have defaults.
+-- The secret is as long as the hash; label, issuer and account name have defaults.
 SELECT length(secret) AS chars, uri = 'otpauth://totp/' || current_database() || ':alice?secret=' || secret
        || '&issuer=' || current_database() || '&algorithm=SHA1&digits=6&period=30' AS uri, qr_svg LIKE '<svg %</svg>' AS svg
 FROM totp.totp_create('alice');
@@ -15,29 +15,29 @@ SELECT regexp_replace(uri, 'secret=[A-Z2-7]+', 'secret=...') FROM totp.totp_crea
 SELECT regexp_replace(uri, 'secret=[A-Z2-7]+', 'secret=...') FROM totp.totp_create(account => 'alice', issuer => 'Other', label => 'default');
 RESET totp.issuer;
 
--- Pending is not enabled, and cannot log in.
+-- A pending factor is not enabled and cannot log in.
 SELECT secret FROM totp.totp_create('alice') \gset
 SELECT * FROM totp.totp_status('alice');
 SELECT totp.totp_enabled('alice'), totp.totp_verify('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00'));
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00'));
 SELECT totp.backup_rotate('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00')) IS NULL AS no_codes_while_pending;
 
--- A wrong code leaves it pending and is counted; what is no code is not.
+-- A wrong code leaves it pending and is counted; a malformed code is not counted.
 SELECT * FROM totp.totp_confirm('alice', lpad(((totp.totp_code(:'secret', '2030-01-01 00:00:00+00')::int + 1) % 1000000)::text, 6, '0'));
 SELECT confirmed, reason FROM unnest(ARRAY[NULL, '', 'abc', '1234567890']) AS code, LATERAL totp.totp_confirm('alice', code);
 SELECT failures FROM totp.totp_status('alice');
--- The right one makes it active, clears failures, and brings backup codes.
+-- The right code activates it, clears failures and returns backup codes.
 SELECT confirmed, cardinality(backup_codes) AS codes, backup_codes[1] ~ '^[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}$' AS format, reason
 FROM totp.totp_confirm('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00'));
 SELECT * FROM totp.totp_status('alice');
--- It is spent by that, and there is nothing pending any more.
+-- The code is now spent, and nothing is pending.
 SELECT totp.totp_verify('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00')) AS enrolment_code_at_login;
 SELECT * FROM totp.totp_confirm('alice', totp.totp_code(:'secret', '2030-01-01 00:00:30+00'));
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM totp.totp_confirm('nobody', '123456');
 SELECT * FROM totp.totp_confirm('alice', '123456', 'no such label');
 
--- A new secret for a label leaves the old one working until it is confirmed.
+-- The old secret of a label keeps working until the new one is confirmed.
 \set old :secret
 SELECT secret FROM totp.totp_create('alice') \gset
 SELECT enabled, pending, factors FROM totp.totp_status('alice');
@@ -49,14 +49,14 @@ SELECT totp.totp_verify('alice', totp.totp_code(:'old', '2030-01-01 00:01:00+00'
        totp.totp_verify('alice', totp.totp_code(:'secret', '2030-01-01 00:01:00+00')) AS new_works;
 SELECT enabled, pending, factors FROM totp.totp_status('alice');
 
--- A second device, by another label.
+-- A second device, under another label.
 SELECT secret AS tablet FROM totp.totp_create('alice', 'tablet') \gset
 SELECT confirmed, backup_codes FROM totp.totp_confirm('alice', totp.totp_code(:'tablet', '2030-01-01 00:01:00+00'), 'tablet');
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'tablet', '2030-01-01 00:01:30+00'));
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'secret', '2030-01-01 00:01:30+00'));
 SELECT factors, failures FROM totp.totp_status('alice');
 
--- Pending factors expire, and are swept as others are created.
+-- Pending factors expire, and are removed when others are created.
 SELECT secret FROM totp.totp_create('carol') \gset
 SET totp.clock = '2030-01-01 00:16:00+00';
 SELECT * FROM totp.totp_status('carol');
@@ -66,20 +66,20 @@ RESET ROLE;
 SELECT account, label, state FROM totp.factors ORDER BY 1, 2;
 SET ROLE regress_totp_app;
 
--- An account has 20 factors at most; a label may be used again.
+-- An account can have at most 20 factors; a label can be reused.
 DO $$ BEGIN FOR i IN 1..19 LOOP PERFORM totp.totp_create('dave', 'device ' || i); END LOOP; END $$;
 SELECT count(*) FROM totp.totp_create('dave', 'device 19');
 SELECT count(*) FROM totp.totp_create('dave', 'device 20');
 \echo :LAST_ERROR_SQLSTATE
 
--- Switching it off needs a code.
+-- Disabling requires a code.
 SELECT totp.totp_disable('alice', NULL), totp.totp_disable('alice', 'nonsense'), totp.totp_disable('nobody', '123456');
 SELECT totp.totp_enabled('alice');
 SELECT totp.totp_disable('alice', totp.totp_code(:'tablet', '2030-01-01 00:16:00+00'));
 SELECT * FROM totp.totp_status('alice');
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'tablet', '2030-01-01 00:16:30+00'));
 
--- Bad arguments.
+-- Invalid arguments.
 SELECT totp.totp_create(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT totp.totp_create('');
@@ -100,7 +100,7 @@ SELECT totp.totp_create('x', period => 121);
 SELECT totp.totp_create('x', period => -1);
 SELECT totp.totp_enabled(NULL);
 SELECT * FROM totp.totp_status('');
--- Odd ones are names like any other.
+-- Unusual account names are accepted like any other.
 SELECT count(*) FROM unnest(ARRAY[E'a\nb', U&'\202E', '''; DROP TABLE totp.accounts; --', '"', '\', '🔑', repeat('ä', 255)]) AS account, LATERAL totp.totp_create(account, issuer => 'x');
 
 RESET ROLE;

@@ -1,5 +1,5 @@
 -- Attacks that once worked.
--- The owner of a table with the trigger forget_account brings a cast along: it is not called.
+-- The owner of a table with the forget_account trigger defines casts: they are not called.
 CREATE ROLE regress_totp_owner_of_users;
 GRANT CREATE ON SCHEMA public TO regress_totp_owner_of_users;
 CREATE TABLE users (id text);
@@ -19,7 +19,7 @@ SET ROLE regress_totp_owner_of_users;
 DELETE FROM users;
 RESET ROLE;
 SELECT account FROM totp.accounts;
--- A misspelt column is an error; a key that no account can have is none.
+-- A misspelled column is an error; a key that no account can have is ignored.
 DROP TABLE users;
 CREATE TABLE users (name text);
 CREATE TRIGGER forget AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account('nmae');
@@ -37,7 +37,7 @@ DROP OWNED BY regress_totp_owner_of_users CASCADE;
 RESET client_min_messages;
 DROP ROLE regress_totp_owner_of_users;
 
--- A pardon that is rolled back is none.
+-- Clearing failures has no effect if it is rolled back.
 SELECT secret FROM totp.totp_create('alice') \gset
 SELECT confirmed FROM totp.totp_confirm('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00'));
 BEGIN;
@@ -53,14 +53,14 @@ SELECT failures, locked_until IS NOT NULL AS locked FROM totp.totp_status('alice
 SELECT totp.totp_unlock('alice', 'called the help desk');
 SELECT failures, locked_until IS NOT NULL AS locked FROM totp.totp_status('alice');
 
--- Pending factors that have expired leave room for others.
+-- Expired pending factors make room for new ones.
 SELECT count(*) FROM generate_series(1, 19) AS n, LATERAL totp.totp_create('alice', 'device ' || n);
 SELECT count(*) FROM totp.totp_create('alice', 'one more');
 SET totp.clock = '2030-01-01 01:00:00+00';
 SELECT count(*) FROM totp.totp_create('alice', 'one more');
 RESET totp.clock;
 
--- A factor that cannot be opened is no wrong code, and the other one goes on working.
+-- A factor that cannot be decrypted is an error, not a wrong code; the other factor keeps working.
 SELECT secret AS other FROM totp.totp_create('alice', 'other') \gset
 SELECT confirmed FROM totp.totp_confirm('alice', totp.totp_code(:'other', '2030-01-01 00:00:00+00'), 'other');
 UPDATE totp.factors SET key_id = '0123456789abcdef' WHERE label = 'other' AND account = 'alice';
@@ -70,7 +70,7 @@ SELECT failures FROM totp.totp_status('alice');
 SELECT totp.totp_verify('alice', totp.totp_code(:'secret', '2030-01-01 00:00:30+00'));
 DELETE FROM totp.accounts;
 
--- Default privileges of the installer let nobody in.
+-- The installer's default privileges give nobody access.
 CREATE ROLE regress_totp_reader;
 DROP EXTENSION totp;
 ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO regress_totp_reader;
@@ -79,7 +79,7 @@ ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO regress_totp_reader;
 CREATE EXTENSION totp;
 SELECT oid::regclass FROM pg_class, aclexplode(relacl) WHERE grantee = 'regress_totp_reader'::regrole AND relnamespace = 'totp'::regnamespace;
 SELECT oid::regprocedure FROM pg_proc, aclexplode(proacl) WHERE grantee = 'regress_totp_reader'::regrole AND pronamespace = 'totp'::regnamespace;
--- Nor does a totp_owner who is more than an owner.
+-- A totp_owner role with members or LOGIN is refused.
 \set VERBOSITY terse
 DROP EXTENSION totp;
 GRANT totp_owner TO regress_totp_reader;

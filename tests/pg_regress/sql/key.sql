@@ -1,4 +1,4 @@
--- Keys: which rows need which, what is wrong with them, and how they are replaced. Ids of keys differ
+-- Keys: which rows need which key, what is wrong with them, and how to rotate them. Key IDs differ
 -- from run to run, so they are not shown.
 CREATE ROLE regress_totp_admin;
 GRANT totp_admin TO regress_totp_admin;
@@ -9,13 +9,13 @@ SELECT secret FROM totp.totp_create('alice') \gset
 SELECT cardinality(backup_codes) FROM totp.totp_confirm('alice', totp.totp_code(:'secret', '2030-05-01 00:00:00+00'));
 SELECT totp.totp_import('bob', 'GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ');
 
--- One key seals everything.
+-- One key encrypts everything.
 SET ROLE regress_totp_auditor;
 SELECT is_primary, in_keyring, factors, backup_codes, percent, oldest <= newest AS in_order, newest <= clock_timestamp() AS sealed, sessions FROM totp.key_status;
 SELECT count(*), bool_and(key_id ~ '^[0-9a-f]{16}$') FROM totp.key_ids() WHERE is_primary;
 RESET ROLE;
 
--- There is nothing to do for a rotation.
+-- A rotation has nothing to do.
 SET client_min_messages = warning;
 SET ROLE regress_totp_admin;
 CALL totp.key_rotate();
@@ -24,7 +24,7 @@ SELECT check_name, status, detail, hint FROM totp.preflight() WHERE check_name I
 RESET ROLE;
 SELECT count(*) FROM totp.audit_events WHERE event = 'key_rotate';
 
--- Bad arguments.
+-- Invalid arguments.
 CALL totp.key_rotate(0);
 \echo :LAST_ERROR_SQLSTATE
 CALL totp.key_rotate(10001);
@@ -44,7 +44,7 @@ CALL totp.key_rotate();
 \echo :LAST_ERROR_SQLSTATE
 RESET default_transaction_read_only;
 
--- A key that is not in the keyring: named where it is needed, and only there.
+-- A key that is not in the keyring is reported only where it is needed.
 UPDATE totp.factors SET key_id = '0123456789abcdef' WHERE account = 'alice';
 SELECT totp.totp_verify('alice', '123456');
 \echo :LAST_ERROR_SQLSTATE
@@ -53,7 +53,7 @@ SELECT key_id, is_primary, in_keyring, factors, backup_codes, sessions FROM totp
 SELECT status, detail, hint FROM totp.preflight() WHERE check_name = 'missing_keys';
 CALL totp.key_rotate();
 
--- A row that does not open under its own key.
+-- A row that its key cannot decrypt.
 UPDATE totp.backup_codes SET key_id = 'fedcba9876543210' WHERE slot = 3;
 UPDATE totp.factors SET key_id = (SELECT key_id FROM totp.key_ids() WHERE is_primary), sealed = 'gone' WHERE account = 'alice';
 SELECT totp.totp_verify('alice', '123456');
@@ -63,7 +63,7 @@ SELECT count(*), sum(factors), sum(backup_codes), sum(percent), bool_and(oldest 
 UPDATE totp.factors SET sealed = U&'gAAAAA\00e9\00e9\00e9\00e9\00e9\00e9' WHERE account IN ('alice', 'bob');
 SELECT factors, backup_codes, oldest IS NOT NULL AS has_oldest FROM totp.key_status WHERE factors > 0;
 
--- The checklist. Files and logging are the server's affair.
+-- The checklist. Results for files and logging depend on the server.
 RESET totp.clock;
 SELECT check_name, status IN ('ok', 'warn', 'fail') AS has_status, detail LIKE '%.' AS has_detail, (status = 'ok') = (hint IS NULL) AS has_hint FROM totp.preflight();
 SET totp.clock = '2030-05-01 00:00:00+00';
@@ -81,7 +81,7 @@ RESET totp.burn_on_rollback;
 RESET totp.cold_start;
 RESET totp.force_sync_commit;
 
--- Who may.
+-- Privileges.
 SET ROLE regress_totp_auditor;
 CALL totp.key_rotate();
 \echo :LAST_ERROR_SQLSTATE

@@ -1,8 +1,8 @@
--- The pure functions: anybody may call them.
+-- The pure functions, which anybody may call.
 CREATE ROLE regress_totp_nobody;
 SET ROLE regress_totp_nobody;
 
--- RFC 4226, appendix D: a counter is a step, here of 30 seconds.
+-- RFC 4226, appendix D: each counter value is a step of 30 seconds.
 SELECT step, totp.totp_code('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', to_timestamp(step * 30)) FROM generate_series(0, 9) AS step;
 
 -- RFC 6238, appendix B: 8 digits, seeds as long as the hash.
@@ -16,7 +16,7 @@ FROM (VALUES
 unnest(ARRAY[59, 1111111109, 1111111111, 1234567890, 2000000000, 20000000000]) AS seconds,
 LATERAL totp.totp_code(secret, to_timestamp(seconds), algorithm, 8) AS code ORDER BY 1, 2;
 
--- One step of tolerance by default, as many as asked for, none with 0.
+-- One step of tolerance by default, more on request, none with 0.
 SELECT drift, offset_steps, totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ',
            totp.totp_code('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', to_timestamp(3000 + 30 * offset_steps)),
            to_timestamp(3000), drift_steps => drift) AS accepted
@@ -25,12 +25,12 @@ FROM unnest(ARRAY[0, 1, 2]) AS drift, generate_series(-2, 2) AS offset_steps ORD
 SELECT totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '287082', '1970-01-01 00:00:59.999999+00', drift_steps => 0) AS last_microsecond,
        totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '287082', '1970-01-01 00:01:00+00', drift_steps => 0) AS next_step;
 
--- Codes are digits; blanks are dropped; what cannot be a code is false, never NULL or an error.
+-- Codes are digits; blanks, and dashes between digits, are ignored; anything else returns false, never NULL or an error.
 SELECT code, totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', code, to_timestamp(59)) AS accepted
 FROM unnest(ARRAY['287082', ' 287 082 ', E'2870\t82\n', '', ' ', '28708', '2870820', '+287082', '-287082', '287-082', '２８７０８２', '28708a', '1e5', '94287082', NULL]) AS code;
 SELECT totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', repeat('1', 100000), to_timestamp(59)) AS long_code;
 
--- Secrets are read as people copy them.
+-- Secrets are accepted as people copy them.
 SELECT totp.totp_code('gezd gnbv-gy3t qojq gezd gnbv gy3t qojq====', to_timestamp(59));
 \set VERBOSITY default
 SELECT totp.totp_code('GEZDGNBVGY3TQOJ0', to_timestamp(59));
@@ -74,7 +74,7 @@ SELECT totp.qr_svg(NULL);
 SELECT totp.qr_text(repeat('x', 2332));
 SELECT totp.qr_svg(repeat('x', 10000000));
 
--- Nothing else is anybody's.
+-- Everything else is denied.
 SELECT totp.totp_verify('alice', '123456');
 SELECT totp.key_generate();
 SELECT * FROM totp.accounts;

@@ -1,11 +1,11 @@
--- Sessions: who they are, what they proved, and policies that ask.
+-- Sessions: identity, verification, and policies that require it.
 CREATE FUNCTION pg_temp.enrol(account text, OUT secret text, OUT codes text[]) LANGUAGE sql AS $$
     SELECT c.secret, done.backup_codes FROM totp.totp_create(account) AS c,
     LATERAL totp.totp_confirm(account, totp.totp_code(c.secret, current_setting('totp.clock')::timestamptz)) AS done $$;
 SELECT codes[1] AS eva1, codes[2] AS eva2, codes[3] AS eva3, codes[4] AS eva4, codes[5] AS eva5 FROM pg_temp.enrol('eva') \gset
 SELECT codes[1] AS fay1 FROM pg_temp.enrol('fay') \gset
 
--- Identity: claims are believed of named logins only.
+-- Identity: claims are trusted only from the listed logins.
 SELECT totp.current_account() AS nobody;
 SET request.jwt.claims = '{"sub": "eva", "session_id": "one"}';
 SELECT totp.current_account() AS not_a_login_of_the_list, totp.totp_verified();
@@ -20,7 +20,7 @@ SET totp.identity = 'role';
 SELECT totp.current_account() = session_user AS by_role;
 RESET totp.identity;
 
--- A session is verified by a code of its own account, and so is no other.
+-- A code of the session's account verifies that session and no other.
 SET request.jwt.claims = '{"sub": "eva", "session_id": "one"}';
 SELECT totp.totp_verified() AS before;
 SELECT totp.backup_verify('fay', :'fay1'), totp.totp_verified() AS by_a_code_of_another;
@@ -30,7 +30,7 @@ SELECT account, session_id, verified_at, method FROM totp.sessions ORDER BY 1, 2
 SELECT claims, set_config('request.jwt.claims', claims, false) <> '' AS set, totp.totp_verified()
 FROM unnest(ARRAY['{"sub": "eva", "session_id": "two"}', '{"sub": "eva", "jti": "one"}', '{"sub": "eva"}', '{"sub": "fay", "session_id": "one"}', '{"sub": "eva", "iat": 1, "session_id": "one"}']) AS claims;
 
--- How old the proof may be.
+-- Maximum age of the verification.
 SET request.jwt.claims = '{"sub": "eva", "session_id": "one"}';
 SET totp.clock = '2030-01-01 00:15:00+00';
 SELECT totp.totp_verified('15 min') AS at_15_minutes, totp.totp_verified('14:59') AS at_14_59, totp.totp_verified(NULL), totp.totp_verified('0');
@@ -41,14 +41,14 @@ SELECT totp.totp_verified() AS at_12_hours, totp.totp_verified('10 years') AS no
 SET totp.clock = '2030-01-01 12:00:01+00';
 SELECT totp.totp_verified() AS after_12_hours, totp.totp_verified('10 years') AS no_longer_than_the_setting;
 SELECT totp.totp_verified('-1 s');
--- What comes from later than clocks may differ is not believed.
+-- A verification further in the future than clocks may differ is not trusted.
 SET totp.clock = '2029-12-31 23:59:00+00';
 SELECT totp.totp_verified() AS a_minute_earlier;
 SET totp.clock = '2029-12-31 23:58:59.999999+00';
 SELECT totp.totp_verified() AS more_than_a_minute_earlier, totp.totp_verified('10 years');
 SET totp.clock = '2030-01-01 12:00:01+00';
 
--- Any change of factors ends it.
+-- Any change of factors ends the verification.
 SELECT totp.backup_verify('eva', :'eva2'), totp.totp_verified();
 SELECT totp.totp_import('eva', 'JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP', 'other', 'test');
 SELECT totp.totp_verified() AS after_an_import;
@@ -58,7 +58,7 @@ SELECT totp.backup_verify('eva', :'eva5'), totp.totp_verified();
 SELECT totp.totp_disable('eva', codes[1]) FROM (SELECT totp.backup_reissue('eva', 'test') AS codes) AS reissued;
 SELECT totp.totp_verified() AS after_disable, (SELECT count(*) FROM totp.sessions WHERE account = 'eva') AS rows;
 
--- A proof that is rolled back is none.
+-- A verification that is rolled back does not count.
 SELECT codes[1] AS gus1, codes[2] AS gus2 FROM pg_temp.enrol('gus') \gset
 SET request.jwt.claims = '{"sub": "gus", "session_id": "g"}';
 BEGIN;
@@ -66,12 +66,12 @@ SELECT totp.backup_verify('gus', :'gus1'), totp.totp_verified() AS inside;
 ROLLBACK;
 SELECT totp.totp_verified() AS after_rollback;
 
--- A challenge that a session answers verifies it, too.
+-- Completing a challenge verifies the session, too.
 SELECT totp.challenge_create('gus') AS token \gset
 SELECT verified FROM totp.challenge_verify(:'token', :'gus2');
 SELECT totp.totp_verified();
 
--- Row policies.
+-- Row-level security policies.
 CREATE FUNCTION pg_temp.plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
     RETURN QUERY EXECUTE 'EXPLAIN ' || query;
@@ -85,13 +85,13 @@ CREATE POLICY verified ON payslips USING (owner = (SELECT totp.current_account()
 GRANT SELECT, INSERT ON payslips TO regress_totp_person;
 SET ROLE regress_totp_person;
 SELECT count(*) AS seen FROM payslips;
--- Once a query, not once a row.
+-- Evaluated once per query, not once per row.
 SELECT count(*) AS calls_planned FROM pg_temp.plan('SELECT * FROM payslips') AS line WHERE line ~ '^ *InitPlan';
 SET request.jwt.claims = '{"sub": "gus", "session_id": "another"}';
 SELECT count(*) AS seen_by_another_session FROM payslips;
 RESET ROLE;
 
--- A trigger that asks.
+-- A trigger that requires verification.
 CREATE TABLE transfers (amount integer);
 CREATE TRIGGER verified BEFORE INSERT OR UPDATE OR DELETE ON transfers FOR EACH ROW EXECUTE FUNCTION totp.require_totp('5 min');
 CREATE TRIGGER verified_truncate BEFORE TRUNCATE ON transfers FOR EACH STATEMENT EXECUTE FUNCTION totp.require_totp();
