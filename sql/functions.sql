@@ -45,6 +45,10 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantees);
     END LOOP;
 END $$;
+-- pg_dump does not dump privileges on types of rows, and warns if it finds them here.
+DELETE FROM pg_catalog.pg_init_privs USING pg_catalog.pg_type
+WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid = pg_type.oid
+  AND typnamespace = 'totp'::pg_catalog.regnamespace AND typrelid <> 0;
 
 -- What has an effect is expensive, so that a query evaluates it after all other conditions, and for as few
 -- rows as it can: each call counts an attempt. What reads tables is cheaper, and what only computes cheapest.
