@@ -34,8 +34,24 @@ pub const LOGGING: &str = r"^(log_|debug_print_|auto_explain\.|pgaudit\.)";
 const STATEMENTS: Option<&str> = Some("log_parameter_max_length");
 const PLANS: Option<&str> = Some("auto_explain.log_parameter_max_length");
 
-/// The settings because of which parameters can reach the log. A limit that is set for a role or a
-/// database counts for it alone, and a weaker one for all, since a session can have settings of both.
+/// Leaves out values of this session that are listed for the role or database they come from, too.
+pub fn distinct(settings: &[&Configured]) -> Vec<Configured> {
+    let is_repeated = |setting: &Configured| {
+        let is_same = |other: &&Configured| {
+            !other.place.is_empty() && other.name == setting.name && other.value == setting.value
+        };
+        setting.place.is_empty() && settings.iter().any(is_same)
+    };
+    settings
+        .iter()
+        .filter(|setting| !is_repeated(setting))
+        .map(|&setting| setting.clone())
+        .collect()
+}
+
+/// Returns the settings because of which parameters can reach the log. A limit that is set for a role
+/// or a database holds there; one that is lifted there holds nowhere else, since a session can have
+/// settings of both.
 pub fn parameter_logging(settings: &[Configured]) -> Vec<&Configured> {
     settings.iter().filter(|setting| is_logging(setting, settings)).collect()
 }
@@ -50,49 +66,27 @@ fn is_logging(setting: &Configured, all: &[Configured]) -> bool {
         "log_transaction_sample_rate" => (!is_zero(value), STATEMENTS),
         "log_parameter_max_length_on_error" => (!is_zero(value), None),
         "auto_explain.log_min_duration" => (!is_negative(value), PLANS),
-        // What it is about is shown even if parameters are not.
+        // It shows arguments even if parameters are not logged.
         "auto_explain.log_verbose" => (is_true(value) && plans_are_logged(all), None),
         "pgaudit.log_parameter" => (is_true(value), None),
         "debug_print_parse" | "debug_print_rewritten" | "debug_print_plan" => {
             (is_true(value), None)
-        }
-        name if Some(name) == STATEMENTS || Some(name) == PLANS => {
-            return lifts_limit(setting, all);
         }
         _ => return false,
     };
     is_on && limit.is_none_or(|limit| !is_limited(&setting.place, limit, all))
 }
 
-/// Whether nothing in a place lets parameters through.
+/// Returns whether a limit keeps parameters out in a place.
 fn is_limited(place: &str, limit: &str, all: &[Configured]) -> bool {
     let mut limits = all.iter().filter(|setting| setting.name == limit);
     match limits.clone().find(|setting| setting.place == place) {
-        Some(own) => is_zero(&own.value),
-        None => {
+        Some(own) if !place.is_empty() => is_zero(&own.value),
+        _ => {
             limits.clone().any(|setting| setting.place.is_empty())
                 && limits.all(|setting| is_zero(&setting.value))
         }
     }
-}
-
-/// Whether a limit of a role or database lets through what the limit of the server keeps out.
-fn lifts_limit(setting: &Configured, all: &[Configured]) -> bool {
-    let switches: &[&str] = if Some(setting.name.as_str()) == PLANS {
-        &["auto_explain.log_min_duration"]
-    } else {
-        &[
-            "log_statement",
-            "log_min_duration_statement",
-            "log_min_duration_sample",
-            "log_transaction_sample_rate",
-        ]
-    };
-    let is_used = |other: &Configured| {
-        let on = Configured { place: "\0".to_owned(), ..other.clone() };
-        switches.contains(&other.name.as_str()) && is_logging(&on, &[])
-    };
-    !setting.place.is_empty() && !is_zero(&setting.value) && all.iter().any(is_used)
 }
 
 fn plans_are_logged(all: &[Configured]) -> bool {
@@ -102,7 +96,7 @@ fn plans_are_logged(all: &[Configured]) -> bool {
     all.iter().any(is_set)
 }
 
-/// The number at the start of a value, before its unit.
+/// Returns the number at the start of a value, before its unit.
 fn number(value: &str) -> Option<f64> {
     let end =
         value.find(|c: char| !matches!(c, '0'..='9' | '-' | '+' | '.')).unwrap_or(value.len());
@@ -117,7 +111,7 @@ fn is_negative(value: &str) -> bool {
     number(value).is_some_and(|number| number < 0.0)
 }
 
-/// Whether a switch is on, as PostgreSQL reads it: any start of a word that says so.
+/// Returns whether a switch is on, as PostgreSQL reads it: any start of a word that says so.
 fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     value == "on"
@@ -201,8 +195,8 @@ mod tests {
         let limit = ("", "log_parameter_max_length", "0");
         let lifted = ("role bob", "log_parameter_max_length", "-1");
         assert!(logging(&[limit, lifted]).is_empty());
-        assert_eq!(logging(&[limit, lifted, ("", "log_statement", "all")]).len(), 2);
-        assert_eq!(logging(&[limit, lifted, ("database app", "log_statement", "all")]).len(), 2);
+        assert_eq!(logging(&[limit, lifted, ("", "log_statement", "all")]).len(), 1);
+        assert_eq!(logging(&[limit, lifted, ("database app", "log_statement", "all")]).len(), 1);
     }
 
     #[test]

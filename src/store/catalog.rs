@@ -20,7 +20,7 @@ macro_rules! role {
 
 plans! {
     COLLATIONS() =
-        "WITH collated (name, collation) AS (
+        "WITH collated (name, order_of) AS (
              SELECT format('column %s.%s', attrelid::regclass, attname), attcollation
              FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
              WHERE relnamespace = 'totp'::regnamespace AND relkind = 'r' AND attnum > 0
@@ -32,7 +32,7 @@ plans! {
              SELECT format('domain %s', oid::regtype), typcollation
              FROM pg_type WHERE typnamespace = 'totp'::regnamespace AND typtype = 'd')
          SELECT DISTINCT name FROM collated
-         WHERE collation <> 0 AND collation <> 'pg_catalog.\"C\"'::regcollation ORDER BY 1";
+         WHERE order_of <> 0 AND order_of <> 'pg_catalog.\"C\"'::regcollation ORDER BY 1";
     #[cfg(not(feature = "pg14"))]
     NEW_ORDER() =
         "SELECT coalesce(
@@ -117,12 +117,18 @@ plans! {
     // This session's value, then what is set for databases and roles.
     CONFIGURED(TEXT) =
         concat!(
-            "SELECT '', name, setting, source FROM pg_settings
-             WHERE name ~ $1 AND setting IS DISTINCT FROM boot_val
+            "SELECT '' AS place, name, setting, source FROM pg_settings
+             WHERE name ~* $1 AND source <> 'default' AND setting IS DISTINCT FROM boot_val
              UNION ALL
-             SELECT concat_ws(' ', 'role ' || ", role!("setrole"), ",
-                              'database ' || CASE WHEN datname ~ '^[ -~]+$' THEN quote_ident(datname)
-                                             ELSE 'OID ' || setdatabase END),
+             SELECT '', name, current_setting(name, true), 'library not loaded'
+             FROM unnest('{auto_explain.log_min_duration,auto_explain.log_verbose,
+                           auto_explain.log_parameter_max_length,pgaudit.log_parameter}'::text[]) AS name
+             WHERE name ~* $1 AND current_setting(name, true) <> ''
+               AND name NOT IN (SELECT name FROM pg_settings)
+             UNION ALL
+             SELECT coalesce(nullif(concat_ws(' ', 'role ' || ", role!("setrole"), ",
+                 CASE WHEN datname ~ '^[ -~]+$' THEN 'database ' || quote_ident(datname)
+                      WHEN setdatabase <> 0 THEN 'database OID ' || setdatabase END), ''), 'all roles'),
                     split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1), ''
              FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase,
                   unnest(setconfig) AS entry
@@ -130,7 +136,7 @@ plans! {
              ORDER BY 1, 2"
         );
     AUDIT_IS_BEHIND() =
-        "SELECT coalesce((SELECT max(id) FROM totp.audit_events WHERE at >= now() - interval '1 day')
+        "SELECT coalesce((SELECT max(id) FROM totp.audit_events WHERE at >= now() - interval '1 month')
                          > (SELECT last_value FROM totp.audit_events_id_seq), false)";
 }
 
