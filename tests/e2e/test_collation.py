@@ -136,6 +136,23 @@ def test_every_account_is_found_after_the_order_has_changed(cluster, locales, pr
         cluster.execute("DROP DATABASE IF EXISTS ordered WITH (FORCE)")
 
 
+def test_preflight_says_when_the_order_of_the_database_has_changed(cluster, locales):
+    """Indexes of the application may miss rows then; PostgreSQL itself only logs a warning."""
+    new_order_of_the_c_library(cluster, locales)
+    query = "SELECT status FROM totp.preflight() WHERE check_name = 'collation'"
+    try:
+        cluster.execute("CREATE EXTENSION totp", dbname="ordered")
+        with closing(cluster.connect(dbname="ordered")) as connection:
+            client = Client(connection)
+            if client.connection.info.server_version < 150_000:
+                pytest.skip("PostgreSQL 14 does not note the version")
+            assert client.value(query) == "ok"
+            client.execute("UPDATE pg_database SET datcollversion = '0' WHERE datname = 'ordered'")
+            assert client.value(query) == "warn"
+    finally:
+        cluster.execute("DROP DATABASE IF EXISTS ordered WITH (FORCE)")
+
+
 def test_every_key_has_the_order_of_bytes(cluster):
     with cluster.database("catalog") as name:
         cluster.execute("CREATE EXTENSION totp", dbname=name)
