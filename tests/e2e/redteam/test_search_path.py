@@ -201,9 +201,10 @@ def test_a_cast_of_the_caller_runs_as_the_caller(connect, dba, account):
 def test_a_cast_from_our_types_needs_their_owner_or_a_type_of_one_s_own(connect):
     """A cast between our types would be used inside of our statements."""
     attacker = connect("app")
-    attacker.execute("CREATE FUNCTION pg_temp.f(totp.verdict) RETURNS text RETURN 'x'")
     with pytest.raises(errors.InsufficientPrivilege):
-        attacker.execute("CREATE CAST (totp.verdict AS text) WITH FUNCTION pg_temp.f(totp.verdict)")
+        attacker.execute("CREATE FUNCTION pg_temp.f(totp.verdict) RETURNS text RETURN 'x'")
+    with pytest.raises(errors.InsufficientPrivilege):
+        attacker.execute("CREATE CAST (totp.verdict AS text) WITH INOUT")
     with pytest.raises(errors.InsufficientPrivilege):
         attacker.execute("ALTER DOMAIN totp.account DROP CONSTRAINT account_check")
     with pytest.raises(errors.InsufficientPrivilege):
