@@ -76,6 +76,8 @@ pub enum Finding {
     MembersOfOwner(Vec<String>),
     /// Roles, other than superusers, that can grant the extension's roles.
     Admins(Vec<String>),
+    /// Members of the extension's roles.
+    Members(Vec<String>),
     /// Privileges that the extension did not grant.
     Grants(Vec<String>),
     /// Objects of the extension that belong to others.
@@ -213,6 +215,10 @@ impl From<Finding> for Check {
                 format!("Others can grant the extension's roles: {}.", admins.join(", ")),
                 "Revoke ADMIN OPTION from roles that should not decide who has these roles.",
             ),
+            Finding::Members(members) if members.is_empty() => {
+                ok("role_members", "Only superusers have the extension's roles.")
+            }
+            Finding::Members(members) => ok("role_members", format!("{}.", members.join(", "))),
             Finding::Grants(grants) if grants.is_empty() => {
                 ok("grants", "There are no privileges other than those granted by the extension.")
             }

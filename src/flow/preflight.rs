@@ -26,6 +26,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         jwt_logins()?,
         Finding::MembersOfOwner(catalog::members_of_owner()?),
         Finding::Admins(catalog::admins_of_roles()?),
+        Finding::Members(catalog::members_of_roles()?),
         Finding::Grants(catalog::other_grants()?),
         Finding::Owners(owners),
         collation()?,

@@ -1,11 +1,11 @@
-//! What the system catalogs say about the extension: for `preflight`. Each row names something.
+//! The extension's objects and settings in the system catalogs, for `preflight`.
 
 use super::plan::{Row, Statement, TEXT, TEXTS, plans};
 use crate::error::Error;
 use crate::pure::configuration::Configured;
 use pgrx::datum::DatumWithOid;
 
-/// A role's name, if it is ASCII: anything else might not be text in the encoding of this database.
+/// Returns a role's name if it is ASCII: anything else might not be text in the database's encoding.
 macro_rules! role {
     ($oid:literal) => {
         concat!(
@@ -47,8 +47,8 @@ plans! {
                     || CASE WHEN admin_option THEN ' with ADMIN OPTION' ELSE '' END
              FROM pg_auth_members AS m JOIN pg_roles AS ours ON ours.oid = m.roleid
              JOIN pg_roles AS member ON member.oid = m.member
-             WHERE NOT member.rolsuper AND CASE $1 WHEN 'owner' THEN ours.rolname = 'totp_owner'
-                 ELSE admin_option AND ours.rolname IN (
+             WHERE NOT member.rolsuper AND CASE WHEN $1 = 'owner' THEN ours.rolname = 'totp_owner'
+                 ELSE (admin_option OR $1 = 'all') AND ours.rolname IN (
                      'totp_app', 'totp_user', 'totp_admin', 'totp_auditor') END
              ORDER BY 1"
         );
@@ -144,43 +144,48 @@ fn names(row: &Row) -> Result<String, Error> {
     row.get(1)
 }
 
-/// Columns, indexes and domains whose order can change.
+/// Returns the columns, indexes and domains whose order can change.
 pub fn other_collations() -> Result<Vec<String>, Error> {
     COLLATIONS.rows(&[], names)
 }
 
-/// Whether the order of the database's own collation has changed since it was last noted.
+/// Returns whether the order of the database's own collation has changed since it was last noted.
 pub fn has_new_order() -> Result<bool, Error> {
     NEW_ORDER.value(&[])
 }
 
-/// Members of totp_owner.
+/// Returns the members of totp_owner.
 pub fn members_of_owner() -> Result<Vec<String>, Error> {
     MEMBERS.rows(&["owner".into()], names)
 }
 
-/// Who can grant the other roles.
+/// Returns who can grant the other roles.
 pub fn admins_of_roles() -> Result<Vec<String>, Error> {
-    MEMBERS.rows(&["others".into()], names)
+    MEMBERS.rows(&["admins".into()], names)
 }
 
-/// Privileges that the extension did not grant.
+/// Returns the members of the other roles.
+pub fn members_of_roles() -> Result<Vec<String>, Error> {
+    MEMBERS.rows(&["all".into()], names)
+}
+
+/// Returns privileges that the extension did not grant.
 pub fn other_grants() -> Result<Vec<String>, Error> {
     GRANTS.rows(&[], names)
 }
 
-/// Objects that belong to others than totp_owner, or a superuser where that is enough.
+/// Returns objects that do not belong to totp_owner, or to a superuser where that is enough.
 pub fn other_owners() -> Result<Vec<String>, Error> {
     OWNERS.rows(&[], names)
 }
 
-/// Those roles that do not exist.
+/// Returns those of the roles that do not exist.
 pub fn missing_roles(roles: Vec<String>) -> Result<Vec<String>, Error> {
     MISSING_ROLES.rows(&[DatumWithOid::from(roles)], names)
 }
 
-/// Settings whose name matches a regular expression and whose value is not the default: in this
-/// session, and for databases and roles.
+/// Returns settings whose name matches a regular expression and whose value is not the default: in
+/// this session, and for databases and roles.
 pub fn configured(pattern: &str) -> Result<Vec<Configured>, Error> {
     CONFIGURED.rows(&[pattern.into()], |row| {
         Ok(Configured {
@@ -192,7 +197,7 @@ pub fn configured(pattern: &str) -> Result<Vec<Configured>, Error> {
     })
 }
 
-/// Whether the sequence of the audit trail's IDs is behind them.
+/// Returns whether the sequence of the audit trail's IDs is behind them.
 pub fn is_audit_sequence_behind() -> Result<bool, Error> {
     AUDIT_IS_BEHIND.value(&[])
 }

@@ -124,6 +124,16 @@ def test_trusted_logins_that_do_not_exist_are_found(dba):
 
 # Roles, grants and owners
 
+
+def test_members_of_the_roles_are_listed(dba):
+    """Who has which role is not for us to judge, but to show."""
+    found = check(dba, "role_members")
+    assert found.status == "ok" and "administrator of totp_admin" in found.detail
+    with undone(dba):
+        dba.execute("GRANT totp_admin TO stranger")
+        assert "stranger of totp_admin" in check(dba, "role_members").detail
+
+
 FOUND = {
     "a member of the owner": (
         "GRANT totp_owner TO stranger",
