@@ -116,13 +116,21 @@ def last_outcome(client, account):
     return client.value(query, account)
 
 
-def test_a_code_of_a_step_up_to_the_start_is_refused_and_the_next_accepted(fragile, past):
+def test_codes_up_to_one_step_after_the_start_are_refused_and_the_next_accepted(fragile, past):
+    """A phone that is ahead shows the code of the next step already."""
     person = past.undone
-    with session(fragile) as client:
-        code = person.phone.code(time.time())
-        assert client.attempt(person.account, code).reason == "invalid"
-        assert last_outcome(client, person.account) == "cold_start"
-        assert client.verify(person.account, person.phone.code(time.time(), 1))
+    with session(fragile, "totp.window_steps = 2") as client:
+        # The setting is that of this session only; before the start it was 1.
+        client.execute("SET totp.window_steps = 1")
+        for ahead in (0, 1):
+            code = person.phone.code(time.time(), ahead)
+            assert client.attempt(person.account, code).reason == "invalid"
+            assert last_outcome(client, person.account) == "cold_start"
+        until(
+            lambda: client.verify(person.account, person.phone.code(time.time(), 1)),
+            timeout=2 * person.phone.period,
+            what="a step after those",
+        )
 
 
 def test_a_committed_code_is_refused_whatever_the_age_of_the_server(fragile, past):
