@@ -39,10 +39,10 @@ impl Context {
         outcome: Outcome,
         fields: Map<String, Value>,
     ) -> Result<(), Error> {
-        match AccountGuard::of(account).may_record(FREE_LIMIT, self.now) {
-            true => self.record(account, event, outcome, fields),
-            false => Ok(()),
+        if is_wanted(event) && AccountGuard::of(account).may_record(FREE_LIMIT, self.now) {
+            return self.record(account, event, outcome, fields);
         }
+        Ok(())
     }
 
     /// Returns a signed entry for an attempt on an account without a factor, or `None` above the

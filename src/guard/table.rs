@@ -170,8 +170,12 @@ impl Entry {
 
     fn is_needed(&self, now: Timestamp) -> bool {
         self.failures > 0
-            || now.micros_since(self.window_start) < WINDOW_SECS * 1_000_000 && self.recorded > 0
+            || self.recorded > 0 && self.is_in_window(now)
             || self.steps.iter().any(|step| step.step >= 0 && step.expires > now)
+    }
+
+    fn is_in_window(&self, now: Timestamp) -> bool {
+        (0..WINDOW_SECS * 1_000_000).contains(&now.micros_since(self.window_start))
     }
 
     fn step_of(&mut self, secret: u64) -> Option<&mut SpentStep> {
@@ -365,7 +369,7 @@ pub fn may_record(
     evictions: &AtomicU64,
 ) -> bool {
     let Ok(entry) = find_or_insert(bucket, key, now, evictions) else { return false };
-    if !(0..WINDOW_SECS * 1_000_000).contains(&now.micros_since(entry.window_start)) {
+    if !entry.is_in_window(now) {
         (entry.window_start, entry.recorded) = (now, 0);
     }
     let may = entry.recorded < limit;
