@@ -73,10 +73,11 @@ impl<'a> Attempt<'a> {
     /// memory if there is any, and the account's row is left to the transaction that spends the
     /// code: a write here would cause it a serialization failure or a deadlock.
     pub fn reject(self, refusal: Refusal) -> Result<Verdict, Error> {
-        self.account_guard.mismatched();
+        self.account_guard.mismatched(&settings::lock_policy(), self.context.now);
         match refusal {
             Refusal::Known(outcome) => self.fail(outcome),
             Refusal::Raced if guard::is_on() => {
+                self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
                 self.context.record(self.account, self.event, Outcome::Replayed, Map::new())?;
                 Ok(self.failed(&self.after))
             }

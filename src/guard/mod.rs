@@ -86,34 +86,39 @@ impl AccountGuard {
         admission.unwrap_or_else(|| without_memory(committed, policy, now))
     }
 
-    /// Returns the lock state after the reserved attempt has failed: `after`, or less if a success
-    /// has cleared the failures since.
+    /// Returns the lock state after the reserved attempt has failed; without shared memory, `after`.
     pub fn fail(&self, after: LockState, policy: &Policy, now: Timestamp) -> LockState {
-        let failed = self.work(|bucket, header| {
-            table::fail(bucket, self.key, &after, policy, now, &header.evictions)
-        });
-        failed.unwrap_or(after)
+        let failed = self
+            .work(|bucket, header| table::fail(bucket, self.key, policy, now, &header.evictions));
+        if is_on() {
+            transaction::record_failure(self.key);
+        }
+        failed.flatten().unwrap_or(after)
     }
 
-    /// Records that the code of the attempt is right and is about to be spent in the table: an error
-    /// there is not a wrong guess. `after` is the lock state after a failure.
+    /// Records that the code of the attempt is right and is about to be spent in the table. It is not
+    /// a wrong guess, even if that fails. `after` is the lock state after a failure.
     pub fn matched(&self, after: &LockState) {
         if is_on() {
-            transaction::record_match(self.key, after.locked_until);
+            transaction::record_match(self.key);
+            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
         }
     }
 
     /// Records that the right code could not be spent: it counts as a failure after all.
-    pub fn mismatched(&self) {
-        if is_on() {
-            transaction::record_mismatch(self.key);
+    pub fn mismatched(&self, policy: &Policy, now: Timestamp) {
+        if is_on() && transaction::record_mismatch(self.key) {
+            self.work(|bucket, header| {
+                table::redo_attempt(bucket, self.key, policy, now, &header.evictions);
+            });
         }
     }
 
     /// Takes the reserved attempt back, so that it counts against nobody.
     pub fn withdraw(&self, after: &LockState) {
         if is_on() {
-            transaction::withdraw(self.key, after.locked_until);
+            transaction::withdraw(self.key);
+            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Slot {
 struct Entry {
     /// Attempts that were reserved and did not succeed.
     failures: u32,
+    /// How many of them have no result yet.
+    in_flight: u32,
     /// How many of them a committed transaction has written to the table.
     committed: u32,
     /// What no committed audit event has reported yet.
@@ -145,6 +147,7 @@ impl Entry {
         let none = Timestamp::from_micros(0);
         Self {
             failures: 0,
+            in_flight: 0,
             committed: 0,
             unreported: Unreported { failures: 0, successes: 0, exports: 0, events: 0 },
             window_start: now,
@@ -158,6 +161,13 @@ impl Entry {
     fn lock_state(&self) -> LockState {
         let locked_until = Some(self.locked_until).filter(|until| until.micros() > 0);
         LockState { failures: self.failures, locked_until, suspended: false }
+    }
+
+    fn count(&mut self, policy: &Policy, now: Timestamp) {
+        let after = policy.after_failure(&self.lock_state(), now);
+        self.failures = after.failures;
+        self.locked_until = after.locked_until.unwrap_or(self.locked_until);
+        self.touched = now;
     }
 
     /// Returns the time until which the entry must stay, or `None` if it may be evicted.
@@ -235,30 +245,52 @@ pub fn reserve(
         false => policy.after_failure(&before, now),
     };
     entry.failures = after.failures;
+    entry.in_flight = entry.in_flight.saturating_add(1);
     entry.committed = entry.committed.max(committed.failures);
     entry.locked_until = after.locked_until.unwrap_or(Timestamp::from_micros(0));
     entry.touched = now;
     Admission::Reserved { after }
 }
 
-/// Counts a reserved attempt as failed. `after` is what the reservation said: if a success has cleared
-/// the failures since, the attempt is the first of the next ones.
+/// Returns the lock state after a reserved attempt has failed. Attempts that have no result yet may be
+/// right: they do not count. If a success has cleared the failures since, this is the first of the next.
 pub fn fail(
     bucket: &mut Bucket,
     key: Key,
-    after: &LockState,
     policy: &Policy,
     now: Timestamp,
     evictions: &AtomicU64,
-) -> LockState {
-    match find_or_insert(bucket, key, now, evictions) {
-        Ok(entry) if entry.failures < after.failures => {
-            let after = policy.after_failure(&entry.lock_state(), now);
-            entry.failures = after.failures;
-            entry.locked_until = after.locked_until.unwrap_or(Timestamp::from_micros(0));
-            after
-        }
-        _ => *after,
+) -> Option<LockState> {
+    let entry = find_or_insert(bucket, key, now, evictions).ok()?;
+    entry.in_flight = entry.in_flight.saturating_sub(1);
+    if entry.failures == 0 {
+        entry.count(policy, now);
+    }
+    let failures = entry.failures.saturating_sub(entry.in_flight).max(1);
+    let lock = policy.lock(failures).map(|duration| now.plus_micros(duration));
+    let known = Some(entry.locked_until).filter(|_| entry.in_flight == 0 && lock.is_some());
+    let suspended = failures >= policy.suspend_after;
+    Some(LockState { failures, locked_until: lock.max(known), suspended })
+}
+
+/// Ends an attempt without a result: it stays counted.
+pub fn end_attempt(bucket: &mut Bucket, key: Key) {
+    if let Some(entry) = find(bucket, key) {
+        entry.in_flight = entry.in_flight.saturating_sub(1);
+    }
+}
+
+/// Counts an attempt as a failure again that seemed to be right.
+pub fn redo_attempt(
+    bucket: &mut Bucket,
+    key: Key,
+    policy: &Policy,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) {
+    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
+        entry.count(policy, now);
+        entry.in_flight = entry.in_flight.saturating_add(1);
     }
 }
 
@@ -266,6 +298,7 @@ pub fn fail(
 pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     if let Some(entry) = find(bucket, key) {
         entry.failures = entry.failures.saturating_sub(1);
+        entry.in_flight = entry.in_flight.saturating_sub(1);
         entry.committed = entry.committed.min(entry.failures);
         if lock == Some(entry.locked_until) {
             entry.locked_until = Timestamp::from_micros(0);
@@ -277,7 +310,7 @@ pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
 /// Clears the failures of an account.
 pub fn clear(bucket: &mut Bucket, key: Key) {
     if let Some(entry) = find(bucket, key) {
-        (entry.failures, entry.committed) = (0, 0);
+        (entry.failures, entry.committed, entry.in_flight) = (0, 0, 0);
         entry.locked_until = Timestamp::from_micros(0);
         remove_if_empty(bucket, key);
     }
@@ -465,6 +498,12 @@ mod tests {
             reserve(&mut self.bucket, key(n), &committed, &POLICY, when, &self.evictions)
         }
 
+        /// The failures that a failed attempt would write, and whether it locks.
+        fn fail(&mut self, n: u64, second: i64) -> Option<(u32, bool)> {
+            let after = fail(&mut self.bucket, key(n), &POLICY, at(second), &self.evictions)?;
+            Some((after.failures, after.locked_until.is_some()))
+        }
+
         fn spend(&mut self, n: u64, secret: u64, step: i64, second: i64) -> Spend {
             let (expires, now) = (at(second + 90), at(second));
             spend(&mut self.bucket, key(n), (secret, step), expires, now, &self.evictions)
@@ -529,6 +568,23 @@ mod tests {
         assert_eq!(failures_of(table.reserve_again(1, 0, 0, true)), Some(1));
         assert_eq!(failures_of(table.reserve_again(1, 0, 0, true)), Some(1));
         assert_eq!(failures_of(table.reserve(1, 0, 0)), Some(2));
+    }
+
+    #[test]
+    fn attempts_without_a_result_are_no_failures_yet() {
+        let mut table = Table::new();
+        table.reserve(1, 0, 0);
+        table.reserve(1, 0, 0);
+        assert_eq!(table.fail(1, 0), Some((1, false)));
+        assert_eq!(table.fail(1, 0), Some((2, true)));
+        // A success in between clears them.
+        let mut table = Table::new();
+        table.reserve(1, 0, 0);
+        table.reserve(1, 0, 0);
+        undo_attempt(&mut table.bucket, key(1), None);
+        clear(&mut table.bucket, key(1));
+        assert_eq!(table.fail(1, 0), Some((1, false)));
+        assert_eq!(lock_state(&mut table.bucket, key(1)).failures, 1);
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use super::memory;
 use super::table::{self, Key, Unreported};
 use crate::error::Error;
-use crate::pure::timestamp::Timestamp;
 use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -21,10 +20,10 @@ struct PendingChange {
 #[derive(Clone, Copy)]
 enum Change {
     /// An attempt with a code was reserved and has not succeeded.
-    Attempt { key: Key, code: u64 },
-    /// The code of an attempt was right, and is being spent in the table. If that fails, it was not
-    /// a wrong guess: neither the failure nor the lock that it would have set remains.
-    Match { key: Key, code: u64, lock: Option<Timestamp> },
+    Attempt { key: Key, code: u64, has_failed: bool },
+    /// The code of an attempt was right, and is being spent in the table. It does not count as a
+    /// failure.
+    Match { key: Key, code: u64 },
     /// An attempt succeeded.
     Success(Key),
     /// The table was raised to this many failures.
@@ -46,7 +45,7 @@ enum Change {
 impl Change {
     fn attempt_of(&self, own: Key) -> Option<u64> {
         match *self {
-            Self::Attempt { key, code } | Self::Match { key, code, .. } if key == own => Some(code),
+            Self::Attempt { key, code, .. } | Self::Match { key, code } if key == own => Some(code),
             _ => None,
         }
     }
@@ -84,18 +83,21 @@ pub fn record_refusal() {
 
 /// Records that an attempt was reserved.
 pub fn record_attempt(key: Key, code: u64) {
-    record(Change::Attempt { key, code });
+    record(Change::Attempt { key, code, has_failed: false });
 }
 
 /// Records that the code of an account's newest attempt is right.
-pub fn record_match(key: Key, lock: Option<Timestamp>) {
-    replace_attempt(key, |code| Change::Match { key, code, lock });
+pub fn record_match(key: Key) {
+    replace_attempt(key, |code| Change::Match { key, code });
 }
 
-/// Records that the right code cannot be spent: the attempt counts as a failure. What an audit event
-/// of its success would have reported is left to the next one.
-pub fn record_mismatch(key: Key) {
-    replace_attempt(key, |code| Change::Attempt { key, code });
+/// Records that the right code cannot be spent, so that the attempt counts as a failure, and returns
+/// whether it did not. What an audit event of its success would have reported is left to the next one.
+pub fn record_mismatch(key: Key) -> bool {
+    let was_match = matches!(
+        replace_attempt(key, |code| Change::Attempt { key, code, has_failed: false }),
+        Some(Change::Match { .. })
+    );
     PENDING.with_borrow_mut(|pending| {
         let attempt = pending.iter().rposition(|it| it.change.attempt_of(key).is_some());
         let later = pending.split_off(attempt.map_or(pending.len(), |attempt| attempt + 1));
@@ -106,25 +108,27 @@ pub fn record_mismatch(key: Key) {
             }
         }
     });
+    was_match
 }
 
-/// Takes an account's newest attempt back, as if it had not been made.
-pub fn withdraw(key: Key, lock: Option<Timestamp>) {
-    let code = take_attempt(key, |_| {});
-    if let Some(code) = code {
-        rolled_back(Change::Match { key, code, lock });
-    }
+/// Records that an account's newest attempt has failed.
+pub fn record_failure(key: Key) {
+    replace_attempt(key, |code| Change::Attempt { key, code, has_failed: true });
 }
 
-fn replace_attempt(key: Key, change: impl Fn(u64) -> Change) {
+/// Forgets an account's newest attempt.
+pub fn withdraw(key: Key) {
+    take_attempt(key, |_| {});
+}
+
+/// Replaces an account's newest attempt and returns what it was.
+fn replace_attempt(key: Key, change: impl Fn(u64) -> Change) -> Option<Change> {
     PENDING.with_borrow_mut(|pending| {
-        for it in pending.iter_mut().rev() {
-            if let Some(code) = it.change.attempt_of(key) {
-                it.change = change(code);
-                return;
-            }
-        }
-    });
+        let find = |it: &&mut PendingChange| it.change.attempt_of(key).is_some();
+        let it = pending.iter_mut().rev().find(find)?;
+        let code = it.change.attempt_of(key)?;
+        Some(std::mem::replace(&mut it.change, change(code)))
+    })
 }
 
 /// Removes an account's newest attempt and returns its code; `work` sees the changes after it.
@@ -223,7 +227,10 @@ fn committed(change: Change) {
 /// Settles a change of a transaction that was rolled back: only shared memory has a record of it.
 fn rolled_back(change: Change) {
     match change {
-        Change::Attempt { key, code } => {
+        Change::Attempt { key, code, has_failed } => {
+            if !has_failed {
+                memory::with_bucket(key, |bucket, _| table::end_attempt(bucket, key));
+            }
             if IS_REFUSED.get() || IS_COMMITTING.get() {
                 REFUSED.set(Some((key, code)));
             }
@@ -235,9 +242,6 @@ fn rolled_back(change: Change) {
             add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
-        Change::Match { key, lock, .. } => {
-            memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, lock));
-        }
         Change::NewAccount(key) => {
             memory::with_bucket(key, |bucket, _| table::remove(bucket, key));
         }
@@ -249,7 +253,10 @@ fn rolled_back(change: Change) {
                 memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
             }
         }
-        Change::Written { .. } | Change::Clear(_) | Change::NewSecret { .. } => {}
+        Change::Match { .. }
+        | Change::Written { .. }
+        | Change::Clear(_)
+        | Change::NewSecret { .. } => {}
     }
 }
 
