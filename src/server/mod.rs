@@ -1,12 +1,14 @@
 //! Small safe functions over what the server offers and pgrx does not. Unsafe code stands here and in
 //! the guard only.
 
+mod citus;
 mod datum;
 mod lock_timeout;
 mod process;
 mod session;
 mod transaction;
 
+pub use citus::require_local_tables;
 pub use datum::{Json, Text, composite};
 pub use lock_timeout::with_lock_timeout;
 pub use process::{
