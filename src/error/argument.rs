@@ -1,11 +1,11 @@
-//! What is said of an argument that is refused.
+//! Error messages for invalid arguments.
 
 use super::report;
 use crate::pure::invalid::{Invalid, UriFlaw};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
-/// The error for an argument.
+/// Returns the error report for an invalid argument.
 pub fn refused(invalid: Invalid) -> ErrorReport {
     let code = match invalid {
         Invalid::NotUtf8 { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,

@@ -1,9 +1,9 @@
-//! A code as a person types it.
+//! Codes as people type them.
 
 use super::backup_code::BackupCode;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
-/// The most bytes a typed code can have before it is looked at.
+/// Maximum length of typed input, in bytes. Longer input is rejected without parsing.
 const LIMIT: usize = 64;
 
 /// A TOTP code: 6 to 8 ASCII digits.
@@ -11,7 +11,7 @@ const LIMIT: usize = 64;
 pub struct TotpCode(String);
 
 impl TotpCode {
-    /// Reads 6 to 8 ASCII digits, blanks dropped. Anything else is no code.
+    /// Parses 6 to 8 ASCII digits, ignoring whitespace. Returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
@@ -21,33 +21,33 @@ impl TotpCode {
         (digits && (6..=8).contains(&code.0.len())).then_some(code)
     }
 
-    /// The digits.
+    /// Returns the digits.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// What a code can be.
+/// A code of either kind.
 pub enum Code {
-    /// Digits of an authenticator app.
+    /// A code from an authenticator app.
     Totp(TotpCode),
-    /// A one-time recovery code.
+    /// A backup code.
     Backup(BackupCode),
 }
 
-/// Which kinds of code a function takes.
+/// The kinds of code that a function accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepts {
     /// TOTP codes only.
     Totp,
     /// Backup codes only.
     Backup,
-    /// Either kind; their lengths tell them apart.
+    /// Either kind; the length distinguishes them.
     Either,
 }
 
 impl Code {
-    /// Reads a code of an accepted kind; `None` when the text cannot be one.
+    /// Parses a code of an accepted kind; returns `None` if the text is not one.
     pub fn parse(text: &str, accepts: Accepts) -> Option<Self> {
         let totp = || TotpCode::parse(text).map(Self::Totp);
         let backup = || BackupCode::parse(text).map(Self::Backup);
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_are_dropped() {
+    fn whitespace_is_ignored() {
         for text in ["123456", " 123456 ", "123 456", "1 2 3\t4 5 6\n"] {
             assert_eq!(TotpCode::parse(text).unwrap().expose(), "123456", "{text:?}");
         }
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_code() {
+    fn anything_else_is_rejected() {
         for text in [
             "",
             " ",
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_follows_from_the_length() {
+    fn the_length_determines_the_kind() {
         assert!(matches!(Code::parse("123456", Accepts::Either), Some(Code::Totp(_))));
         assert!(matches!(
             Code::parse("0123-4567-89AB-CDEF", Accepts::Either),

@@ -1,4 +1,4 @@
-//! The secret that an authenticator app and the server share.
+//! The secret that an authenticator app shares with the server.
 
 use super::invalid::Invalid;
 use std::fmt;
@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
-/// A TOTP secret of 80 to 1024 bits. Its memory is wiped when it is dropped.
+/// A TOTP secret of 80 to 1024 bits, wiped from memory when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The fewest bytes: 80 bits, as the first generation of apps used them.
+    /// The minimum length in bytes: 80 bits, as used by the first authenticator apps.
     pub const MIN_BYTES: usize = 10;
-    /// The most bytes: 1024 bits.
+    /// The maximum length in bytes: 1024 bits.
     pub const MAX_BYTES: usize = 128;
 
-    /// Checks the length of a raw secret.
+    /// Creates a secret from raw bytes. Fails if the length is out of range.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Invalid> {
         let bytes = Zeroizing::new(bytes);
         if !(Self::MIN_BYTES..=Self::MAX_BYTES).contains(&bytes.len()) {
@@ -25,7 +25,7 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// Reads base32 (RFC 4648, 6) as people copy it: any case, blanks, dashes and padding ignored.
+    /// Parses base32 (RFC 4648, 6) in any case, ignoring whitespace, dashes and padding.
     pub fn from_base32(text: &str) -> Result<Self, Invalid> {
         let ignored = |c: &char| !(c.is_ascii_whitespace() || matches!(c, '-' | '='));
         let canonical: Zeroizing<String> =
@@ -37,17 +37,17 @@ impl Secret {
         Self::from_bytes(bytes)
     }
 
-    /// Upper-case base32 without padding, as the `otpauth` format wants it.
+    /// Returns upper-case base32 without padding, as the `otpauth` format requires.
     pub fn to_base32(&self) -> Zeroizing<String> {
         Zeroizing::new(base32::encode(ALPHABET, &self.0))
     }
 
-    /// Compares with other raw bytes, in constant time.
+    /// Compares with raw bytes in constant time.
     pub fn equals(&self, other: &[u8]) -> bool {
         self.0.as_slice().ct_eq(other).into()
     }
 
-    /// The raw bytes. Everything that needs them is found by this name.
+    /// Returns the raw bytes. The name makes every use easy to find.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn other_letters_are_refused() {
+    fn other_characters_are_rejected() {
         for text in ["GEZDGNBVGY3TQOJ0", "GEZDGNBVGY3TQOJ1", "GEZDGNBVGY3TQOJ8", "ÄEZDGNBV", "+"] {
             assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
         }

@@ -6,8 +6,8 @@ use super::otp::Parameters;
 use super::secret::Secret;
 use zeroize::Zeroizing;
 
-/// Builds the Key URI of a TOTP secret. The issuer stands in the label and in a parameter, for old
-/// and new apps; all parameters are spelled out; a blank is %20, since apps show a plus as it is.
+/// Builds the `otpauth` URI of a TOTP secret. The issuer is in the label and in a parameter, for
+/// old and new apps; all parameters are explicit; a space is %20, because apps show a plus literally.
 pub fn build(
     secret: &Secret,
     account_name: &AccountName,
@@ -26,23 +26,23 @@ pub fn build(
     ))
 }
 
-/// What a URI, or a bare secret, brings along.
+/// The contents of a URI or of a bare secret.
 pub struct Imported {
     /// The secret.
     pub secret: Secret,
     /// Its parameters.
     pub parameters: Parameters,
-    /// Who issued it, when the URI says so.
+    /// The issuer, if the URI contains it.
     pub issuer: Option<Issuer>,
-    /// The account as the app shows it, when the URI says so.
+    /// The account as the authenticator app shows it, if the URI contains it.
     pub account_name: Option<AccountName>,
 }
 
-/// Reads an `otpauth://totp/` URI as the usual apps write it, or a bare base32 secret.
+/// Parses an `otpauth://totp/` URI as common apps write it, or a bare base32 secret.
 ///
-/// Parameters come in any order; issuer, algorithm, digits and period may be missing; a plus in a
-/// parameter is a blank; what is not known is ignored. The parameter `issuer` goes before the one
-/// in the label.
+/// Parameters can be in any order; issuer, algorithm, digits and period are optional; a plus in a
+/// parameter is a space; unknown parameters are ignored. The parameter `issuer` takes precedence
+/// over the issuer in the label.
 pub fn parse(text: &str) -> Result<Imported, Invalid> {
     let Some((scheme, rest)) = text.trim().split_once("://") else {
         let parameters = Parameters::new("SHA1", 6, 30)?;
@@ -83,7 +83,7 @@ pub fn parse(text: &str) -> Result<Imported, Invalid> {
     })
 }
 
-/// The parameters of a URI, their values wiped when dropped: one is the secret.
+/// The parameters of a URI. Values are wiped when dropped, since one is the secret.
 struct Query(Vec<(String, Zeroizing<String>)>);
 
 impl Query {
@@ -116,7 +116,7 @@ impl Query {
     }
 }
 
-/// Undoes `%41` for `A`.
+/// Decodes percent-encoding: `%41` becomes `A`.
 fn percent_decoded(text: &str) -> Result<String, Invalid> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.bytes();
@@ -133,7 +133,7 @@ fn percent_decoded(text: &str) -> Result<String, Invalid> {
     String::from_utf8(bytes).map_err(|_| Invalid::Uri(UriFlaw::Escape))
 }
 
-/// Escapes everything but the unreserved characters of RFC 3986, 2.3.
+/// Percent-encodes everything except the unreserved characters (RFC 3986, 2.3).
 fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
@@ -183,11 +183,11 @@ mod tests {
     }
 
     #[test]
-    fn uris_of_the_usual_apps_are_read() {
+    fn uris_of_common_apps_are_parsed() {
         let usual = Parameters::new("SHA1", 6, 30).unwrap();
         let other = Parameters::new("SHA256", 8, 60).unwrap();
         for (text, issuer, account_name, parameters) in [
-            // As Google's app writes it, and with the parameters in another order.
+            // As Google Authenticator writes it, and with the parameters in another order.
             (
                 "otpauth://totp/Acme:alice?secret=GEZDGNBVGY3TQOJQ&issuer=Acme",
                 "Acme",
@@ -200,19 +200,19 @@ mod tests {
                 "alice",
                 usual,
             ),
-            // An escaped colon and a blank behind it, an issuer in the label only.
+            // An escaped colon followed by a space, and an issuer in the label only.
             (
                 "otpauth://totp/Acme%20Inc%3A%20alice%40example.com?secret=GEZDGNBVGY3TQOJQ",
                 "Acme Inc",
                 "alice@example.com",
                 usual,
             ),
-            // No issuer at all, a lower-case secret with padding and blanks.
+            // No issuer, and a lower-case secret with padding and spaces.
             ("otpauth://totp/alice?secret=gezd%20gnbv+gy3t%20qojq%3D%3D", "-", "alice", usual),
             ("OTPAUTH://TOTP/alice?SECRET=GEZDGNBVGY3TQOJQ", "-", "alice", usual),
-            // A plus is a blank in a parameter and itself in the label.
+            // A plus is a space in a parameter, and a plus in the label.
             ("otpauth://totp/A:a+b?secret=GEZDGNBVGY3TQOJQ&issuer=A+%26+B", "A & B", "a+b", usual),
-            // Other parameters, spelled in several ways, and some that are not ours.
+            // Other parameter values in several spellings, and unknown parameters.
             (
                 "otpauth://totp/A:a?secret=GEZDGNBVGY3TQOJQ&algorithm=sha256&digits=8&period=60&image=x&lock=false",
                 "A",
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_built_reads_back() {
+    fn a_built_uri_round_trips() {
         for (issuer, account_name) in
             [("A & B 100%", "jörg+x@example.com"), ("Ü🔑", "a:b?c#d/e"), ("x", " y ")]
         {
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_are_refused_by_name() {
+    fn other_types_are_rejected_by_name() {
         assert_eq!(
             flaw("otpauth://hotp/a?secret=GEZDGNBVGY3TQOJQ&counter=1"),
             Invalid::Uri(UriFlaw::Hotp)
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_uris_are_refused() {
+    fn invalid_uris_are_rejected() {
         let with = |rest: &str| format!("otpauth://totp/a?{rest}");
         assert_eq!(flaw(&with("issuer=x")), Invalid::Uri(UriFlaw::NoSecret));
         assert_eq!(
