@@ -1,13 +1,12 @@
 //! Single-use backup codes: 80 random bits, formatted for people to type.
 
+use super::mark::{LIMIT, Mark};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Crockford;
 const LENGTH: usize = 16;
-/// Maximum length of typed input, in bytes. Longer input is rejected without parsing.
-const LIMIT: usize = 64;
 /// The PBKDF2 iteration count: the minimum in SP 800-132. SP 800-63B-4, 3.1.2.2 permits a low count
 /// because the codes are random.
 const ROUNDS: u32 = 1_000;
@@ -29,13 +28,14 @@ impl BackupCode {
         Self(base32::encode(ALPHABET, entropy))
     }
 
-    /// Parses a typed code, ignoring case, whitespace and dashes. O is read as 0, I and L as 1.
+    /// Parses a typed code, ignoring case, whitespace, dashes and invisible characters. O is read as
+    /// 0, I and L as 1.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
         }
-        let mut code = Self(String::with_capacity(LENGTH));
-        for c in text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '-')) {
+        let mut code = Self(String::with_capacity(text.len()));
+        for c in text.chars().filter(|c| Mark::of(*c).is_none()) {
             code.0.push(match c.to_ascii_uppercase() {
                 'O' => '0',
                 'I' | 'L' => '1',
@@ -96,6 +96,15 @@ mod tests {
         {
             assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text}");
         }
+        for text in [
+            "0123\u{2011}4567\u{2013}89AB\u{2212}CDEF",
+            "0123\u{a0}4567\u{3000}89AB\u{202f}CDEF",
+            "\u{feff}0123-4567-89AB-CDEF\u{200f}",
+            "0123\u{ad}4567\u{200b}89AB\u{2060}CDEF",
+            "- 0123456789ABCDEF -",
+        ] {
+            assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text:?}");
+        }
     }
 
     #[test]
@@ -103,6 +112,10 @@ mod tests {
         for text in [
             "",
             "----",
+            "０123-4567-89AB-CDEF",
+            "٠123-4567-89AB-CDEF",
+            "+0123-4567-89AB-CDEF",
+            "\u{2014}\u{a0}\u{200b}",
             "0123-4567-89AB-CDE",
             "0123-4567-89AB-CDEFG",
             "U123-4567-89AB-CDEF",

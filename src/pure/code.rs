@@ -1,24 +1,35 @@
 //! Codes as people type them.
 
 use super::backup_code::BackupCode;
+use super::mark::{LIMIT, Mark};
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-/// Maximum length of typed input, in bytes. Longer input is rejected without parsing.
-const LIMIT: usize = 64;
 
 /// A TOTP code: 6 to 8 ASCII digits.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct TotpCode(String);
 
 impl TotpCode {
-    /// Parses 6 to 8 ASCII digits, ignoring whitespace. Returns `None` for anything else.
+    /// Parses 6 to 8 ASCII digits, ignoring whitespace, invisible characters, and dashes between
+    /// digits; a leading dash could be a minus sign. Returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
         }
-        let code = Self(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
-        let digits = code.0.bytes().all(|b| b.is_ascii_digit());
-        (digits && (6..=8).contains(&code.0.len())).then_some(code)
+        let mut code = Self(String::with_capacity(text.len()));
+        let mut after_dash = false;
+        for c in text.chars() {
+            match Mark::of(c) {
+                None if c.is_ascii_digit() => {
+                    code.0.push(c);
+                    after_dash = false;
+                }
+                None => return None,
+                Some(Mark::Dash) if code.0.is_empty() => return None,
+                Some(Mark::Dash) => after_dash = true,
+                Some(Mark::Blank | Mark::Invisible) => {}
+            }
+        }
+        (!after_dash && (6..=8).contains(&code.0.len())).then_some(code)
     }
 
     /// Returns the digits.
@@ -72,6 +83,36 @@ mod tests {
     }
 
     #[test]
+    fn dashes_between_digits_and_invisible_characters_are_ignored() {
+        for text in [
+            "123-456",
+            "12-34-56",
+            "123 \u{2013} 456",
+            "123\u{2011}456",
+            "123\u{2212}456",
+            "123\u{fe58}456",
+            "123\u{ff0d}456",
+            "123\u{ad}456",
+            "123\u{a0}456",
+            "123\u{202f}456",
+            "123\u{2009}456",
+            "123\u{3000}456",
+            "\u{85}123456\u{2028}",
+            "123456\u{200f}",
+            "\u{feff}123456",
+            "\u{202a}123456\u{202c}",
+            "\u{2066}123456\u{2069}",
+            "1\u{200b}2\u{200c}3\u{200d}4\u{2060}5\u{fe0f}6\u{61c}",
+        ] {
+            let code = TotpCode::parse(text).unwrap_or_else(|| panic!("{text:?}"));
+            assert_eq!(code.expose(), "123456", "{text:?}");
+        }
+        let widest = "\u{e0100}\u{2011}\u{3000}";
+        let longest = ["1", "2", "3", "4", "5", "6", "7", "8"].join(widest);
+        assert_eq!(TotpCode::parse(&longest).unwrap().expose(), "12345678");
+    }
+
+    #[test]
     fn anything_else_is_rejected() {
         for text in [
             "",
@@ -82,16 +123,27 @@ mod tests {
             "-123456",
             "12345a",
             "1e5",
-            "123-456",
+            "-1 23456",
+            "123456-",
+            "\u{2212}123456",
+            " \u{200e}\u{2013} 123456",
+            "123456 \u{2014}",
+            "123+456",
+            "123.456",
+            "123,456",
+            "123_456",
+            "123\u{2800}456",
+            "1\u{fe0f}\u{20e3}23456",
             "１２３４５６",
             "١٢٣٤٥٦",
-            "123456\u{200f}",
             "12345\u{0}6",
-            "123\u{a0}456",
+            "12345\u{1b}6",
         ] {
             assert!(TotpCode::parse(text).is_none(), "{text:?}");
         }
         assert!(TotpCode::parse(&"1".repeat(100_000)).is_none());
+        assert!(TotpCode::parse(&format!("123456{}", " ".repeat(250))).is_some());
+        assert!(TotpCode::parse(&format!("123456{}", " ".repeat(251))).is_none());
         assert!(TotpCode::parse(&" ".repeat(100_000)).is_none());
     }
 

@@ -44,6 +44,8 @@ pub enum Invalid {
     Period(i32),
     /// The secret is not valid base32.
     Base32,
+    /// The secret is written in groups of different lengths.
+    Base32Groups,
     /// The secret has this many bytes; 10 to 128 are allowed.
     SecretLength(usize),
     /// The time is before 1970 or infinite.
@@ -82,10 +84,37 @@ pub enum UriFlaw {
     Type,
     /// It has no secret.
     NoSecret,
-    /// A parameter occurs twice.
+    /// The secret, algorithm, digits or period occurs twice.
     Duplicate,
     /// The number of digits or the period is not a number.
     Number,
     /// A percent sign is not followed by two hex digits, or the decoded text is not UTF-8.
     Escape,
+    /// The algorithm is not SHA1, SHA256 or SHA512.
+    Algorithm,
+    /// The number of digits is not 6, 7 or 8.
+    Digits,
+    /// The period is not 1 to 120 seconds.
+    Period,
+    /// An unknown parameter seems to affect the codes.
+    Misnamed(Meaning),
+    /// A parameter is inside another one, or follows the start of a fragment.
+    Hidden,
+    /// It contains a second URI or a line break.
+    Several,
+}
+
+/// What an unknown parameter seems to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The secret.
+    Secret,
+    /// The algorithm.
+    Algorithm,
+    /// The number of digits.
+    Digits,
+    /// The period.
+    Period,
+    /// Another way to compute codes.
+    Codes,
 }

@@ -10,6 +10,7 @@ pub mod invalid;
 pub mod jwt;
 pub mod keyring;
 pub mod lock;
+mod mark;
 pub mod name;
 pub mod otp;
 pub mod qr;

@@ -1,6 +1,7 @@
 //! The secret that an authenticator app shares with the server.
 
 use super::invalid::Invalid;
+use super::mark::Mark;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -25,13 +26,25 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// Parses base32 (RFC 4648, 6) in any case, ignoring whitespace, dashes and padding.
+    /// Parses base32 (RFC 4648, 6) as people copy it: in any case, in groups, with trailing padding.
+    /// Rejects groups of different lengths: one of them could be another word, whose letters would
+    /// become part of the secret.
     pub fn from_base32(text: &str) -> Result<Self, Invalid> {
-        let ignored = |c: &char| !(c.is_ascii_whitespace() || matches!(c, '-' | '='));
-        let canonical: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(ignored).map(|c| c.to_ascii_uppercase()).collect());
+        let text = text.trim_end_matches(|c| c == '=' || Mark::of(c).is_some());
+        let mut canonical = Zeroizing::new(String::with_capacity(text.len()));
+        let mut groups = Vec::new();
+        for group in text.split(|c| matches!(Mark::of(c), Some(Mark::Blank | Mark::Dash))) {
+            let start = canonical.len();
+            let shown = group.chars().filter(|c| Mark::of(*c).is_none());
+            canonical.extend(shown.map(|c| c.to_ascii_uppercase()));
+            groups.push(canonical.len() - start);
+        }
         if !canonical.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
             return Err(Invalid::Base32);
+        }
+        groups.retain(|length| *length > 0);
+        if !is_grouping(&groups) {
+            return Err(Invalid::Base32Groups);
         }
         let bytes = base32::decode(ALPHABET, &canonical).ok_or(Invalid::Base32)?;
         Self::from_bytes(bytes)
@@ -53,6 +66,17 @@ impl Secret {
     }
 }
 
+/// Whether groups of these lengths form one secret: equal, or short with a shorter one at the end.
+fn is_grouping(lengths: &[usize]) -> bool {
+    const SHORT: usize = 8;
+    let Some((last, others)) = lengths.split_last() else {
+        return true;
+    };
+    others.iter().all(|length| {
+        Some(length) == others.first() && (last == length || (last < length && *length <= SHORT))
+    })
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -71,6 +95,10 @@ mod tests {
             "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
             "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ",
             " GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ==== \n",
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ = = =",
+            "gezdg nbvgy 3tqoj qgezd gnbvg y3tqo jq",
+            "GEZDGNBVGY3TQOJQ\nGEZDGNBVGY3TQOJQ\n",
+            "\u{feff}gezd\u{a0}gnbv\u{2011}gy3t\u{2013}qojq\u{3000}gezd gnbv gy3t\u{200b} qojq",
         ] {
             assert_eq!(Secret::from_base32(copy).unwrap().expose(), plain.expose(), "{copy}");
         }
@@ -81,6 +109,32 @@ mod tests {
     fn other_characters_are_rejected() {
         for text in ["GEZDGNBVGY3TQOJ0", "GEZDGNBVGY3TQOJ1", "GEZDGNBVGY3TQOJ8", "ÄEZDGNBV", "+"] {
             assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_next_to_a_secret_are_rejected() {
+        for text in [
+            "secret=GEZDGNBVGY3TQOJQ",
+            "=GEZDGNBVGY3TQOJQ",
+            "GEZDGNBV=GY3TQOJQ",
+            "GEZDGNBVGY3TQOJQ== x",
+            "key: GEZDGNBVGY3TQOJQ",
+            "key=GEZDGNBVGY3TQOJQ&step=30",
+            "GEZDGNBVGY3TQOJQ, digits=six",
+            "\"GEZDGNBVGY3TQOJQ\"",
+        ] {
+            assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
+        }
+        for text in [
+            "secret GEZDGNBVGY3TQOJQ",
+            "secret - GEZD GNBV GY3T QOJQ",
+            "GEZDGNBVGY3TQOJQ alice",
+            "GEZD GNBV GY3T QOJQ alice",
+            "GEZDGNBVGY3TQOJQ\nGitHub",
+            "a GEZDGNBVGY3TQOJQ",
+        ] {
+            assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32Groups), "{text}");
         }
     }
 
