@@ -2,7 +2,7 @@
 
 use super::attempt::{Attempt, Refusal, locked};
 use super::audit::field;
-use super::context::Context;
+use super::context::{Context, begin_writing};
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
@@ -27,7 +27,7 @@ const LOW_BACKUP_CODES: i32 = 3;
 /// Checks a code and spends it. `None` is text that cannot be a code: it is refused but not
 /// counted, since it is not a guess.
 pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    server::require_writable()?;
+    begin_writing()?;
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
