@@ -7,10 +7,10 @@ pub mod notice;
 pub mod preflight;
 
 use crate::pure::invalid::Invalid;
+use crate::pure::jwt_secret::Flaw;
 use crate::pure::keyring::{Malformed, Unreadable};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
-use std::path::PathBuf;
 
 /// A failed call. Wrong codes are not here: they are verdicts.
 #[derive(Debug)]
@@ -47,8 +47,10 @@ pub enum Error {
     NoJwtSecret,
     /// The file with the secret for JSON Web Tokens cannot be read.
     JwtSecretFile(FileProblem),
-    /// The secret for JSON Web Tokens is too short.
-    WeakJwtSecret,
+    /// `totp.jwt_secret_command` failed.
+    JwtSecretCommand(CommandProblem),
+    /// What was read is not a secret that JSON Web Tokens can be signed with.
+    JwtSecret(Flaw),
     /// The caller is no superuser.
     NotSuperuser,
     /// What commits by itself was called in a transaction block.
@@ -57,6 +59,8 @@ pub enum Error {
     Prepared,
     /// The keyring cannot be read.
     Keyring(KeyringError),
+    /// Rows need keys that the keyring lacks, so a new one would not help.
+    KeysNeeded(KeyRows),
     /// A stored ciphertext cannot be opened.
     Unreadable(Unreadable),
     /// The database's encoding cannot hold the result.
@@ -71,33 +75,44 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
-/// Why there is no keyring.
+/// Keys, each with the number of rows that it encrypted.
+pub type KeyRows = Vec<(String, i64)>;
+
+/// Where keys come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// `totp.key_command`.
+    Command,
+    /// The file that `totp.key_file` names.
+    File,
+    /// The server's environment.
+    Variable,
+}
+
+/// Why there is no keyring. No variant holds a path: any caller can see the error.
 #[derive(Debug)]
 pub enum KeyringError {
     /// No source has one.
     Missing {
-        /// The key file that was looked for.
-        file: PathBuf,
+        /// Whether rows of this database may need it. If not, a new key can be generated.
+        is_needed: bool,
     },
-    /// The file cannot be read.
-    File {
-        /// The file.
-        file: PathBuf,
-        /// Why.
-        problem: FileProblem,
-    },
+    /// The key file cannot be read.
+    File(FileProblem),
+    /// The key file cannot be written.
+    NotWritten(std::io::ErrorKind),
     /// `totp.key_command` failed.
     Command(CommandProblem),
     /// What a source holds is no keyring.
     Malformed {
-        /// The source, in words.
-        source: String,
+        /// The source.
+        source: KeySource,
         /// Why.
         flaw: Malformed,
     },
 }
 
-/// What can be wrong with `totp.key_command`.
+/// What can be wrong with a command that prints keys or a secret.
 #[derive(Debug)]
 pub enum CommandProblem {
     /// It could not be started.
@@ -114,15 +129,17 @@ pub enum CommandProblem {
     NotText,
 }
 
-/// What can be wrong with a key file.
+/// What can be wrong with a file that holds keys or a secret.
 #[derive(Debug)]
 pub enum FileProblem {
     /// The operating system refuses.
     Io(std::io::ErrorKind),
     /// It is a directory, a pipe or a device.
     NotAFile,
-    /// Others than its owner can read or write it.
+    /// It belongs to the server's user, and others can access it.
     Mode(u32),
+    /// It belongs to root, and others can do more than read it as its group.
+    RootMode(u32),
     /// It belongs to another user.
     Owner,
     /// It has more bytes than any keyring needs.
@@ -234,24 +251,13 @@ impl From<Error> for ErrorReport {
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "no secret for JSON Web Tokens configured",
-                "totp.jwt_secret_file is empty.",
-                "Set it to a file with mode 0600 that contains the secret your API server verifies tokens with.",
+                "totp.jwt_secret_command and totp.jwt_secret_file are empty.",
+                "Set one of them to a command that prints, or a file that contains, the secret that your API \
+                 server verifies tokens with.",
             ),
-            Error::JwtSecretFile(problem) => {
-                let (detail, hint) = key_source::file_problem(problem);
-                report(
-                    PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                    "could not use the file that totp.jwt_secret_file names",
-                    detail,
-                    hint,
-                )
-            }
-            Error::WeakJwtSecret => report(
-                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                "the secret for JSON Web Tokens is too short",
-                "HS256 requires at least 32 bytes (RFC 7518, section 3.2).",
-                "Use at least 32 random bytes, both in the file and in your API server.",
-            ),
+            Error::JwtSecretFile(problem) => key_source::unusable_secret_file(problem),
+            Error::JwtSecretCommand(problem) => key_source::failed_secret_command(problem),
+            Error::JwtSecret(flaw) => key_source::unusable_secret(flaw),
             Error::NotSuperuser => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "permission denied for function key_generate",
@@ -272,6 +278,7 @@ impl From<Error> for ErrorReport {
                 "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
             ),
             Error::Keyring(error) => key_source::unusable(error),
+            Error::KeysNeeded(rows) => key_source::needed(&rows),
             Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),

@@ -1,4 +1,4 @@
-//! Files with keys and secrets, which only the server's user can read.
+//! Files with keys and secrets, which are private to the server.
 
 use crate::error::FileProblem;
 use crate::server;
@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+/// The user id of root, which mounts secrets in containers.
+const ROOT: u32 = 0;
 /// The most bytes a source of keys may have.
 const LIMIT: u64 = 65_536;
 
@@ -33,7 +35,7 @@ impl From<&Metadata> for FileStamp {
     }
 }
 
-/// Reads a file that only the server's user can read.
+/// Reads a file that PostgreSQL would accept as its own `ssl_key_file`.
 pub fn read(path: &Path) -> Result<(FileStamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
     // Looked at before it is opened, since opening a pipe would wait for its other end, and that of
@@ -51,11 +53,14 @@ fn check(file: &Metadata) -> Result<(), FileProblem> {
     if !file.is_file() {
         return Err(FileProblem::NotAFile);
     }
-    if file.mode() & 0o077 != 0 {
-        return Err(FileProblem::Mode(file.mode() & 0o7777));
-    }
     let own_user = own_user().map_err(|error| FileProblem::Io(error.kind()))?;
-    if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
+    let mode = file.mode() & 0o7777;
+    match file.uid() {
+        owner if owner == own_user && mode & 0o077 != 0 => Err(FileProblem::Mode(mode)),
+        ROOT if mode & 0o037 != 0 => Err(FileProblem::RootMode(mode)),
+        owner if owner == own_user || owner == ROOT => Ok(()),
+        _ => Err(FileProblem::Owner),
+    }
 }
 
 /// The user this server runs as: PostgreSQL starts only in a data directory of its own.
@@ -74,7 +79,7 @@ pub fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u
 /// Writes a key to a new file, and makes sure that it is there after a crash.
 pub fn write_new(path: &Path, key: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "# totp encryption keys: the first seals, all open")?;
+    writeln!(file, "# totp encryption keys: the first encrypts, all decrypt")?;
     writeln!(file, "{key}")?;
     file.sync_all()?;
     // The name must survive a crash too, or secrets sealed with the key would be lost.

@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
-/// So many letters and digits in a row may be a key, or much of one: it has 44 characters, or 64 as hex
-/// digits.
-const SUSPICIOUS: usize = 40;
+/// A key has 44 characters, or 64 as hex digits, and a secret for JSON Web Tokens at least 32: so many
+/// letters and digits in a row may be one, or much of one.
+const SUSPICIOUS: usize = 32;
 /// What stands instead.
 const LEFT_OUT: &str = "[left out]";
 
@@ -53,7 +53,7 @@ mod tests {
             let line = whole(&format!("+ echo '{key}', said the shell\n"));
             assert_eq!(line, "+ echo '[left out]', said the shell");
         }
-        assert_eq!(whole(&KEY[..40]), "[left out]");
+        assert_eq!(whole(&KEY[..32]), "[left out]");
         assert_eq!(whole(&format!("{KEY}{KEY}")), "[left out]");
     }
 
