@@ -1,4 +1,4 @@
-//! Errors about a source of keys or secrets that cannot be used.
+//! Error messages for unusable sources of keys and secrets.
 
 use super::{CommandProblem, FileProblem, KeyRows, KeySource, KeyringError, preflight, report};
 use crate::pure::jwt_secret::Flaw;
@@ -7,11 +7,11 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
 const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
-/// What to do when rows need keys that are not there.
+/// The HINT when rows need keys that are missing.
 const RESTORE: &str = "Restore the key file that was in use, from a backup or, after pg_upgrade, from the old data \
                        directory. A new key cannot decrypt existing rows.";
 
-/// DETAIL and HINT for a file.
+/// Returns DETAIL and HINT for a problem with a file.
 fn file_problem(problem: FileProblem) -> (String, &'static str) {
     match problem {
         FileProblem::Io(kind) => (
@@ -57,7 +57,7 @@ fn command_problem(problem: CommandProblem) -> &'static str {
     }
 }
 
-/// The error for a keyring.
+/// Returns the error report for an unusable keyring.
 pub fn unusable(error: KeyringError) -> ErrorReport {
     match error {
         KeyringError::Missing { is_needed } => report(
@@ -116,7 +116,7 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
     }
 }
 
-/// The error for a new key while rows need old ones.
+/// Returns the error report for a new key while rows need old ones.
 pub fn needed(rows: &KeyRows) -> ErrorReport {
     report(
         CODE,
@@ -126,13 +126,13 @@ pub fn needed(rows: &KeyRows) -> ErrorReport {
     )
 }
 
-/// The error for the file with the secret for JSON Web Tokens.
+/// Returns the error report for an unusable file with the secret for JSON Web Tokens.
 pub fn unusable_secret_file(problem: FileProblem) -> ErrorReport {
     let (detail, hint) = file_problem(problem);
     report(CODE, "could not use the file that totp.jwt_secret_file names", detail, hint)
 }
 
-/// The error for the command that prints it.
+/// Returns the error report for a command that should have printed that secret.
 pub fn failed_secret_command(problem: CommandProblem) -> ErrorReport {
     report(
         CODE,
@@ -142,7 +142,8 @@ pub fn failed_secret_command(problem: CommandProblem) -> ErrorReport {
     )
 }
 
-/// The error for a secret that cannot sign, or that the API server would read differently.
+/// Returns the error report for a secret that cannot sign, or that the API server would read
+/// differently.
 pub fn unusable_secret(flaw: Flaw) -> ErrorReport {
     const MESSAGE: &str = "could not use the secret for JSON Web Tokens";
     let (message, detail, hint) = match flaw {

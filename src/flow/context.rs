@@ -28,8 +28,8 @@ impl Context {
     }
 }
 
-/// The keyring in force. When there is none, the error proposes a new key only if no row needs an old
-/// one.
+/// Returns the current keyring. If there is none, the error proposes a new key only if no row needs
+/// an old one.
 pub fn keyring() -> Result<Rc<Keyring>, Error> {
     match keys::keyring() {
         Err(Error::Keyring(KeyringError::Missing { .. })) => {

@@ -5,8 +5,8 @@ use crate::pure::keyring::Keyring;
 use crate::store::rotation;
 use crate::{keys, server};
 
-/// Generates a key, for superusers only: see `keys::generate`. Refuses while rows of this database need
-/// keys that the keyring lacks: a new key would hide that they are lost.
+/// Generates a key, for superusers only: see `keys::generate`. Fails while rows of this
+/// database need keys that are not in the keyring, since a new key would not help.
 pub fn generate() -> Result<String, Error> {
     server::require_superuser()?;
     let used = rotation::keys()?;

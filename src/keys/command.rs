@@ -1,5 +1,5 @@
-//! Runs a command that prints keys or a secret, as PostgreSQL runs `ssl_passphrase_command`: through the
-//! shell, in the data directory, with its output in a pipe.
+//! Runs a command that prints keys or a secret the way PostgreSQL runs `ssl_passphrase_command`:
+//! through the shell, in the data directory, with a pipe as its output.
 
 use super::file;
 use crate::error::CommandProblem;
@@ -11,32 +11,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// How long it may take.
+/// The maximum run time.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two looks at what it has written, and at whether the call is cancelled.
+/// The time between two looks for output, for a cancel and for the end of the command.
 const PAUSE: Duration = Duration::from_millis(2);
-/// The most bytes of its complaints that reach the log.
+/// The maximum number of bytes of error output that reach the log.
 const COMPLAINTS_LIMIT: usize = 4096;
-/// The most reads of its complaints in a row: it may write without end.
+/// The maximum number of consecutive reads of error output, which may be endless.
 const READS_LIMIT: usize = 64;
 
-/// What a command prints. What it complains of goes to the server's standard error, as if it wrote there
-/// itself, but without what may be a key.
-/// The lines begin with the name of the setting.
+/// Runs a command and returns its output. Its error output is copied to the server's standard
+/// error, without possible keys, each line after the name of the setting.
 pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, CommandProblem> {
     let not_started = |_| CommandProblem::NotStarted;
     let (output, its_output) = std::io::pipe().map_err(not_started)?;
     let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
     server::set_nonblocking(&output);
     server::set_nonblocking(&stderr);
-    // Neither the client's connection nor a file of the server's is the command's business.
+    // The command must not inherit the client's connection or the server's files.
     server::close_files_on_exec();
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(its_output)
         .stderr(its_complaints)
-        // A group of its own, so that all that the shell has started can be ended.
+        // A separate process group, so that everything the shell has started can be killed.
         .process_group(0)
         .spawn()
         .map_err(not_started)?;
@@ -55,7 +54,7 @@ pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, Co
     result
 }
 
-/// A command on its way.
+/// A running command.
 struct Running {
     group: Group,
     output: PipeReader,
@@ -91,20 +90,20 @@ impl Running {
     }
 }
 
-/// What the command writes to its standard error.
+/// The error output of a command.
 struct Stderr {
     setting: &'static str,
     pipe: PipeReader,
-    /// What has no end of a line yet.
+    /// The start of a line that has not ended yet.
     line: Zeroizing<Vec<u8>>,
-    /// So many bytes more are looked at.
+    /// The number of bytes that may still be passed on.
     room: usize,
     is_cut: bool,
 }
 
 impl Stderr {
-    /// Takes what is there so far, and passes on whole lines at once: a call that is cancelled, or ends
-    /// with its process, does not come back here.
+    /// Reads the available output and passes on whole lines immediately, because control does not
+    /// return here if the call is cancelled or the process exits.
     fn drain(&mut self) {
         let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
         for _ in 0..READS_LIMIT {
@@ -125,13 +124,13 @@ impl Stderr {
         let lines: Zeroizing<Vec<u8>> = Zeroizing::new(self.line.drain(..end).collect());
         let text = redaction::redacted(&lines, is_last && self.is_cut);
         if !text.is_empty() {
-            // There is nobody to tell when that fails.
+            // If this fails, there is nowhere to report it.
             let _ = writeln!(std::io::stderr(), "{}: {text}", self.setting);
         }
     }
 }
 
-/// Its output, until the deadline, or until the call is cancelled.
+/// Reads the output until the deadline, or until the call is cancelled.
 impl Read for Running {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
@@ -150,8 +149,8 @@ impl Read for Running {
     }
 }
 
-/// A shell and what it has started. It is killed when it is dropped before its end, by a time limit or
-/// a cancel, and when this process ends in the middle.
+/// A shell and all processes it has started. They are killed when this is dropped before the shell
+/// has ended (on a timeout or a cancel), and when this process exits in the middle of a call.
 struct Group {
     leader: Child,
     is_over: bool,

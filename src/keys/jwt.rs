@@ -1,5 +1,4 @@
-//! Reads the secret that signs JSON Web Tokens: the API server's, from `totp.jwt_secret_command`, else
-//! from `totp.jwt_secret_file`.
+//! The secret that signs JSON Web Tokens, which is shared with the API server.
 
 use super::{command, file};
 use crate::error::Error;
@@ -10,18 +9,18 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 thread_local! {
-    /// What a command printed, and whether that was base64, until either setting changes.
+    /// The secret that a command printed, until the command or `totp.jwt_secret_base64` changes.
     static CACHE: RefCell<Option<((String, bool), Rc<Secret>)>> = const { RefCell::new(None) };
 }
 
-/// Reads the secret; runs the command once per server process.
+/// Reads the secret. Each server process runs `totp.jwt_secret_command` once.
 pub fn secret() -> Result<Rc<Secret>, Error> {
     let is_base64 = settings::jwt_secret_base64();
     let parse =
         |text: &str| jwt_secret::parse(text, is_base64).map(Rc::new).map_err(Error::JwtSecret);
     let Some(command) = settings::jwt_secret_command() else {
         let path = settings::jwt_secret_file().ok_or(Error::NoJwtSecret)?;
-        // Anybody may cause the error: the path is not for them.
+        // Any user can cause this error, so it does not contain the path.
         let (_, text) = file::read(&path).map_err(Error::JwtSecretFile)?;
         return parse(&text);
     };

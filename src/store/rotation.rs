@@ -58,7 +58,7 @@ pub fn keys() -> Result<Vec<(String, i64)>, Error> {
     KEYS.rows(&[], |row| Ok((row.get(1)?, row.get(2)?)))
 }
 
-/// Whether any row is encrypted.
+/// Returns whether there are any encrypted rows.
 pub fn has_rows() -> Result<bool, Error> {
     HAS_ROWS.value(&[])
 }
