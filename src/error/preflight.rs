@@ -1,6 +1,6 @@
 //! The rows of `preflight`: what each check found, and what to do about it.
 
-use super::Error;
+use super::{Error, KeyRows};
 use pgrx::pg_sys::panic::ErrorReport;
 
 /// The result of a check.
@@ -36,9 +36,6 @@ pub struct Check {
     /// What to do about it, if anything.
     pub hint: Option<String>,
 }
-
-/// Key IDs, each with the number of rows encrypted with that key.
-pub type KeyRows = Vec<(String, i64)>;
 
 /// What a check found.
 pub enum Finding {
@@ -98,11 +95,12 @@ impl From<Finding> for Check {
             Finding::KeyFile { in_data_directory: false } => {
                 ok("key_source", "The key file is outside the data directory.")
             }
-            Finding::KeyFile { in_data_directory: true } => warn(
+            Finding::KeyFile { in_data_directory: true } => fail(
                 "key_source",
-                "The key file is in the data directory: a physical backup contains both the secrets \
-                 and the keys that decrypt them.",
-                "Move it to a directory of its own, set totp.key_file accordingly, and reload the server.",
+                "The key file is in the data directory: pg_basebackup copies it together with the secrets, and \
+                 pg_upgrade leaves it behind.",
+                "Copy it to a directory of its own, set totp.key_file accordingly, reload the server, and remove the \
+                 old file.",
             ),
             Finding::KeyVariable => warn(
                 "key_source",
@@ -119,7 +117,7 @@ impl From<Finding> for Check {
             }
             Finding::NoKeyring(error) => error_found("keyring", error),
             Finding::UnknownKeys(rows) if rows.is_empty() => {
-                fail("missing_keys", "No row needs a key.", "Restore the keyring.")
+                ok("missing_keys", "No row in this database needs a key.")
             }
             Finding::UnknownKeys(rows) => fail("missing_keys", list(&rows), "Restore the keyring."),
             Finding::MissingKeys(rows) if rows.is_empty() => {
@@ -225,7 +223,7 @@ fn error_found(name: &'static str, error: Error) -> Check {
     fail(name, detail, report.hint().unwrap_or_default())
 }
 
-fn list(keys: &KeyRows) -> String {
+pub(super) fn list(keys: &KeyRows) -> String {
     let named = keys.iter().map(|(key_id, rows)| format!("with key {key_id}: {rows}"));
     format!("Rows encrypted {}.", named.collect::<Vec<_>>().join(", "))
 }

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod code;
 pub mod invalid;
 pub mod jwt;
+pub mod jwt_secret;
 pub mod keyring;
 pub mod lock;
 mod mark;
