@@ -13,32 +13,58 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA totp, totp_api FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
-REVOKE ALL ON SCHEMA totp, totp_api FROM PUBLIC;
-
--- The installer's default privileges might already have granted access to others.
+-- Everything begins with no grants: neither those that PUBLIC has by default, nor those of the installer's
+-- default privileges. Whoever may use a type, even that of a row, can keep it from being dropped or changed.
 DO $$
 DECLARE
     granted record;
 BEGIN
     FOR granted IN
-        SELECT DISTINCT object, grantee::pg_catalog.regrole AS grantee FROM (
+        SELECT object, pg_catalog.string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::pg_catalog.regrole::text END, ', ') AS grantees
+        FROM (
             SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::pg_catalog.regclass AS object,
-                   relacl AS acl, relowner AS owner
+                   relowner AS owner, COALESCE(relacl, pg_catalog.acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) AS acl
             FROM pg_catalog.pg_class
             WHERE relnamespace = 'totp'::pg_catalog.regnamespace AND relkind IN ('r', 'v', 'S')
             UNION ALL
-            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proacl, proowner
+            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proowner, COALESCE(proacl, pg_catalog.acldefault('f', proowner))
             FROM pg_catalog.pg_proc
             WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
             UNION ALL
-            SELECT 'SCHEMA ' || nspname, nspacl, nspowner FROM pg_catalog.pg_namespace
+            SELECT 'TYPE ' || oid::pg_catalog.regtype, typowner, COALESCE(typacl, pg_catalog.acldefault('T', typowner))
+            FROM pg_catalog.pg_type
+            WHERE typnamespace = 'totp'::pg_catalog.regnamespace AND typcategory <> 'A'
+            UNION ALL
+            SELECT 'SCHEMA ' || nspname, nspowner, COALESCE(nspacl, pg_catalog.acldefault('n', nspowner))
+            FROM pg_catalog.pg_namespace
             WHERE nspname IN ('totp', 'totp_api')
         ) AS objects, LATERAL pg_catalog.aclexplode(acl) AS privilege
-        WHERE grantee <> owner AND grantee <> 0
+        WHERE grantee <> owner
+        GROUP BY object
     LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantee);
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantees);
+    END LOOP;
+END $$;
+-- pg_dump does not dump privileges on types of rows, and warns if it finds them here.
+DELETE FROM pg_catalog.pg_init_privs USING pg_catalog.pg_type
+WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid = pg_type.oid
+  AND typnamespace = 'totp'::pg_catalog.regnamespace AND typrelid <> 0;
+
+-- What has an effect is expensive, so that a query evaluates it after all other conditions, and for as few
+-- rows as it can: each call counts an attempt. What reads tables is cheaper, and what only computes cheapest.
+DO $$
+DECLARE
+    estimate record;
+BEGIN
+    FOR estimate IN
+        SELECT oid::pg_catalog.regprocedure AS signature,
+               CASE provolatile WHEN 'v' THEN 10000 WHEN 's' THEN 1000 ELSE 100 END AS cost,
+               CASE WHEN proretset THEN ' ROWS 1' ELSE '' END AS rows
+        FROM pg_catalog.pg_proc
+        WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
+          AND prokind = 'f'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s COST %s%s', estimate.signature, estimate.cost, estimate.rows);
     END LOOP;
 END $$;
 

@@ -378,9 +378,19 @@ pub fn identity() -> Identity {
     IDENTITY.get()
 }
 
+/// Returns the login roles whose claims are trusted.
+pub fn jwt_logins() -> Vec<String> {
+    let listed = non_empty(&JWT_LOGINS).unwrap_or_default();
+    listed
+        .split(',')
+        .map(|login| login.trim().to_owned())
+        .filter(|login| !login.is_empty())
+        .collect()
+}
+
 /// Returns whether the claims of a session with this login role are trusted.
 pub fn is_jwt_login(role: &str) -> bool {
-    non_empty(&JWT_LOGINS).is_some_and(|logins| logins.split(',').any(|login| login.trim() == role))
+    jwt_logins().iter().any(|login| login == role)
 }
 
 /// Returns the name of the claim that identifies the account.

@@ -6,6 +6,7 @@ pub mod audit;
 pub mod backup_code;
 pub mod claims;
 pub mod code;
+pub mod configuration;
 pub mod invalid;
 pub mod jwt;
 pub mod jwt_secret;
