@@ -161,7 +161,7 @@ BEGIN
             ('', 'totp.challenge_login(text, text, text)',
 'Completes a login for totp_api.challenge_verify. Not for use by anyone else.'),
             ('admin owner', 'totp.jwt_sign(jsonb)',
-'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
+'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret from totp.jwt_secret_command or totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
             -- Administrators: each action has a reason that is audited.
             ('admin', 'totp.totp_reset(text, text)',
 'Removes all factors, backup codes and the lock of an account, which must enrol again. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
@@ -180,12 +180,13 @@ BEGIN
             ('admin', 'totp.totp_prune()',
 'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
             ('admin', 'totp.forget_account()', NULL),
+            ('admin', 'totp.rename_account()', NULL),
             ('admin', 'totp.key_rotate(integer)', NULL),
             ('admin', 'totp.key_rotate_step(integer, jsonb)',
 'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
             -- Superusers.
             ('', 'totp.key_generate()',
-'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.')
+'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501; F0000 while rows of this database need keys that are not in the keyring.')
         ) AS functions (roles, function, comment)
     LOOP
         listed := listed || entry.function::pg_catalog.regprocedure::oid;

@@ -4,15 +4,35 @@ use super::report;
 use crate::pure::keyring::Unreadable;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use std::path::Path;
 
 /// Reports that an imported secret is short.
 pub fn weak_secret() {
     notice!("the imported secret has fewer than 128 bits");
 }
 
+/// Returns the result of `key_generate` after it wrote the key file.
+pub fn generated(key_id: &str, file: &Path, in_data_directory: bool) -> String {
+    let advice = if in_data_directory {
+        "; move it out of the data directory, where pg_basebackup copies it and pg_upgrade leaves it behind"
+    } else {
+        ""
+    };
+    format!("wrote key {key_id} to {}{advice}", file.display())
+}
+
 /// Logs that the library was loaded too late for shared memory.
 pub fn not_preloaded() {
     log!("totp is not in shared_preload_libraries, so a rollback undoes failures and spent codes");
+}
+
+/// Logs that a secret is handed out, whatever becomes of the transaction.
+pub fn exported(account: &str, label: &str, actor: &str, reason: &str) {
+    let message = format!("totp_export disclosed factor {label:?} of account {account:?}");
+    let detail = format!("Login role: {actor:?}; reason: {reason:?}.");
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "totp")
+        .set_detail(detail)
+        .report(PgLogLevel::LOG);
 }
 
 /// The progress or the result of a key rotation.

@@ -1,6 +1,6 @@
 //! The rows of `preflight`: what each check found, and what to do about it.
 
-use super::Error;
+use super::{Error, KeyRows};
 use crate::pure::configuration::Configured;
 use pgrx::pg_sys::panic::ErrorReport;
 
@@ -37,9 +37,6 @@ pub struct Check {
     /// What to do about it, if anything.
     pub hint: Option<String>,
 }
-
-/// Key IDs, each with the number of rows encrypted with that key.
-pub type KeyRows = Vec<(String, i64)>;
 
 /// What a check found.
 pub enum Finding {
@@ -97,6 +94,8 @@ pub enum Finding {
     Fsync(bool),
     /// The setting `full_page_writes`.
     FullPageWrites(bool),
+    /// Whether Citus leaves the tables alone.
+    Citus(Result<(), Error>),
     /// The setting `totp.burn_on_rollback`.
     BurnOnRollback(bool),
     /// The setting `totp.cold_start`.
@@ -120,11 +119,12 @@ impl From<Finding> for Check {
             Finding::KeyFile { in_data_directory: false } => {
                 ok("key_source", "The key file is outside the data directory.")
             }
-            Finding::KeyFile { in_data_directory: true } => warn(
+            Finding::KeyFile { in_data_directory: true } => fail(
                 "key_source",
-                "The key file is in the data directory: a physical backup contains both the secrets \
-                 and the keys that decrypt them.",
-                "Move it to a directory of its own, set totp.key_file accordingly, and reload the server.",
+                "The key file is in the data directory: pg_basebackup copies it together with the secrets, and \
+                 pg_upgrade leaves it behind.",
+                "Copy it to a directory of its own, set totp.key_file accordingly, reload the server, and remove the \
+                 old file.",
             ),
             Finding::KeyVariable => warn(
                 "key_source",
@@ -139,13 +139,9 @@ impl From<Finding> for Check {
             Finding::Keyring(ids) => {
                 ok("keyring", format!("Key IDs: {}; the first key encrypts.", ids.join(", ")))
             }
-            Finding::NoKeyring(error) => {
-                let report = ErrorReport::from(error);
-                let detail = [report.message(), report.detail().unwrap_or_default()].join(": ");
-                fail("keyring", detail, report.hint().unwrap_or_default())
-            }
+            Finding::NoKeyring(error) => error_found("keyring", error),
             Finding::UnknownKeys(rows) if rows.is_empty() => {
-                fail("missing_keys", "No row needs a key.", "Restore the keyring.")
+                ok("missing_keys", "No row in this database needs a key.")
             }
             Finding::UnknownKeys(rows) => fail("missing_keys", list(&rows), "Restore the keyring."),
             Finding::MissingKeys(rows) if rows.is_empty() => {
@@ -284,6 +280,10 @@ impl From<Finding> for Check {
                 "It is off: a crash can damage rows unless the file system writes pages atomically.",
                 "Set full_page_writes = on.",
             ),
+            Finding::Citus(Ok(())) => {
+                ok("citus", "The tables are on this node, and Citus does not manage them.")
+            }
+            Finding::Citus(Err(error)) => error_found("citus", error),
             Finding::BurnOnRollback(true) => {
                 ok("burn_on_rollback", "A code remains spent when its transaction is rolled back.")
             }
@@ -325,11 +325,17 @@ fn fail(name: &'static str, detail: impl Into<String>, hint: &str) -> Check {
     Check { status: Status::Fail, ..warn(name, detail, hint) }
 }
 
+fn error_found(name: &'static str, error: Error) -> Check {
+    let report = ErrorReport::from(error);
+    let detail = [report.message(), report.detail().unwrap_or_default()].join(": ");
+    fail(name, detail, report.hint().unwrap_or_default())
+}
+
 fn joined(settings: &[Configured]) -> String {
     settings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn list(keys: &KeyRows) -> String {
+pub(super) fn list(keys: &KeyRows) -> String {
     let named = keys.iter().map(|(key_id, rows)| format!("with key {key_id}: {rows}"));
     format!("Rows encrypted {}.", named.collect::<Vec<_>>().join(", "))
 }

@@ -55,7 +55,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<b
     let mut active = factors.iter().filter(|row| row.is_active()).peekable();
     if active.peek().is_some() && active.all(|row| is_this(&row)) {
         let fields = field("label", &**label);
-        context.record(account, Event::Remove, Outcome::LastFactor, fields)?;
+        context.record_free(account, Event::Remove, Outcome::LastFactor, fields)?;
         return Ok(false);
     }
     let is_verified = verify_within(&context, account, code, Event::Remove)?.is_ok();

@@ -51,10 +51,12 @@ pub fn create(
     let uri = uri::build(&secret, &account_name, &issuer, &parameters);
     let qr_svg = qr::svg(&uri)?;
 
+    let account_guard = AccountGuard::of(account);
     if store::account::ensure(account, context.now)? {
         // Shared memory may have failures of a removed account of this name. There is no secret to
         // guess yet.
-        AccountGuard::of(account).clear_at_commit();
+        account_guard.created();
+        account_guard.clear_at_commit();
     }
     store::account::lock(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
@@ -71,7 +73,8 @@ pub fn create(
     let factor =
         Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
     store::factor::upsert_pending(account, &factor)?;
-    context.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
+    account_guard.created_secret(secret.expose());
+    context.record_free(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(expired)?;
     Ok(Created { secret: secret.to_base32(), uri, qr_svg })
 }
@@ -115,18 +118,27 @@ pub fn confirm(
         return Ok(Verdict::refused(Reason::Invalid, None).into());
     };
     let decrypted = DecryptedFactor::decrypt(&context.keyring, account, pending)?;
-    let attempt =
-        match Attempt::begin(&context, account, &account_guard, Event::Confirm, lock_state) {
-            Ok(attempt) => attempt,
-            Err(verdict) => return Ok(verdict.into()),
-        };
+    let attempt = match Attempt::begin(
+        &context,
+        account,
+        &account_guard,
+        Event::Confirm,
+        code.expose(),
+        lock_state,
+    ) {
+        Ok(attempt) => attempt,
+        Err(verdict) => return Ok(verdict.into()),
+    };
     let (window, now) = decrypted.window(&context);
     let Some(step) = decrypted.otp.find(code, window.steps(now)) else {
         return Ok(attempt.fail(Outcome::Invalid)?.into());
     };
-    if let Err(refusal) =
-        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step)
-    {
+    if let Err(refusal) = attempt.spend_in_memory(
+        &decrypted.factor,
+        decrypted.secret.expose(),
+        step,
+        settings::window_steps(),
+    ) {
         return Ok(attempt.reject(refusal)?.into());
     }
     let drift = window.follow(step - now, settings::resync_steps());

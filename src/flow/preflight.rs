@@ -2,14 +2,13 @@
 //!
 //! Each check returns one row, even if it finds nothing wrong.
 
-use crate::error::Error;
-use crate::error::preflight::{Check, Finding, KeyRows};
-use crate::keys::{self, KeySource};
+use super::{context, key};
+use crate::error::preflight::{Check, Finding};
+use crate::error::{Error, KeyRows, KeySource};
 use crate::pure::configuration::{self, distinct, parameter_logging};
 use crate::settings::{self, Identity};
 use crate::store::{catalog, rotation};
-use crate::{guard, server};
-use std::path::Path;
+use crate::{guard, keys, server};
 
 /// Runs all checks, which only read.
 pub fn checks() -> Result<Vec<Check>, Error> {
@@ -33,6 +32,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         Finding::Clock(settings::clock().is_some()),
         Finding::Fsync(is(c"fsync", "on")),
         Finding::FullPageWrites(is(c"full_page_writes", "on")),
+        Finding::Citus(server::require_local_tables()),
         Finding::BurnOnRollback(settings::burn_on_rollback()),
         Finding::ColdStart(settings::cold_start()),
         Finding::ForceSyncCommit(settings::force_sync_commit()),
@@ -44,8 +44,8 @@ pub fn checks() -> Result<Vec<Check>, Error> {
 fn key_source() -> Finding {
     match keys::source() {
         Ok(Some(KeySource::Command)) => Finding::KeyCommand,
-        Ok(Some(KeySource::File(file))) => {
-            Finding::KeyFile { in_data_directory: is_in_data_directory(&file) }
+        Ok(Some(KeySource::File)) => {
+            Finding::KeyFile { in_data_directory: keys::is_in_data_directory() }
         }
         Ok(Some(KeySource::Variable)) => Finding::KeyVariable,
         // The check of the keyring reports what is wrong.
@@ -53,22 +53,14 @@ fn key_source() -> Finding {
     }
 }
 
-fn is_in_data_directory(file: &Path) -> bool {
-    match (file.canonicalize(), server::data_directory().canonicalize()) {
-        (Ok(file), Ok(directory)) => file.starts_with(directory),
-        _ => false,
-    }
-}
-
 /// Checks whether there are keys, whether they decrypt all rows, and whether any rows need
 /// rotation.
 fn keyring(used: KeyRows) -> Vec<Finding> {
-    let keyring = match keys::keyring() {
+    let keyring = match context::keyring() {
         Ok(keyring) => keyring,
         Err(error) => return vec![Finding::NoKeyring(error), Finding::UnknownKeys(used)],
     };
-    let is_known = |(id, _): &(String, i64)| keyring.ids().any(|known| known == id);
-    let (known, missing): (KeyRows, KeyRows) = used.into_iter().partition(is_known);
+    let (known, missing) = key::split(used, &keyring);
     let older = known.into_iter().filter(|(id, _)| id != keyring.primary_id()).collect();
     vec![
         Finding::Keyring(keyring.ids().map(str::to_owned).collect()),

@@ -9,6 +9,7 @@ pub mod code;
 pub mod configuration;
 pub mod invalid;
 pub mod jwt;
+pub mod jwt_secret;
 pub mod keyring;
 pub mod lock;
 mod mark;
