@@ -9,6 +9,7 @@ use super::verify::{verify_within, with_backup_codes_left};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
+use crate::pure::json;
 use crate::pure::jwt::Login;
 use crate::pure::keyring::Keyring;
 use crate::pure::name::{Account, Purpose};
@@ -96,8 +97,7 @@ pub fn log_in(
     };
     let session = Session { account: account.clone(), id: random::uuid()? };
     session::begin(&session, method, context.now)?;
-    let claims = serde_json::from_str(&store::token::claims(&token)?)
-        .map_err(|_| Error::Corrupt("claims"))?;
+    let claims = json::parse(&store::token::claims(&token)?).ok_or(Error::Corrupt("claims"))?;
     let login = Login {
         account,
         account_claim: &settings::jwt_claim(),

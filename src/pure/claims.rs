@@ -1,5 +1,6 @@
 //! Who a session says it is: the claims of its JSON Web Token, as PostgREST hands them down.
 
+use super::json;
 use super::name::{Account, hashed};
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ impl Claims {
     /// Reads the claims, of which one names the account. `None` when it is not there or can be no
     /// account.
     pub fn read(text: &str, account_claim: &str) -> Option<Self> {
-        let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
+        let claims: Map<String, Value> = json::parse(text)?;
         let account = Account::new(claim_text(claims.get(account_claim)?)?).ok()?;
         let session = ["session_id", "jti"].iter().find_map(|name| claim_text(claims.get(*name)?));
         Some(Self { account, session: session.map(bounded) })
@@ -83,6 +84,9 @@ mod tests {
         assert_eq!(read(&format!(r#"{{"sub": "{}"}}"#, "a".repeat(256))), None);
         assert_eq!(read(&"[".repeat(100_000)), None);
     }
+            r#"{"sub": {"$serde_json::private::Number": "1"}}"#,
+            r#"{"sub": {"\u0024serde_json::private::Number": "1"}}"#,
+            r#"{"sub": "a", "b": [{"$serde_json::private::Number": "1"}]}"#,
 
     #[test]
     fn large_numbers_stay_apart() {

@@ -7,6 +7,7 @@ pub mod backup_code;
 pub mod claims;
 pub mod code;
 pub mod invalid;
+pub mod json;
 pub mod jwt;
 pub mod keyring;
 pub mod lock;
