@@ -120,6 +120,7 @@ CREATE TABLE totp.accounts (
     created_at timestamptz NOT NULL,
     CHECK (failures > 0 OR (locked_until IS NULL AND NOT suspended))
 ) WITH (fillfactor = 80);
+    last_verified_at timestamptz,
 SELECT pg_catalog.pg_extension_config_dump('totp.accounts', '');
 ALTER TABLE totp.accounts OWNER TO totp_owner;
 COMMENT ON TABLE totp.accounts IS 'Accounts that have or had a factor, and their locks';
@@ -131,6 +132,7 @@ COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last 
 COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
 
 CREATE TABLE totp.factors (
+COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     label totp.label NOT NULL,
     state totp.factor_state NOT NULL,

@@ -37,7 +37,7 @@ SELECT a.account::text,
        a.failures::integer,
        CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
        a.suspended,
-       greatest(f.last_used_at, b.last_used_at) AS last_verified_at,
+       greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
        a.created_at
 FROM totp.accounts AS a,

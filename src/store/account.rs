@@ -77,7 +77,8 @@ plans! {
                         WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2),
                 (SELECT count(*) FROM totp.backup_codes AS b
                  WHERE b.account = a.account AND b.used_at IS NULL)::integer,
-                greatest((SELECT max(f.last_used_at) FROM totp.factors AS f
+                greatest(a.last_verified_at,
+                         (SELECT max(f.last_used_at) FROM totp.factors AS f
                           WHERE f.account = a.account),
                          (SELECT max(b.used_at) FROM totp.backup_codes AS b
                           WHERE b.account = a.account))
@@ -85,6 +86,20 @@ plans! {
 }
 
 /// The status of an account.
+/// A statement that removes rows which tell when the account `$1` was last verified: its row keeps
+/// the latest of these times.
+macro_rules! removing {
+    ($rows:literal, $time:literal) => {
+        concat!(
+            "WITH removed AS (DELETE FROM ", $rows, " RETURNING ", $time, " AS at)
+             UPDATE totp.accounts
+             SET last_verified_at = greatest(last_verified_at, (SELECT max(at) FROM removed))
+             WHERE account = $1 AND EXISTS (SELECT FROM removed)"
+        )
+    };
+}
+pub(super) use removing;
+
 #[derive(Default)]
 pub struct Status {
     /// The lock state in the table.

@@ -1,6 +1,6 @@
 //! The table `factors`.
 
-use super::account;
+use super::account::{self, removing};
 use super::audit::{SignedEntry, appending};
 use super::plan::{BIGINT, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
@@ -40,7 +40,7 @@ plans! {
         "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
          WHERE account = $1 AND label = $2 AND state = $3";
     DELETE(TEXT, TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2";
+        removing!("totp.factors WHERE account = $1 AND label = $2", "last_used_at");
     PRUNE(TIME) =
         "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1";
     UPSERT_PENDING(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
@@ -72,9 +72,13 @@ plans! {
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3";
     DELETE_ACTIVE(TEXT, TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'";
+        removing!(
+            "totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
+            "last_used_at"
+        );
     DELETE_ALL(TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1";
+        "WITH removed AS (DELETE FROM totp.factors WHERE account = $1)
+         UPDATE totp.accounts SET last_verified_at = NULL WHERE account = $1";
     SWEEP(TIME) =
         "DELETE FROM totp.factors WHERE (account, label, state) IN (
              SELECT account, label, state FROM totp.factors
@@ -242,7 +246,7 @@ pub fn activate(account: &Account, factor: &Factor, spent: SpentStep) -> Result<
     Ok(written > 0)
 }
 
-/// Removes all factors of an account, including pending ones.
+/// Removes all factors of an account, including pending ones, and what is known of removed ones.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
     DELETE_ALL.run(&[account.into()])
 }
