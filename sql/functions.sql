@@ -72,7 +72,7 @@ BEGIN
             ('app', 'totp.totp_disable(text, text)',
 'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_remove(text, text, text)',
-'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
+'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_verify(text, text)',
 'Returns whether a code is a valid and unspent TOTP code of an active factor of the account, and spends it (RFC 6238, section 5.2). Returns false for anything else, including NULL, and while the account is locked or suspended. Spaces in the code are ignored. Errors: 22023 invalid account, 55P03 row locked for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only transaction.'),
             ('app', 'totp.backup_verify(text, text)',
@@ -116,7 +116,7 @@ BEGIN
             ('app user admin auditor owner', 'totp.current_account()',
 'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),
             ('app user admin auditor', 'totp.totp_verified(interval)',
-'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by the claim session_id or jti, otherwise by the server connection. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
+'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by the claim session_id or jti; without either, it is never verified. With totp.identity = role, the server connection is the session. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
             ('app admin', 'totp.require_totp()', NULL),
             -- Users behind PostgREST: only their own account.
             ('user', 'totp_api.totp_create(text, text)', NULL),

@@ -248,7 +248,7 @@ SELECT pg_catalog.pg_extension_config_dump('totp.sessions', '');
 ALTER TABLE totp.sessions OWNER TO totp_owner;
 COMMENT ON TABLE totp.sessions IS 'Sessions that have verified a second factor';
 COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs to';
-COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token, otherwise the server connection';
+COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token; with totp.identity = role, the server connection';
 COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that time; a different one ends the verification';

@@ -43,6 +43,8 @@ pub enum Error {
     NoSession,
     /// The session has not proved the second factor of its account.
     SessionNotVerified,
+    /// As above, and it never can be: nothing tells the session from others.
+    SessionUnidentified,
     /// There is no secret for JSON Web Tokens.
     NoJwtSecret,
     /// The file with the secret for JSON Web Tokens cannot be read.
@@ -232,6 +234,13 @@ impl From<Error> for ErrorReport {
                 "Call totp_verify with a code first.",
             ),
             Error::NoJwtSecret => report(
+            Error::SessionUnidentified => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "two-factor authentication is required",
+                "The account has an authenticator app, and this session cannot be verified: its token has \
+                 neither the claim session_id nor jti, so nothing distinguishes it from another session.",
+                "Have the issuer of the token add session_id or jti, with a new value for each login.",
+            ),
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "no secret for JSON Web Tokens configured",
                 "totp.jwt_secret_file is empty.",

@@ -95,7 +95,8 @@ pub fn log_in(
     let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
         return Ok((result.for_anonymous(), None));
     };
-    let session = Session { account: account.clone(), id: random::uuid()? };
+    let session_id = random::uuid()?;
+    let session = Session { account: account.clone(), id: Some(session_id.clone()) };
     session::begin(&session, method, context.now)?;
     let claims = json::parse(&store::token::claims(&token)?).ok_or(Error::Corrupt("claims"))?;
     let login = Login {
@@ -103,7 +104,7 @@ pub fn log_in(
         account_claim: &settings::jwt_claim(),
         role: &settings::jwt_role(),
         method: method.as_str(),
-        session_id: &session.id,
+        session_id: &session_id,
         now: context.now,
     };
     let access_token = secret.sign(login.claims(claims), context.now, settings::jwt_ttl())?;

@@ -2,7 +2,7 @@
 
 use crate::error::Error;
 use crate::pure::claims::Claims;
-use crate::pure::name::{self, Account};
+use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::Method;
 use crate::settings::{self, Identity};
@@ -16,17 +16,15 @@ pub fn current() -> Option<Session> {
         // Bytes of a name that are not UTF-8 are replaced: two names could become one account.
         Identity::Role if login.contains(char::REPLACEMENT_CHARACTER) => None,
         Identity::Role => {
-            Some(Session { account: Account::new(login).ok()?, id: server::connection_id() })
+            Some(Session { account: Account::new(login).ok()?, id: Some(server::connection_id()) })
         }
         // Any role can set the claims: they are trusted only from servers that have checked the
         // token.
         Identity::Jwt if settings::is_jwt_login(&login) => {
             let text = server::setting(c"request.jwt.claims")?;
             let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
-            // Several people share the connection: their claims distinguish them.
-            let id = session
-                .unwrap_or_else(|| format!("{}:{}", server::connection_id(), name::hashed(&text)));
-            Some(Session { account, id })
+            // Nothing else in the claims is sure to differ between two logins.
+            Some(Session { account, id: session })
         }
         Identity::Jwt => None,
     }
@@ -41,12 +39,15 @@ pub fn account() -> Result<Account, Error> {
 /// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {
     server::require_writable()?;
-    let account = account()?;
+    let Session { account, id } = current().ok_or(Error::NoSession)?;
     store::account::lock(&account)?;
-    if store::factor::is_enrolled(&account)? && !is_verified(None)? {
-        return Err(Error::SessionNotVerified);
+    if !store::factor::is_enrolled(&account)? || is_verified(None)? {
+        Ok(account)
+    } else if id.is_none() {
+        Err(Error::SessionUnidentified)
+    } else {
+        Err(Error::SessionNotVerified)
     }
-    Ok(account)
 }
 
 /// Records that the current session is verified, if it belongs to the account.

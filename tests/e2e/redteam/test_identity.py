@@ -263,7 +263,8 @@ def test_a_code_of_the_attacker_s_own_account_verifies_no_other_session(person, 
 
 
 def test_another_person_on_the_same_connection_is_not_verified(person, app, victim):
-    """An API server serves everybody over one connection; tokens need not name a session."""
+    """An API server serves everybody over one connection, and two people's sessions may have the
+    same ID."""
     client = person(victim.account)
     for who_is_there, is_verified in ((victim.account, True), ("somebody-else", False)):
         client.execute(
