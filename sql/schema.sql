@@ -148,6 +148,7 @@ COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or 
     last_used_at timestamptz,
     PRIMARY KEY (account, label, state),
     CHECK ((state = 'active') = (confirmed_at IS NOT NULL))
+    changed_at timestamptz,
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.factors', '');
 -- Expired factors are removed as new ones are created, and must be found in a table of millions.
@@ -169,6 +170,7 @@ COMMENT ON COLUMN totp.factors.confirmed_at IS 'When the factor was confirmed by
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When one of its codes was last accepted';
 
 CREATE TABLE totp.backup_codes (
+COMMENT ON COLUMN totp.factors.changed_at IS 'The account''s changed_at when the secret was created; a different one voids a pending factor';
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     slot integer NOT NULL CHECK (slot BETWEEN 1 AND 50),
     salt bytea NOT NULL CHECK (length(salt) = 16),
@@ -273,7 +275,7 @@ COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
 COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget, key_rotate';
-COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled or last_factor';
+COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
 COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 of all other columns except id';

@@ -46,7 +46,7 @@ pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
             Err(Invalid::TooManyChars { argument: "label", limit: Label::LIMIT })
         }
         Some(text) => Label::new(required(Some(text), "label")?),
-        None => Label::new("default".to_owned()),
+        None => Label::new(Label::DEFAULT.to_owned()),
     }
 }
 

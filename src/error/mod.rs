@@ -158,7 +158,8 @@ impl From<Error> for ErrorReport {
             Error::NoPending => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no pending enrolment with this label",
-                "No enrolment was started, it is already confirmed, or it has expired.",
+                "No enrolment was started, it is already confirmed, it has expired, or the account's \
+                 factors have changed since.",
                 "Call totp_create first, then totp_confirm within totp.pending_ttl.",
             ),
             Error::NoFactor => report(

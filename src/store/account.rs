@@ -74,7 +74,8 @@ plans! {
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account = a.account AND f.state = 'active')::integer,
                 EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2),
+                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2
+                          AND f.changed_at = a.changed_at),
                 (SELECT count(*) FROM totp.backup_codes AS b
                  WHERE b.account = a.account AND b.used_at IS NULL)::integer,
                 greatest(a.last_verified_at,
@@ -170,8 +171,8 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     CLEAR.run(&[account.into()])
 }
 
-/// Records that the account's factors changed: ends its tokens and the verification of its
-/// sessions.
+/// Records that the account's factors changed: ends its tokens, its other pending factors and the
+/// verification of its sessions.
 pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
@@ -193,7 +194,7 @@ pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
 }
 
 /// Returns the status of an account, or `None` if there is no such account. Pending factors created
-/// before `pending_since` do not count.
+/// before `pending_since`, or before the account's factors last changed, do not count.
 pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {

@@ -24,7 +24,14 @@ plans! {
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at
          FROM totp.factors
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3";
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3
+           AND changed_at = (SELECT a.changed_at FROM totp.accounts AS a WHERE a.account = $1)";
+    LABELS(TEXT, TIME) =
+        "SELECT f.label::text, f.state::text, f.created_at, f.last_used_at
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
+         WHERE f.account = $1
+           AND (f.state = 'active' OR (f.created_at > $2 AND f.changed_at = a.changed_at))
+         ORDER BY f.label, f.state";
     ENROLLED(TEXT) =
         "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')";
     ALL(TEXT) =
@@ -45,15 +52,19 @@ plans! {
         "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1";
     UPSERT_PENDING(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
         "INSERT INTO totp.factors
-             (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
-         VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7, $8)
+             (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
+              changed_at)
+         SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, changed_at
+         FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, label, state) DO UPDATE
          SET algorithm = excluded.algorithm, digits = excluded.digits, period = excluded.period,
              sealed = excluded.sealed, key_id = excluded.key_id, created_at = excluded.created_at,
-             last_step = -1, drift = 0";
+             changed_at = excluded.changed_at, last_step = -1, drift = 0";
     COUNT_OTHERS(TEXT, TEXT, TIME) =
-        "SELECT count(DISTINCT label)::integer FROM totp.factors
-         WHERE account = $1 AND label <> $2 AND (state = 'active' OR created_at > $3)";
+        "SELECT count(DISTINCT f.label)::integer
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
+         WHERE f.account = $1 AND f.label <> $2
+           AND (f.state = 'active' OR (f.created_at > $3 AND f.changed_at = a.changed_at))";
     SPEND(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
@@ -135,7 +146,7 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     }))
 }
 
-/// Reads a pending factor created after `since`.
+/// Reads a pending factor created after `since`, and after the account's factors last changed.
 pub fn pending(
     account: &Account,
     label: &Label,
@@ -211,10 +222,11 @@ pub fn prune(until: Timestamp) -> Result<usize, Error> {
 }
 
 /// Returns how many other labels an account has, not counting those of pending factors created up
-/// to `since`.
-pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<i32, Error> {
+/// to `since`, or before the account's factors last changed.
+pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<usize, Error> {
     let arguments = [account.into(), label.into(), since.into()];
-    COUNT_OTHERS.value(&arguments)
+    let count: i32 = COUNT_OTHERS.value(&arguments)?;
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
 /// Spends a step of an active factor, and writes its audit entry in the same statement. Returns
