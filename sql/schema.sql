@@ -62,7 +62,8 @@ CREATE TYPE totp.verdict AS (
     label text,
     reason text,
     retry_after interval,
-    backup_codes_left integer
+    backup_codes_left integer,
+    retry_after_seconds integer
 );
 COMMENT ON TYPE totp.verdict IS 'Result of an attempt';
 COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verified';
@@ -72,6 +73,7 @@ COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belon
 COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired or spent; a spent code gives invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
+COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
 
 -- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
 -- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
@@ -118,9 +120,9 @@ CREATE TABLE totp.accounts (
     suspended boolean NOT NULL DEFAULT false,
     changed_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
+    last_verified_at timestamptz,
     CHECK (failures > 0 OR (locked_until IS NULL AND NOT suspended))
 ) WITH (fillfactor = 80);
-    last_verified_at timestamptz,
 SELECT pg_catalog.pg_extension_config_dump('totp.accounts', '');
 ALTER TABLE totp.accounts OWNER TO totp_owner;
 COMMENT ON TABLE totp.accounts IS 'Accounts that have or had a factor, and their locks';
@@ -130,9 +132,9 @@ COMMENT ON COLUMN totp.accounts.locked_until IS 'Every attempt is refused until 
 COMMENT ON COLUMN totp.accounts.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
 COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last changed; earlier verifications do not count';
 COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
+COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
 
 CREATE TABLE totp.factors (
-COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     label totp.label NOT NULL,
     state totp.factor_state NOT NULL,
@@ -146,9 +148,9 @@ COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or 
     created_at timestamptz NOT NULL,
     confirmed_at timestamptz,
     last_used_at timestamptz,
+    changed_at timestamptz,
     PRIMARY KEY (account, label, state),
     CHECK ((state = 'active') = (confirmed_at IS NOT NULL))
-    changed_at timestamptz,
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.factors', '');
 -- Expired factors are removed as new ones are created, and must be found in a table of millions.
@@ -168,9 +170,9 @@ COMMENT ON COLUMN totp.factors.drift IS 'Number of steps that the app''s clock i
 COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was created';
 COMMENT ON COLUMN totp.factors.confirmed_at IS 'When the factor was confirmed by a code';
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When one of its codes was last accepted';
+COMMENT ON COLUMN totp.factors.changed_at IS 'The account''s changed_at when the secret was created; a different one voids a pending factor';
 
 CREATE TABLE totp.backup_codes (
-COMMENT ON COLUMN totp.factors.changed_at IS 'The account''s changed_at when the secret was created; a different one voids a pending factor';
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     slot integer NOT NULL CHECK (slot BETWEEN 1 AND 50),
     salt bytea NOT NULL CHECK (length(salt) = 16),

@@ -166,7 +166,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no factor with this label",
                 "The account has no such factor, or there is no such account.",
-                "The view totp.factor_status lists the labels of each account.",
+                "totp_factors lists the labels of an account.",
             ),
             Error::NoAccount => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -234,7 +234,6 @@ impl From<Error> for ErrorReport {
                 "The account has an authenticator app, and this session has not been verified.",
                 "Call totp_verify with a code first.",
             ),
-            Error::NoJwtSecret => report(
             Error::SessionUnidentified => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "two-factor authentication is required",
@@ -242,6 +241,7 @@ impl From<Error> for ErrorReport {
                  neither the claim session_id nor jti, so nothing distinguishes it from another session.",
                 "Have the issuer of the token add session_id or jti, with a new value for each login.",
             ),
+            Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "no secret for JSON Web Tokens configured",
                 "totp.jwt_secret_file is empty.",

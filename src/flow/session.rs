@@ -35,6 +35,23 @@ pub fn account() -> Result<Account, Error> {
     current().map(|session| session.account).ok_or(Error::NoSession)
 }
 
+/// Returns the claim that the token of this session lacks, which names its account or the session
+/// itself. Returns `None` if both are there, or the session has no trusted token.
+pub fn missing_claim() -> Option<String> {
+    if !matches!(settings::identity(), Identity::Jwt)
+        || !settings::is_jwt_login(&server::session_user())
+    {
+        return None;
+    }
+    let account_claim = settings::jwt_claim();
+    match current() {
+        Some(session) => session.id.is_none().then(|| "session_id".to_owned()),
+        None => server::setting(c"request.jwt.claims")
+            .is_some_and(|text| Claims::name_nobody(&text, &account_claim))
+            .then_some(account_claim),
+    }
+}
+
 /// Returns the account of this session, which must be verified if the account is enrolled. Holds
 /// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {

@@ -25,6 +25,12 @@ impl Claims {
         let session = ["session_id", "jti"].iter().find_map(|name| claim_text(claims.get(*name)?));
         Some(Self { account, session: session.map(bounded) })
     }
+
+    /// Returns whether claims are there, but not the one that names the account.
+    pub fn name_nobody(text: &str, account_claim: &str) -> bool {
+        json::parse(text)
+            .is_some_and(|claims: Map<_, _>| claims.get(account_claim).is_none_or(Value::is_null))
+    }
 }
 
 /// A claim that can name something: a non-empty text, or a number. NUL, which JSON can write, would
@@ -78,15 +84,25 @@ mod tests {
             r#"{"sub": true}"#,
             r#"{"sub": "a\u0000b"}"#,
             r#"{"Sub": "a"}"#,
+            r#"{"sub": {"$serde_json::private::Number": "1"}}"#,
+            r#"{"sub": {"\u0024serde_json::private::Number": "1"}}"#,
+            r#"{"sub": "a", "b": [{"$serde_json::private::Number": "1"}]}"#,
         ] {
             assert_eq!(read(claims), None, "{claims}");
         }
         assert_eq!(read(&format!(r#"{{"sub": "{}"}}"#, "a".repeat(256))), None);
         assert_eq!(read(&"[".repeat(100_000)), None);
     }
-            r#"{"sub": {"$serde_json::private::Number": "1"}}"#,
-            r#"{"sub": {"\u0024serde_json::private::Number": "1"}}"#,
-            r#"{"sub": "a", "b": [{"$serde_json::private::Number": "1"}]}"#,
+
+    #[test]
+    fn claims_without_an_account_name_nobody() {
+        for claims in ["{}", r#"{"role": "authenticated"}"#, r#"{"sub": null}"#, r#"{"Sub": "a"}"#] {
+            assert!(Claims::name_nobody(claims, "sub"), "{claims}");
+        }
+        for claims in ["", "{", "[]", r#"{"sub": "a"}"#, r#"{"sub": ""}"#, r#"{"sub": [1]}"#] {
+            assert!(!Claims::name_nobody(claims, "sub"), "{claims}");
+        }
+    }
 
     #[test]
     fn large_numbers_stay_apart() {

@@ -86,7 +86,6 @@ plans! {
          FROM totp.accounts AS a WHERE a.account = $1";
 }
 
-/// The status of an account.
 /// A statement that removes rows which tell when the account `$1` was last verified: its row keeps
 /// the latest of these times.
 macro_rules! removing {
@@ -101,6 +100,7 @@ macro_rules! removing {
 }
 pub(super) use removing;
 
+/// The status of an account.
 #[derive(Default)]
 pub struct Status {
     /// The lock state in the table.

@@ -157,6 +157,33 @@ pub fn pending(
     PENDING.row(&arguments, read)
 }
 
+/// What the owner of an account may know of a factor.
+pub struct LabelledFactor {
+    /// The label.
+    pub label: String,
+    /// `pending` or `active`.
+    pub state: String,
+    /// When the secret was created.
+    pub created_at: Timestamp,
+    /// When one of its codes was last accepted.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Reads the labels of an account, not counting pending factors created up to `since`, or before
+/// the account's factors last changed.
+pub fn labels(account: &Account, since: Timestamp) -> Result<Vec<LabelledFactor>, Error> {
+    let read = |row: &Row| {
+        let (created_at, last_used_at): (TimestampWithTimeZone, _) = (row.get(3)?, row.optional(4)?);
+        Ok(LabelledFactor {
+            label: row.get(1)?,
+            state: row.get(2)?,
+            created_at: clock::from_sql(&created_at),
+            last_used_at: last_used_at.as_ref().map(clock::from_sql),
+        })
+    };
+    LABELS.rows(&[account.into(), since.into()], read)
+}
+
 /// Returns whether the account has an active factor.
 pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
     ENROLLED.value(&[account.into()])

@@ -52,7 +52,7 @@ FUNCTIONS = """
 SELECT coalesce(proargnames[1 : pronargs], '{}') AS names,
     ARRAY(SELECT format_type(type, NULL) FROM unnest(proargtypes) AS type) AS types,
     pronargs - pronargdefaults AS required,
-    provolatile = 'v' AS is_volatile
+    provolatile = 'v' AS is_volatile, proretset AS is_set
 FROM pg_proc WHERE pronamespace::regnamespace::text = %s AND proname = %s AND prokind = 'f'
 """
 LOCALS = """
@@ -71,7 +71,7 @@ FROM (SELECT pgrst_source.* FROM pgrst_source) _postgrest_t
 """
 CALL = """
 WITH pgrst_source AS (SELECT pgrst_call.* FROM {source} pgrst_call)
-SELECT coalesce(json_agg(_postgrest_t)->0, 'null') AS body
+SELECT coalesce({result}, 'null') AS body
 FROM (SELECT pgrst_source.* FROM pgrst_source) _postgrest_t
 """
 ARGUMENTS = """
@@ -195,7 +195,9 @@ def call(name, function, given):
                 sql.SQL("{0} := pgrst_body.{0}").format(column) for column in columns
             ),
         )
-    return sql.SQL(CALL).format(source=source)
+    rows = "json_agg(_postgrest_t)"
+    result = f"coalesce({rows}, '[]')" if function.is_set else f"{rows}->0"
+    return sql.SQL(CALL).format(source=source, result=sql.SQL(result))
 
 
 def refusal(error, is_anonymous):

@@ -1,7 +1,7 @@
 """The table of grants: which role may call what. The words are those of sql/grants.sql."""
 
 PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
-READERS = {"totp_enabled", "totp_status", "backup_remaining"}
+READERS = {"totp_enabled", "totp_status", "totp_factors", "backup_remaining"}
 SESSION = {"current_account", "totp_verified"}
 APP = {
     "totp_create",
@@ -45,6 +45,7 @@ BROWSER = {
     "totp_remove",
     "backup_rotate",
     "totp_status",
+    "totp_factors",
     "challenge_verify",
 }
 

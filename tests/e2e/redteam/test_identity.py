@@ -267,9 +267,7 @@ def test_another_person_on_the_same_connection_is_not_verified(person, app, vict
     same ID."""
     client = person(victim.account)
     for who_is_there, is_verified in ((victim.account, True), ("somebody-else", False)):
-        client.execute(
-            "SELECT set_config('request.jwt.claims', %s, false)", json.dumps({"sub": who_is_there})
-        )
+        claim(client, who_is_there)
         if is_verified:
             code = victim.backup_codes[0]
             assert client.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True
