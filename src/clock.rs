@@ -1,4 +1,4 @@
-//! The only reader of time. A call samples it once; `now()` would stand still in a transaction.
+//! The only module that reads the clock, once per call. `now()` would not advance in a transaction.
 
 use crate::error::Error;
 use crate::pure::timestamp::Timestamp;
@@ -8,10 +8,10 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// Microseconds from 1970 to 2000, where PostgreSQL's timestamps begin.
+/// Microseconds from 1970 to 2000, the epoch of PostgreSQL's timestamps.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
 
-/// The time of this call: the system's, or what a superuser set `totp.clock` to.
+/// Returns the time of this call: the system time, or the value of `totp.clock`, if set.
 pub fn now() -> Result<Timestamp, Error> {
     match settings::clock() {
         None => Ok(system()),
@@ -23,30 +23,30 @@ pub fn now() -> Result<Timestamp, Error> {
     }
 }
 
-/// The system's time, whatever `totp.clock` says.
+/// Returns the system time, ignoring `totp.clock`.
 pub fn system() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// The time since this process first asked, whatever happens to the system's clock.
+/// Returns the time since its first call in this process, unaffected by changes of the system clock.
 pub fn monotonic() -> Duration {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     FIRST.get_or_init(Instant::now).elapsed()
 }
 
-/// From SQL; the infinities become the ends of time.
+/// Converts from SQL; the infinities become the limits of the range.
 pub fn from_sql(at: &TimestampWithTimeZone) -> Timestamp {
     Timestamp::from_micros(i64::from(*at).saturating_add(POSTGRES_EPOCH))
 }
 
-/// To SQL; what PostgreSQL cannot hold becomes infinity.
+/// Converts to SQL; a time that PostgreSQL cannot represent becomes infinity.
 pub fn to_sql(at: Timestamp) -> TimestampWithTimeZone {
     TimestampWithTimeZone::try_from(at.micros().saturating_sub(POSTGRES_EPOCH))
         .unwrap_or_else(|_| TimestampWithTimeZone::positive_infinity())
 }
 
-/// A duration in microseconds, to SQL.
+/// Converts microseconds to an SQL interval.
 pub fn interval(micros: i64) -> Interval {
     Interval::from_micros(micros)
 }

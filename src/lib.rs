@@ -1,5 +1,5 @@
-//! Two-factor authentication inside PostgreSQL: TOTP (RFC 6238), backup codes, lock-out and audit,
-//! on tables that the extension owns and seals with Fernet.
+//! Two-factor authentication inside PostgreSQL: TOTP (RFC 6238), backup codes, lockout and audit,
+//! with secrets encrypted by Fernet in tables that the extension owns.
 //!
 //! Imports go one way: `api` (SQL functions) → `flow` (what a call does) → `store` (tables) and
 //! `guard` (shared memory) → `pure` (decisions).
@@ -54,7 +54,7 @@ extension_sql_file!(
         api::verify::totp_attempt,
     ]
 );
-// What needs the functions comes last, so that no function has to be listed here.
+// `finalize` puts this after all functions, so that none has to be listed here.
 extension_sql_file!("../sql/functions.sql", name = "functions", finalize);
 
 /// Called by the server when it loads the library.
@@ -65,13 +65,13 @@ pub extern "C-unwind" fn _PG_init() {
     guard::init();
 }
 
-/// What `cargo pgrx test` asks of an extension.
+/// Hooks that `cargo pgrx test` requires.
 #[cfg(all(test, feature = "pg_test"))]
 pub mod pg_test {
-    /// Nothing to prepare.
+    /// Does nothing.
     pub fn setup(_options: Vec<&str>) {}
 
-    /// The configuration of the test server.
+    /// Returns the configuration of the test server.
     pub fn postgresql_conf_options() -> Vec<&'static str> {
         vec!["shared_preload_libraries = 'totp'"]
     }

@@ -1,23 +1,23 @@
-//! The only reader of the operating system's random generator.
+//! The only module that reads the operating system's random number generator.
 
 use crate::error::Error;
 use rand::TryRng;
 use rand::rngs::SysRng;
 use zeroize::Zeroizing;
 
-/// Fills an array with random bytes; it is wiped when dropped.
+/// Returns an array of random bytes, wiped when dropped.
 pub fn array<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
     let mut bytes = Zeroizing::new([0; N]);
     SysRng.try_fill_bytes(bytes.as_mut_slice()).map_err(|_| Error::Random)?;
     Ok(bytes)
 }
 
-/// A random UUID (RFC 9562, 5.4), as text.
+/// Returns a random UUID as text (RFC 9562, 5.4).
 pub fn uuid() -> Result<String, Error> {
     Ok(uuid::Builder::from_random_bytes(*array::<16>()?).into_uuid().to_string())
 }
 
-/// A vector of random bytes. The caller sees to its wiping.
+/// Returns a vector of random bytes, which the caller must wipe.
 pub fn vec(length: usize) -> Result<Vec<u8>, Error> {
     let mut bytes = vec![0; length];
     SysRng.try_fill_bytes(&mut bytes).map_err(|_| Error::Random)?;

@@ -1,16 +1,16 @@
-//! What only a running server shows: these tests run inside of one.
+//! Tests that need a running server, and run inside it.
 #![allow(clippy::panic, clippy::unwrap_used, clippy::indexing_slicing)]
 
 use pgrx::prelude::*;
 
-/// Objects of the tests, in a schema that no release has.
+/// Test objects, in a schema that no release contains.
 #[pg_schema]
 mod tests {
     use super::*;
     use crate::server::Text;
     use crate::{clock, guard, settings};
 
-    /// Panics as a bug would: outside of every lock, and under one.
+    /// Panics as a bug would, with and without a lock held.
     #[pg_extern]
     fn fail(how: &str) -> bool {
         match how {
@@ -21,7 +21,7 @@ mod tests {
         }
     }
 
-    /// How an argument arrives.
+    /// Returns the size of an argument, or -1 if it was not read.
     #[pg_extern]
     fn size(text: Option<Text>) -> Option<i32> {
         match text? {
@@ -46,7 +46,7 @@ mod tests {
             assert_eq!(found.as_deref(), Some("XX000"), "{how}");
         }
         assert_eq!(Spi::get_one("SELECT tests.fail('not at all')"), Ok(Some(true)));
-        // The lock was released: everything that needs it answers.
+        // The lock was released: a call that needs it succeeds.
         assert!(guard::usage().is_some());
     }
 
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_clock_runs_within_a_transaction() {
+    fn the_clock_advances_within_a_transaction() {
         let before = clock::now().unwrap();
         Spi::run("SELECT pg_sleep(0.01)").unwrap();
         let after = clock::now().unwrap();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[pg_test]
-    fn the_library_is_preloaded_here() {
+    fn the_library_is_preloaded() {
         assert!(guard::is_on());
         assert!(guard::started_at().is_some_and(|start| start <= clock::system()));
         assert_eq!(settings::guard_slots(), 65_536);

@@ -1,4 +1,4 @@
-//! The settings of the prefix `totp`. Only superusers, and roles granted SET on one, change them.
+//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them.
 
 use crate::pure::lock::Policy;
 use crate::pure::name;
@@ -7,13 +7,13 @@ use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::{CStr, CString};
 use std::path::PathBuf;
 
-/// What is written to the audit trail.
+/// The events that are written to the audit trail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum Audit {
     /// Every attempt and every change.
     #[name = c"all"]
     All,
-    /// Changes of factors and codes; no logins.
+    /// Changes to factors and codes, but no logins.
     #[name = c"changes"]
     Changes,
     /// Nothing.
@@ -21,31 +21,31 @@ pub enum Audit {
     Off,
 }
 
-/// How accounts are named in the audit trail.
+/// How the audit trail identifies accounts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum AuditAccounts {
-    /// By their names.
+    /// By name.
     #[name = c"name"]
     Name,
-    /// By the SHA-256 of their names.
+    /// By the SHA-256 of the name.
     #[name = c"hash"]
     Hash,
 }
 
-/// What says who a session is.
+/// How the account of a session is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum Identity {
-    /// A claim of its JSON Web Token.
+    /// By a claim of its JSON Web Token.
     #[name = c"jwt"]
     Jwt,
-    /// Its login role.
+    /// By its login role.
     #[name = c"role"]
     Role,
 }
 
 type Text = GucSetting<Option<CString>>;
 
-/// Seconds of a day.
+/// Seconds per day.
 const DAY: i32 = 86_400;
 
 static ISSUER: Text = Text::new(Some(c""));
@@ -62,7 +62,7 @@ static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
 static KEY_COMMAND: Text = Text::new(Some(c""));
 static GUARD_SLOTS: GucSetting<i32> = GucSetting::<i32>::new(65_536);
 
-/// Integers: static, getter and its type, default, range, unit, name, short and long description.
+/// Integer settings: static, getter and its type, default, range, unit, name, short and long description.
 macro_rules! integers {
     ($($(#[$doc:meta])* $setting:ident $getter:ident: $type:ty = $default:expr, $range:expr, $unit:ident,
         $name:expr, $short:expr, $long:expr;)*) => {
@@ -80,7 +80,7 @@ macro_rules! integers {
     };
 }
 
-/// Switches: static, getter, default, name, short and long description.
+/// Boolean settings: static, getter, default, name, short and long description.
 macro_rules! switches {
     ($($(#[$doc:meta])* $setting:ident $getter:ident = $default:expr,
         $name:expr, $short:expr, $long:expr;)*) => {
@@ -102,93 +102,93 @@ const SECONDS: GucFlags = GucFlags::UNIT_S;
 const MILLISECONDS: GucFlags = GucFlags::UNIT_MS;
 
 integers! {
-    /// Steps accepted before and after the current one.
+    /// The number of steps accepted before and after the current one.
     WINDOW_STEPS window_steps: i64 = 1, 0..=10, NO_UNIT,
         c"totp.window_steps",
         c"Number of steps before and after the current one whose codes are accepted.",
         c"RFC 6238, section 5.2 recommends at most one. 0 accepts only the current step.";
 
-    /// Steps that an app's clock may be off.
+    /// The maximum number of steps that an authenticator app's clock can be off.
     RESYNC_STEPS resync_steps: i64 = 20, 0..=1000, NO_UNIT,
         c"totp.resync_steps",
         c"Maximum number of steps that an authenticator app's clock can be off.",
         c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).";
 
-    /// Failures in a row from which on each one locks.
+    /// The number of consecutive failures at which an account is first locked.
     MAX_FAILURES max_failures: i32 = 5, 1..=100, NO_UNIT,
         c"totp.max_failures",
         c"Number of consecutive failed attempts after which an account is locked.",
         c"Each further failure doubles the length of the lock.";
 
-    /// Seconds of the first lock.
+    /// The length of the first lock, in seconds.
     LOCKOUT lockout: i64 = 30, 1..=86_400, SECONDS,
         c"totp.lockout",
         c"Length of the first lock.",
         c"Doubles with each further failure, up to totp.max_lockout.";
 
-    /// Seconds of the longest lock.
+    /// The maximum length of a lock, in seconds.
     MAX_LOCKOUT max_lockout: i64 = 3600, 1..=7 * 86_400, SECONDS,
         c"totp.max_lockout",
         c"Maximum length of a lock.",
         c"Locks do not grow beyond this length.";
 
-    /// Failures in a row that suspend TOTP.
+    /// The number of consecutive failures that suspends TOTP.
     SUSPEND_AFTER suspend_after: i32 = 100, 1..=100, NO_UNIT,
         c"totp.suspend_after",
         c"Number of consecutive failed attempts after which TOTP is suspended for an account.",
         c"An administrator or a backup code lifts the suspension. NIST SP 800-63B, section 3.2.2 allows at \
           most 100.";
 
-    /// Seconds within which a pending factor must be confirmed.
+    /// The time within which a pending factor must be confirmed, in seconds.
     PENDING_TTL pending_ttl: i64 = 15 * 60, 1..=30 * 86_400, SECONDS,
         c"totp.pending_ttl",
         c"Time within which a new factor must be confirmed.",
         c"Older pending factors are ignored, and are removed when others are created.";
 
-    /// Backup codes in a new set.
+    /// The number of backup codes in a new set.
     BACKUP_CODES backup_codes: i32 = 10, 1..=50, NO_UNIT,
         c"totp.backup_codes",
         c"Number of backup codes in a new set.",
         c"Applies to sets created from now on.";
 
-    /// Seconds that a challenge can be answered.
+    /// The time within which a challenge must be completed, in seconds.
     CHALLENGE_TTL challenge_ttl: i64 = 5 * 60, 1..=DAY, SECONDS,
         c"totp.challenge_ttl",
         c"Time within which a challenge must be completed.",
         c"This is the time allowed between password and code. It is also the time after verification within \
           which a device can be trusted.";
 
-    /// Codes that can be tried on one challenge.
+    /// The number of codes that can be tried on one challenge.
     CHALLENGE_ATTEMPTS challenge_attempts: i32 = 5, 1..=100, NO_UNIT,
         c"totp.challenge_attempts",
         c"Number of codes that can be tried on one challenge.",
         c"Each wrong code also counts as a failed attempt for the account.";
 
-    /// Seconds that a recovery link works.
+    /// The time during which a recovery link is valid, in seconds.
     RECOVERY_TTL recovery_ttl: i64 = 3_600, 1..=7 * DAY, SECONDS,
         c"totp.recovery_ttl",
         c"Time during which a recovery link is valid.",
         c"The link turns off two-factor authentication for its account and works once.";
 
-    /// Seconds that a device is trusted.
+    /// The time during which a device is trusted, in seconds.
     TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
         c"totp.trust_ttl",
         c"Time during which a trusted device can skip the second factor.",
         c"Any change to the account's factors ends it earlier.";
 
-    /// Seconds that a session counts as verified.
+    /// The time during which a session counts as verified, in seconds.
     SESSION_TTL session_ttl: i64 = 12 * 3_600, 1..=366 * DAY, SECONDS,
         c"totp.session_ttl",
         c"Time during which a session counts as verified.",
         c"It is also the longest max_age of totp_verified and require_totp.";
 
-    /// Seconds that a signed JSON Web Token is valid.
+    /// The lifetime of a signed JSON Web Token, in seconds.
     JWT_TTL jwt_ttl: i64 = 3_600, 1..=366 * DAY, SECONDS,
         c"totp.jwt_ttl",
         c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
         c"Determines their claim \"exp\".";
 
-    /// Milliseconds to wait for a row.
+    /// The maximum time to wait for a row, in milliseconds.
     LOCK_TIMEOUT lock_timeout: i32 = 2000, 1..=3_600_000, MILLISECONDS,
         c"totp.lock_timeout",
         c"Maximum time to wait for a row of an account that another transaction has locked.",
@@ -197,14 +197,14 @@ integers! {
 }
 
 switches! {
-    /// Whether a spent step survives a rollback.
+    /// Whether a code remains spent after a rollback.
     BURN_ON_ROLLBACK burn_on_rollback = true,
         c"totp.burn_on_rollback",
         c"Whether a code remains spent when the transaction that used it is rolled back.",
         c"If off, the code becomes valid again, for applications that retry transactions; PREPARE TRANSACTION \
           is then refused after a code was spent. Requires totp in shared_preload_libraries.";
 
-    /// Whether steps up to the server's start are refused.
+    /// Whether codes of steps up to the server's start are refused.
     COLD_START cold_start = true,
         c"totp.cold_start",
         c"Whether codes of steps up to the server's start are refused.",
@@ -331,7 +331,7 @@ fn text(
     setting: &'static Text,
     context: GucContext,
 ) {
-    // Who can change server files must not learn from settings where the keys are.
+    // Roles that can write server files must not be able to see where the keys are.
     let flags = match context {
         GucContext::Sighup => GucFlags::SUPERUSER_ONLY,
         _ => GucFlags::empty(),
@@ -343,12 +343,12 @@ fn non_empty(setting: &'static Text) -> Option<String> {
     setting.get()?.into_string().ok().filter(|text| !text.is_empty())
 }
 
-/// The issuer of new URIs, when one is set.
+/// Returns the issuer for new URIs, if set.
 pub fn issuer() -> Option<String> {
     non_empty(&ISSUER)
 }
 
-/// The rules of locking.
+/// Returns the lock policy.
 pub fn lock_policy() -> Policy {
     Policy {
         max_failures: max_failures().unsigned_abs(),
@@ -358,37 +358,37 @@ pub fn lock_policy() -> Policy {
     }
 }
 
-/// What says who a session is.
+/// Returns how the account of a session is determined.
 pub fn identity() -> Identity {
     IDENTITY.get()
 }
 
-/// Whether the claims of a session with this login role are believed.
+/// Returns whether the claims of a session with this login role are trusted.
 pub fn is_jwt_login(role: &str) -> bool {
     non_empty(&JWT_LOGINS).is_some_and(|logins| logins.split(',').any(|login| login.trim() == role))
 }
 
-/// The claim that names the account.
+/// Returns the name of the claim that identifies the account.
 pub fn jwt_claim() -> String {
     non_empty(&JWT_CLAIM).unwrap_or_default()
 }
 
-/// The claim `role` of the tokens of logins.
+/// Returns the value of the claim `role` in login tokens.
 pub fn jwt_role() -> String {
     non_empty(&JWT_ROLE).unwrap_or_default()
 }
 
-/// The file with the secret of JSON Web Tokens, when one is set.
+/// Returns the path of the file with the secret for JSON Web Tokens, if set.
 pub fn jwt_secret_file() -> Option<PathBuf> {
     non_empty(&JWT_SECRET_FILE).map(|file| server::data_directory().join(file))
 }
 
-/// What to audit.
+/// Returns which events are audited.
 pub fn audit() -> Audit {
     AUDIT.get()
 }
 
-/// An account's name as the audit trail may hold it.
+/// Returns an account's name in the form used in the audit trail.
 pub fn audited_name(account: &str) -> String {
     match AUDIT_ACCOUNTS.get() {
         AuditAccounts::Name => account.to_owned(),
@@ -396,28 +396,28 @@ pub fn audited_name(account: &str) -> String {
     }
 }
 
-/// The fixed time for tests, when one is set.
+/// Returns the fixed time for tests, if set.
 pub fn clock() -> Option<String> {
     non_empty(&CLOCK)
 }
 
-/// The key file, in the data directory unless its path is absolute.
+/// Returns the path of the key file, resolved from the data directory.
 pub fn key_file() -> PathBuf {
     server::data_directory().join(relative_key_file())
 }
 
-/// The key file from where a server process works, which is the data directory: the short way, for
-/// what each call does.
+/// Returns the path of the key file as configured. Server processes run in the data directory, so it
+/// can be used as it is, and it is faster to resolve for the check that every call makes.
 pub fn relative_key_file() -> PathBuf {
     non_empty(&KEY_FILE).unwrap_or_default().into()
 }
 
-/// The command that prints the keyring, when one is set.
+/// Returns the command that prints the keyring, if set.
 pub fn key_command() -> Option<String> {
     non_empty(&KEY_COMMAND)
 }
 
-/// Entries of the guard.
+/// Returns the number of entries in the guard.
 pub fn guard_slots() -> usize {
     GUARD_SLOTS.get().unsigned_abs() as usize
 }

@@ -1,11 +1,11 @@
-//! What is said of an argument that is refused.
+//! Error messages for invalid arguments.
 
 use super::report;
-use crate::pure::invalid::{Invalid, UriFlaw};
+use crate::pure::invalid::{Invalid, Meaning, UriFlaw};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
-/// The error for an argument.
+/// Returns the error report for an invalid argument.
 pub fn refused(invalid: Invalid) -> ErrorReport {
     let code = match invalid {
         Invalid::NotUtf8 { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
@@ -61,6 +61,11 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "secret is not valid base32".to_owned(),
             "Base32 uses the letters A to Z and the digits 2 to 7.".to_owned(),
             "Copy it again; case, spaces, dashes and padding do not matter.",
+        ),
+        Invalid::Base32Groups => (
+            "secret is not valid base32".to_owned(),
+            "Its groups differ in length, so it might contain other words.".to_owned(),
+            "Pass only the secret, in groups of equal length or undivided.",
         ),
         Invalid::SecretLength(bytes) => (
             format!("secret must be 10 to 128 bytes long, not {bytes}"),
@@ -123,12 +128,41 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
                 UriFlaw::Steam => "Its type is steam, whose codes consist of letters.",
                 UriFlaw::Type => "It does not begin with otpauth://totp/.",
                 UriFlaw::NoSecret => "It has no secret parameter.",
-                UriFlaw::Duplicate => "A parameter occurs twice.",
+                UriFlaw::Duplicate => "The secret, algorithm, digits or period parameter occurs twice.",
                 UriFlaw::Number => "The value of a numeric parameter is not a number.",
                 UriFlaw::Escape => "It contains an invalid percent-encoding, or does not decode to UTF-8.",
+                UriFlaw::Algorithm => "Its algorithm is not SHA1, SHA256 or SHA512.",
+                UriFlaw::Digits => "Its number of digits is not 6, 7 or 8.",
+                UriFlaw::Period => "Its period is not 1 to 120 seconds.",
+                UriFlaw::Misnamed(meaning) => match meaning {
+                    Meaning::Secret => "An unknown parameter seems to set the secret.",
+                    Meaning::Algorithm => "An unknown parameter seems to set the algorithm.",
+                    Meaning::Digits => "An unknown parameter seems to set the number of digits.",
+                    Meaning::Period => "An unknown parameter seems to set the period.",
+                    Meaning::Codes => "An unknown parameter seems to change how codes are computed.",
+                },
+                UriFlaw::Hidden => "A parameter is inside another one or follows an unescaped #.",
+                UriFlaw::Several => "It contains a line break or a second URI.",
             }
             .to_owned(),
-            "Pass an otpauth://totp/ URI, or the secret in base32.",
+            match flaw {
+                UriFlaw::Hotp
+                | UriFlaw::Steam
+                | UriFlaw::Algorithm
+                | UriFlaw::Digits
+                | UriFlaw::Period
+                | UriFlaw::Misnamed(Meaning::Codes) => {
+                    "Enrol the account again with totp_create."
+                }
+                UriFlaw::Duplicate | UriFlaw::Misnamed(_) | UriFlaw::Hidden => {
+                    "Use the parameters secret, algorithm, digits and period, each at most once."
+                }
+                UriFlaw::Type
+                | UriFlaw::NoSecret
+                | UriFlaw::Number
+                | UriFlaw::Escape
+                | UriFlaw::Several => "Pass an otpauth://totp/ URI, or the secret in base32.",
+            },
         ),
     };
     report(code, message, detail, hint)

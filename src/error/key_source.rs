@@ -1,11 +1,11 @@
-//! What is said of a source of keys or secrets that cannot be used.
+//! Error messages for unusable sources of keys and secrets.
 
 use super::{CommandProblem, FileProblem, KeyringError, report};
 use crate::pure::keyring::Malformed;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
-/// DETAIL and HINT for a file.
+/// Returns DETAIL and HINT for a problem with a file.
 pub fn file_problem(problem: FileProblem) -> (String, &'static str) {
     match problem {
         FileProblem::Io(kind) => (
@@ -45,7 +45,7 @@ fn command_problem(problem: CommandProblem) -> &'static str {
     }
 }
 
-/// The error for a keyring.
+/// Returns the error report for an unusable keyring.
 pub fn unusable(error: KeyringError) -> ErrorReport {
     const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
     match error {

@@ -1,5 +1,5 @@
-//! Everything that can go wrong, and the only place that knows SQLSTATE, message, DETAIL and HINT.
-//! No text here holds a secret, a code, a token, a key or the input that was refused.
+//! All errors. Only this module and its submodules define SQLSTATEs and message texts. No text
+//! contains a secret, a code, a token, a key or a rejected string.
 
 mod argument;
 mod key_source;
@@ -12,99 +12,99 @@ use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 use std::path::PathBuf;
 
-/// A failed call. Wrong codes are not here: they are verdicts.
+/// A failed call. A wrong code is not an error but a verdict.
 #[derive(Debug)]
 pub enum Error {
-    /// An argument is refused.
+    /// An argument is invalid.
     Invalid(Invalid),
     /// The account has no pending enrolment with this label.
     NoPending,
     /// The account has no factor with this label.
     NoFactor,
-    /// There is no such account, or nobody enrolled for it.
+    /// No account with this name has enrolled.
     NoAccount,
     /// The account has no active factor.
     NotEnrolled,
     /// The account has an active factor with this label, or a factor with this secret.
     FactorExists,
-    /// There is an account with the new name.
+    /// An account with the new name already exists.
     AccountExists,
-    /// The account has as many factors as it may have.
+    /// The account has the maximum number of factors.
     TooManyFactors,
     /// The transaction or the server is read-only.
     ReadOnly,
-    /// The call runs in a parallel query, which writes nothing.
+    /// The call runs in a parallel query, which cannot write.
     Parallel,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
-    /// The account has proved no second factor lately.
+    /// The account has not passed two-factor verification recently.
     NotVerified,
-    /// Nothing says whose session this is.
+    /// The account of the session could not be determined.
     NoSession,
-    /// The session has not proved the second factor of its account.
+    /// The session has not passed two-factor verification, which its account requires.
     SessionNotVerified,
     /// As above, and it never can be: nothing tells the session from others.
     SessionUnidentified,
-    /// There is no secret for JSON Web Tokens.
+    /// No secret for JSON Web Tokens is configured.
     NoJwtSecret,
-    /// The file with the secret for JSON Web Tokens cannot be read.
+    /// The file with the secret for JSON Web Tokens cannot be used.
     JwtSecretFile(FileProblem),
     /// The secret for JSON Web Tokens is too short.
     WeakJwtSecret,
-    /// The caller is no superuser.
+    /// The caller is not a superuser.
     NotSuperuser,
-    /// What commits by itself was called in a transaction block.
+    /// A procedure that commits was called in a transaction block.
     TransactionBlock,
-    /// A transaction that can give back a spent step may not be prepared.
+    /// A transaction cannot be prepared if rolling it back would make a spent code valid again.
     Prepared,
-    /// The keyring cannot be read.
+    /// The keyring cannot be used.
     Keyring(KeyringError),
-    /// A stored ciphertext cannot be opened.
+    /// A stored secret could not be decrypted.
     Unreadable(Unreadable),
     /// The database's encoding cannot hold the result.
     NotUnicode,
-    /// `totp.clock` is no time.
+    /// `totp.clock` is not a valid time.
     Clock,
-    /// The operating system gave no random bytes.
+    /// The operating system provided no random bytes.
     Random,
-    /// SPI refused a call; PostgreSQL's own errors do not come this way.
+    /// SPI rejected a call. Errors raised by PostgreSQL itself are not handled here.
     Spi(pgrx::spi::Error),
-    /// A row holds what its constraints exclude.
+    /// A row violates its constraints.
     Corrupt(&'static str),
 }
 
-/// Why there is no keyring.
+/// Why the keyring cannot be used.
 #[derive(Debug)]
 pub enum KeyringError {
-    /// No source has one.
+    /// No source has keys.
     Missing {
-        /// The key file that was looked for.
+        /// The path of the key file that does not exist.
         file: PathBuf,
     },
-    /// The file cannot be read.
+    /// The key file cannot be used.
     File {
-        /// The file.
+        /// The path of the file.
         file: PathBuf,
-        /// Why.
+        /// The reason.
         problem: FileProblem,
     },
     /// `totp.key_command` failed.
     Command(CommandProblem),
-    /// What a source holds is no keyring.
+    /// The contents of a source are not a keyring.
     Malformed {
-        /// The source, in words.
+        /// A description of the source.
         source: String,
-        /// Why.
+        /// The reason.
         flaw: Malformed,
     },
 }
 
-/// What can be wrong with `totp.key_command`.
+/// Why `totp.key_command` failed.
 #[derive(Debug)]
 pub enum CommandProblem {
     /// It could not be started.
     NotStarted,
-    /// It took too long.
+    /// It did not finish in time.
     TimedOut,
     /// Its output could not be read.
     NoOutput,
@@ -116,16 +116,16 @@ pub enum CommandProblem {
     NotText,
 }
 
-/// What can be wrong with a key file.
+/// Why a file with keys or a secret cannot be used.
 #[derive(Debug)]
 pub enum FileProblem {
-    /// The operating system refuses.
+    /// The operating system reported an error.
     Io(std::io::ErrorKind),
     /// It is a directory, a pipe or a device.
     NotAFile,
-    /// Others than its owner can read or write it.
+    /// This mode gives access to users other than its owner.
     Mode(u32),
-    /// It belongs to another user.
+    /// It is owned by another user.
     Owner,
     /// It has more bytes than any keyring needs.
     TooLarge,

@@ -5,37 +5,37 @@ use crate::pure::keyring::Unreadable;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
 
-/// An imported secret is short.
+/// Reports that an imported secret is short.
 pub fn weak_secret() {
     notice!("the imported secret has fewer than 128 bits");
 }
 
-/// The library was loaded too late for shared memory.
+/// Logs that the library was loaded too late for shared memory.
 pub fn not_preloaded() {
     log!("totp is not in shared_preload_libraries, so a rollback undoes failures and spent codes");
 }
 
-/// What a rotation of keys has to report.
+/// The progress or the result of a key rotation.
 pub enum Rotation {
-    /// So many rows are done, of so many.
+    /// Some of the rows are done.
     Progress {
-        /// Rows that are done.
+        /// The number of rows that are done.
         done: i64,
-        /// All rows.
+        /// The total number of rows.
         total: i64,
     },
-    /// It has ended.
+    /// The rotation has ended.
     End {
-        /// Rows that are done.
+        /// The number of rows that are done.
         done: i64,
-        /// The key that they are encrypted with.
+        /// The ID of the key that encrypts them.
         key_id: String,
-        /// What was left.
+        /// The rows that were left unchanged.
         unrotated: Vec<Unrotated>,
     },
 }
 
-/// Reports on a rotation of keys.
+/// Reports the progress or the result of a key rotation.
 pub fn rotation(report: Rotation) {
     match report {
         Rotation::Progress { done, total } => notice!("re-encrypted {done} of {total} rows"),
@@ -48,19 +48,19 @@ pub fn rotation(report: Rotation) {
     }
 }
 
-/// Why a rotation of keys left rows as they were. A warning: the others are done.
+/// Why a key rotation left rows unchanged. This is a warning, because the other rows are done.
 #[derive(Debug)]
 pub enum Unrotated {
-    /// They do not open.
+    /// They could not be decrypted.
     Unreadable {
-        /// How many.
+        /// The number of rows.
         rows: i64,
-        /// Some of them, and why.
+        /// Some of the rows, each with the reason.
         named: Vec<(String, Unreadable)>,
     },
-    /// Other transactions held them.
+    /// Other transactions had them locked.
     InUse {
-        /// How many.
+        /// The number of rows.
         rows: i64,
     },
 }

@@ -3,19 +3,19 @@
 use super::Error;
 use pgrx::pg_sys::panic::ErrorReport;
 
-/// How a check ended.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
-    /// As it should be.
+    /// Everything is in order.
     Ok,
-    /// It works, but something is weaker than it could be.
+    /// It works, but is weaker than it could be.
     Warn,
-    /// Something does not work, or protects nothing.
+    /// It does not work, or gives no protection.
     Fail,
 }
 
 impl Status {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -25,47 +25,47 @@ impl Status {
     }
 }
 
-/// One row.
+/// A row of `preflight`.
 pub struct Check {
-    /// What was looked at.
+    /// The name of the check.
     pub name: &'static str,
-    /// How it ended.
+    /// The result.
     pub status: Status,
-    /// What was found.
+    /// What the check found.
     pub detail: String,
-    /// What to do about it, when there is something to do.
+    /// What to do about it, if anything.
     pub hint: Option<String>,
 }
 
-/// Keys, each with the number of rows that it encrypted.
+/// Key IDs, each with the number of rows encrypted with that key.
 pub type KeyRows = Vec<(String, i64)>;
 
-/// What a check found. A switch is on or off.
+/// What a check found.
 pub enum Finding {
-    /// Whether there is shared memory.
+    /// Whether shared memory is available.
     Preload(bool),
     /// The keys come from a command.
     KeyCommand,
-    /// The keys come from a file, which may be in the data directory.
+    /// The keys come from a file.
     KeyFile {
-        /// Whether it is.
+        /// Whether the file is in the data directory.
         in_data_directory: bool,
     },
-    /// The keys come from the environment.
+    /// The keys come from the server's environment.
     KeyVariable,
-    /// The keys come from nowhere, or their source cannot be read.
+    /// No source has keys, or the source cannot be read.
     NoKeySource,
-    /// The ids of the keys.
+    /// The IDs of the keys.
     Keyring(Vec<String>),
-    /// There is no keyring.
+    /// The keyring cannot be used.
     NoKeyring(Error),
-    /// Keys of rows that cannot be looked up without a keyring.
+    /// Keys that rows need, when the keyring cannot be used.
     UnknownKeys(KeyRows),
-    /// Keys of rows that are not in the keyring.
+    /// Keys that rows need but the keyring does not contain.
     MissingKeys(KeyRows),
-    /// Keys of rows, in the keyring, but not its first.
+    /// Keys in the keyring that rows need, other than the first.
     OlderKeys(KeyRows),
-    /// Whether parameters of statements are logged.
+    /// Whether statement parameters are logged.
     StatementLogging(bool),
     /// Whether `totp.clock` is set.
     Clock(bool),

@@ -97,8 +97,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     }
     store::account::lock(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
-    if reuse
-        && let Some(pending) = pending_like(&context, account, &label, parameters, &plaintext)?
+    if reuse && let Some(pending) = pending_like(&context, account, &label, parameters, &plaintext)?
     {
         let mut fields = field("label", &*label);
         fields.insert("reused".to_owned(), true.into());

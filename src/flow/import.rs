@@ -9,8 +9,8 @@ use crate::pure::audit::{Event, Outcome};
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason, Label};
 use crate::pure::uri::Imported;
-use crate::store::factor::Factor;
 use crate::store;
+use crate::store::factor::Factor;
 
 /// Secrets below 128 bits are weak (RFC 4226, section 4, R6).
 const WEAK_BELOW_BYTES: usize = 16;

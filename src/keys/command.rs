@@ -1,5 +1,5 @@
-//! Runs `totp.key_command`, as PostgreSQL runs `ssl_passphrase_command`: by the shell, in the data
-//! directory.
+//! Runs `totp.key_command` the way PostgreSQL runs `ssl_passphrase_command`: through the shell, in
+//! the data directory.
 
 use super::file;
 use crate::error::{CommandProblem, Error, KeyringError};
@@ -13,31 +13,31 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
-/// How long it may take.
+/// The maximum run time.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a cancelled call may go on waiting for it, and what it complains of may wait.
+/// The maximum delay before a cancel takes effect or error output is passed on.
 const POLL: Duration = Duration::from_millis(10);
-/// The most bytes of its complaints that reach the log.
+/// The maximum number of bytes of error output that reach the log.
 const COMPLAINTS_LIMIT: usize = 4096;
-/// The most reads of its complaints in a row: it may write without end.
+/// The maximum number of consecutive reads of error output, which may be endless.
 const READS_LIMIT: usize = 64;
 
-/// What a command prints. What it complains of goes to the server's standard error, as if it wrote there
-/// itself, but without what may be a key.
+/// Runs a command and returns its output. Its error output is copied to the server's standard
+/// error, without possible keys.
 pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     let not_started = |_| failed(CommandProblem::NotStarted);
-    // A socket instead of a pipe, because reading from it can have a time limit.
+    // A socket instead of a pipe, because reads from it can have a timeout.
     let (output, its_output) = UnixStream::pair().map_err(not_started)?;
     let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
     server::set_nonblocking(&stderr);
-    // Neither the client's connection nor a file of the server's is the command's business.
+    // The command must not inherit the client's connection or the server's files.
     server::close_files_on_exec();
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(OwnedFd::from(its_output))
         .stderr(its_complaints)
-        // A group of its own, so that all that the shell has started can be ended.
+        // A separate process group, so that everything the shell has started can be killed.
         .process_group(0)
         .spawn()
         .map_err(not_started)?;
@@ -59,7 +59,7 @@ fn failed(problem: CommandProblem) -> Error {
     KeyringError::Command(problem).into()
 }
 
-/// A command on its way.
+/// A running command.
 struct Running {
     group: Group,
     output: UnixStream,
@@ -96,19 +96,19 @@ impl Running {
     }
 }
 
-/// What the command writes to its standard error.
+/// The error output of a command.
 struct Stderr {
     pipe: PipeReader,
-    /// What has no end of a line yet.
+    /// The start of a line that has not ended yet.
     line: Zeroizing<Vec<u8>>,
-    /// So many bytes more are looked at.
+    /// The number of bytes that may still be passed on.
     room: usize,
     is_cut: bool,
 }
 
 impl Stderr {
-    /// Takes what is there so far, and passes on whole lines at once: a call that is cancelled, or ends
-    /// with its process, does not come back here.
+    /// Reads the available output and passes on whole lines immediately, because control does not
+    /// return here if the call is cancelled or the process exits.
     fn drain(&mut self) {
         let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
         for _ in 0..READS_LIMIT {
@@ -129,13 +129,13 @@ impl Stderr {
         let lines: Zeroizing<Vec<u8>> = Zeroizing::new(self.line.drain(..end).collect());
         let text = redaction::redacted(&lines, is_last && self.is_cut);
         if !text.is_empty() {
-            // There is nobody to tell when that fails.
+            // If this fails, there is nowhere to report it.
             let _ = writeln!(std::io::stderr(), "totp.key_command: {text}");
         }
     }
 }
 
-/// Its output, until the deadline, or until the call is cancelled.
+/// Reads the output until the deadline, or until the call is cancelled.
 impl Read for Running {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
@@ -155,8 +155,8 @@ impl Read for Running {
     }
 }
 
-/// A shell and what it has started. It is killed when it is dropped before its end, by a time limit or
-/// a cancel, and when this process ends in the middle.
+/// A shell and all processes it has started. They are killed when this is dropped before the shell
+/// has ended (on a timeout or a cancel), and when this process exits in the middle of a call.
 struct Group {
     leader: Child,
     is_over: bool,

@@ -1,4 +1,4 @@
-//! Files with keys and secrets, which only the server's user can read.
+//! Files with keys and secrets that only the server's operating system user can read.
 
 use crate::error::FileProblem;
 use crate::server;
@@ -8,10 +8,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
-/// The most bytes a source of keys may have.
+/// The maximum size of a source of keys, in bytes.
 const LIMIT: u64 = 65_536;
 
-/// What changes when a file is written or replaced, or another one is set.
+/// A version of a file. It differs after the file is written or replaced, or another is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileStamp {
     device: u64,
@@ -33,11 +33,11 @@ impl From<&Metadata> for FileStamp {
     }
 }
 
-/// Reads a file that only the server's user can read.
+/// Reads a file that only the server's operating system user can read.
 pub fn read(path: &Path) -> Result<(FileStamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
-    // Looked at before it is opened, since opening a pipe would wait for its other end, and that of
-    // another user says less; and afterwards, since it may have been replaced.
+    // Checked before opening, because opening a pipe would block and opening another user's file
+    // would give a less specific error; and again afterwards, in case the file was replaced.
     check(&std::fs::metadata(path).map_err(io)?)?;
     let file = File::open(path).map_err(io)?;
     let metadata = file.metadata().map_err(io)?;
@@ -58,26 +58,26 @@ fn check(file: &Metadata) -> Result<(), FileProblem> {
     if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
 }
 
-/// The user this server runs as: PostgreSQL starts only in a data directory of its own.
+/// Returns the ID of the server's operating system user, which always owns the data directory.
 fn own_user() -> std::io::Result<u32> {
     std::fs::metadata(server::data_directory()).map(|directory| directory.uid())
 }
 
-/// Everything a source holds, or `None` when that is more than a keyring can be.
+/// Reads a source to its end. Returns `None` if it is larger than any keyring.
 pub fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u8>>>> {
-    // Allocated at once: a buffer that grows would leave copies behind.
+    // Allocated up front, because a growing buffer would leave copies behind.
     let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT as usize + 1));
     source.take(LIMIT + 1).read_to_end(&mut bytes)?;
     Ok((bytes.len() as u64 <= LIMIT).then_some(bytes))
 }
 
-/// Writes a key to a new file, and makes sure that it is there after a crash.
+/// Writes a key to a new file and makes sure that it survives a crash.
 pub fn write_new(path: &Path, key: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     writeln!(file, "# totp encryption keys: the first seals, all open")?;
     writeln!(file, "{key}")?;
     file.sync_all()?;
-    // The name must survive a crash too, or secrets sealed with the key would be lost.
+    // The directory entry must survive too, or secrets encrypted with the key would be lost.
     match path.parent() {
         Some(directory) => File::open(directory)?.sync_all(),
         None => Ok(()),

@@ -1,6 +1,6 @@
-//! Finds the keyring: `totp.key_command`, `totp.key_file`, `TOTP_ENCRYPTION_KEY`, the first found
-//! wins. Each server process keeps what it read until the source changes, or until `key_rotate` asks the
-//! command anew.
+//! Finds the keyring in `totp.key_command`, `totp.key_file` or `TOTP_ENCRYPTION_KEY`; the first one
+//! found takes precedence. Each server process caches it until the source changes, or until
+//! `key_rotate` runs the command again.
 
 mod command;
 mod file;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 
 const VARIABLE: &str = "TOTP_ENCRYPTION_KEY";
 
-/// Where a keyring came from, in enough detail to see that it changed.
+/// The source of a keyring, in enough detail to detect changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Source {
     Command(String),
@@ -30,7 +30,7 @@ thread_local! {
     static CACHE: RefCell<Option<(Source, Rc<Keyring>)>> = const { RefCell::new(None) };
 }
 
-/// The keyring in force.
+/// Returns the current keyring.
 pub fn keyring() -> Result<Rc<Keyring>, Error> {
     let source =
         find_source()?.ok_or_else(|| KeyringError::Missing { file: settings::key_file() })?;
@@ -48,24 +48,24 @@ pub fn keyring() -> Result<Rc<Keyring>, Error> {
     })
 }
 
-/// Forgets what `totp.key_command` has printed, so that the next call runs it anew.
+/// Discards the output of `totp.key_command`, so that the next call runs it again.
 pub fn forget_command() {
     CACHE.with_borrow_mut(|cache| {
         *cache = cache.take().filter(|(source, _)| !matches!(source, Source::Command(_)));
     });
 }
 
-/// Where keys come from.
+/// A source of keys.
 pub enum KeySource {
     /// `totp.key_command`.
     Command,
-    /// This file.
+    /// The key file at this path.
     File(PathBuf),
     /// The server's environment.
     Variable,
 }
 
-/// Where the keyring in force comes from; `None` when no source has one.
+/// Returns the source of the current keyring; `None` if no source has one.
 pub fn source() -> Result<Option<KeySource>, Error> {
     Ok(find_source()?.map(|source| match source {
         Source::Command(_) => KeySource::Command,
@@ -74,8 +74,8 @@ pub fn source() -> Result<Option<KeySource>, Error> {
     }))
 }
 
-/// Makes a key. When no source has one it becomes the key file, else it is returned to be added by
-/// hand.
+/// Generates a key. If no source has keys, writes it to the key file; otherwise returns it, to be
+/// added by hand.
 pub fn generate() -> Result<String, Error> {
     let key = Keyring::new_key();
     if find_source()?.is_some() {

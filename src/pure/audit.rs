@@ -1,59 +1,59 @@
-//! What is written down of each attempt and change, and the code that shows tampering.
+//! Audit entries, and the MAC that reveals tampering with them.
 
 use super::timestamp::Timestamp;
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
 use sha2::Sha256;
 
-/// What was tried.
+/// An audited attempt or change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// A secret was made for an app.
+    /// A secret was generated for an authenticator app.
     Create,
-    /// A first code confirmed an app.
+    /// A first code confirmed an authenticator app.
     Confirm,
-    /// A code was given at a login or for a step-up.
+    /// A code was submitted at login or for step-up authentication.
     Verify,
-    /// A code was given with the token of a challenge.
+    /// A code was submitted with a challenge token.
     Challenge,
-    /// Two codes were given to follow an app's clock.
+    /// Two codes were submitted to resynchronize with an authenticator app's clock.
     Resync,
-    /// Two-factor authentication was switched off.
+    /// Two-factor authentication was turned off.
     Disable,
-    /// New backup codes replaced the old, against a code.
+    /// A new set of backup codes replaced the old one, authorized by a code.
     Rotate,
-    /// One of several apps was removed, against a code.
+    /// One of several authenticator apps was removed, authorized by a code.
     Remove,
-    /// Three backup codes or fewer are left.
+    /// Three or fewer backup codes are left.
     BackupLow,
-    /// A link to switch two-factor authentication off was made.
+    /// A recovery link, which turns off two-factor authentication, was created.
     RecoveryCreate,
-    /// Such a link was used.
+    /// A recovery link was used.
     Recover,
     /// A device was trusted to skip the second factor.
     Trust,
-    /// All devices of an account lost that trust.
+    /// All trusted devices of an account were revoked.
     TrustRevoke,
-    /// An administrator removed all factors.
+    /// An administrator removed all factors of an account.
     Reset,
     /// An administrator lifted a lock.
     Unlock,
     /// An administrator issued new backup codes.
     Reissue,
-    /// An administrator brought a secret in.
+    /// An administrator imported a secret.
     Import,
-    /// An administrator read a secret.
+    /// An administrator exported a secret.
     Export,
     /// An administrator renamed an account.
     Rename,
     /// An account was erased.
     Forget,
-    /// An administrator had rows sealed anew with another key.
+    /// An administrator re-encrypted rows with another key.
     KeyRotate,
 }
 
 impl Event {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Create => "create",
@@ -81,27 +81,27 @@ impl Event {
     }
 }
 
-/// How it ended, as auditors see it: finer than what callers are told.
+/// The outcome of an event, in more detail than callers see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// It was done.
+    /// Success.
     Ok,
     /// A wrong code.
     Invalid,
-    /// A right code that was spent before, or is older than one that was.
+    /// A correct code that was already spent, or is older than a spent one.
     Replayed,
-    /// A right code of a step at or before the server's start, which may have been spent.
+    /// A correct code for a step no later than the server's start; it may already have been spent.
     ColdStart,
-    /// No account or no active factor.
+    /// No such account, or no active factor.
     NotEnrolled,
-    /// The last app of an account, which can only be disabled.
+    /// The account's last factor, which cannot be removed; that requires `totp_disable`.
     LastFactor,
     /// The first code of a pending factor, but of another time.
     ClockOff,
 }
 
 impl Outcome {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -115,24 +115,24 @@ impl Outcome {
     }
 }
 
-/// One entry of the audit trail. It never holds a code, a secret or a key.
+/// An entry of the audit trail. It never contains a code, a secret or a key.
 pub struct Entry {
-    /// When.
+    /// The time of the event.
     pub at: Timestamp,
-    /// Whose account: its name, or a hash of it.
+    /// The account's name, or a hash of it.
     pub account: String,
-    /// What was tried.
+    /// The event.
     pub event: Event,
-    /// How it ended.
+    /// The outcome.
     pub outcome: Outcome,
-    /// The login role.
+    /// The session's login role.
     pub actor: String,
-    /// What else an auditor should know: a JSON object with sorted keys.
+    /// Further details: a JSON object with sorted keys.
     pub detail: Option<String>,
 }
 
 impl Entry {
-    /// HMAC-SHA256 over all fields, each led by its length so that none can run into the next.
+    /// Returns the HMAC-SHA256 of all fields, each preceded by its length to mark its boundaries.
     pub fn mac(&self, key: &Hmac<Sha256>) -> [u8; 32] {
         let at = self.at.micros().to_be_bytes();
         let mut mac = key.clone();
@@ -151,7 +151,7 @@ impl Entry {
     }
 }
 
-/// Writes down what else an auditor should know; `None` when there is nothing.
+/// Formats further details as a JSON object; returns `None` if there are none.
 pub fn detail(fields: Map<String, Value>) -> Option<String> {
     (!fields.is_empty()).then(|| Value::Object(fields).to_string())
 }
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_mac_depends_on_where_a_field_ends() {
+    fn the_mac_depends_on_field_boundaries() {
         let key = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
         assert_eq!(entry("a", "bc").mac(&key), entry("a", "bc").mac(&key));
         assert_ne!(entry("a", "bc").mac(&key), entry("ab", "c").mac(&key));

@@ -1,41 +1,41 @@
-//! One-time recovery codes: 80 random bits, written for people.
+//! Single-use backup codes: 80 random bits, formatted for people to type.
 
+use super::mark::{LIMIT, Mark};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Crockford;
 const LENGTH: usize = 16;
-/// The most bytes a typed code can have before it is looked at.
-const LIMIT: usize = 64;
-/// The work factor: the least of SP 800-132; SP 800-63B-4, 3.1.2.2 lets it be small because the
-/// codes are random.
+/// The PBKDF2 iteration count: the minimum in SP 800-132. SP 800-63B-4, 3.1.2.2 permits a low count
+/// because the codes are random.
 const ROUNDS: u32 = 1_000;
 
-/// The random bytes of one code.
+/// The number of random bytes in a code.
 pub const ENTROPY_BYTES: usize = 10;
-/// The random bytes of the salt that the codes of one set share.
+/// The length in bytes of the salt that the codes of a set share.
 pub const SALT_BYTES: usize = 16;
-/// The bytes of a stored hash.
+/// The length of a stored hash, in bytes.
 pub const HASH_BYTES: usize = 32;
 
-/// A backup code in its canonical form: 16 Crockford base32 characters.
+/// A backup code in canonical form: 16 Crockford base32 characters.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct BackupCode(String);
 
 impl BackupCode {
-    /// Makes a code of 80 random bits.
+    /// Creates a code from 80 random bits.
     pub fn from_entropy(entropy: &[u8; ENTROPY_BYTES]) -> Self {
         Self(base32::encode(ALPHABET, entropy))
     }
 
-    /// Reads a typed code: case, blanks and dashes do not matter, O is 0, I and L are 1.
+    /// Parses a typed code, ignoring case, whitespace, dashes and invisible characters. O is read as
+    /// 0, I and L as 1.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
         }
-        let mut code = Self(String::with_capacity(LENGTH));
-        for c in text.chars().filter(|c| !(c.is_ascii_whitespace() || *c == '-')) {
+        let mut code = Self(String::with_capacity(text.len()));
+        for c in text.chars().filter(|c| Mark::of(*c).is_none()) {
             code.0.push(match c.to_ascii_uppercase() {
                 'O' => '0',
                 'I' | 'L' => '1',
@@ -47,7 +47,7 @@ impl BackupCode {
         (code.0.len() == LENGTH).then_some(code)
     }
 
-    /// The code as it is shown: `XXXX-XXXX-XXXX-XXXX`.
+    /// Formats the code for display: `XXXX-XXXX-XXXX-XXXX`.
     pub fn grouped(&self) -> String {
         let mut text = String::with_capacity(LENGTH + 3);
         for (place, c) in self.0.chars().enumerate() {
@@ -59,7 +59,7 @@ impl BackupCode {
         text
     }
 
-    /// PBKDF2-HMAC-SHA256 of the code under the salt of its set (RFC 8018, 5.2).
+    /// Returns the PBKDF2-HMAC-SHA256 of the code with the salt of its set (RFC 8018, 5.2).
     pub fn hash(&self, salt: &[u8]) -> BackupHash {
         let mut hash = BackupHash(Zeroizing::new([0; HASH_BYTES]));
         pbkdf2::pbkdf2_hmac::<Sha256>(self.0.as_bytes(), salt, ROUNDS, hash.0.as_mut_slice());
@@ -76,7 +76,7 @@ impl BackupHash {
         self.0.as_slice().ct_eq(stored).into()
     }
 
-    /// The bytes that are sealed.
+    /// Returns the raw hash, which is stored encrypted.
     pub fn expose(&self) -> &[u8] {
         self.0.as_slice()
     }
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_reads_back_as_people_write_it() {
+    fn a_code_is_parsed_as_people_type_it() {
         let code =
             BackupCode::from_entropy(&[0x00, 0x44, 0x32, 0x14, 0xc7, 0x42, 0x54, 0xb6, 0x35, 0xcf]);
         assert_eq!(code.grouped(), "0123-4567-89AB-CDEF");
@@ -96,13 +96,26 @@ mod tests {
         {
             assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text}");
         }
+        for text in [
+            "0123\u{2011}4567\u{2013}89AB\u{2212}CDEF",
+            "0123\u{a0}4567\u{3000}89AB\u{202f}CDEF",
+            "\u{feff}0123-4567-89AB-CDEF\u{200f}",
+            "0123\u{ad}4567\u{200b}89AB\u{2060}CDEF",
+            "- 0123456789ABCDEF -",
+        ] {
+            assert_eq!(BackupCode::parse(text).unwrap().0, code.0, "{text:?}");
+        }
     }
 
     #[test]
-    fn anything_else_is_no_code() {
+    fn anything_else_is_rejected() {
         for text in [
             "",
             "----",
+            "０123-4567-89AB-CDEF",
+            "٠123-4567-89AB-CDEF",
+            "+0123-4567-89AB-CDEF",
+            "\u{2014}\u{a0}\u{200b}",
             "0123-4567-89AB-CDE",
             "0123-4567-89AB-CDEFG",
             "U123-4567-89AB-CDEF",

@@ -1,24 +1,24 @@
-//! Who a session says it is: the claims of its JSON Web Token, as PostgREST hands them down.
+//! The identity of a session: the claims of its JSON Web Token, as set by PostgREST.
 
 use super::json;
 use super::name::{Account, hashed};
 use serde_json::{Map, Value};
 
-/// Longer names of sessions are kept as a hash.
+/// Maximum length of a session ID, in bytes; longer ones are stored as a hash.
 const SESSION_LIMIT: usize = 255;
 
-/// What is read from the claims.
+/// The account and session that a set of claims identifies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claims {
     /// The account.
     pub account: Account,
-    /// What tells this session of the account from others: the claim `session_id`, else `jti`.
+    /// The session of the account: the claim `session_id`, or else `jti`.
     pub session: Option<String>,
 }
 
 impl Claims {
-    /// Reads the claims, of which one names the account. `None` when it is not there or can be no
-    /// account.
+    /// Parses the claims; `account_claim` identifies the account. Returns `None` if the text is not
+    /// a JSON object, or that claim is missing or not a valid account name.
     pub fn read(text: &str, account_claim: &str) -> Option<Self> {
         let claims: Map<String, Value> = json::parse(text)?;
         let account = Account::new(claim_text(claims.get(account_claim)?)?).ok()?;
@@ -33,8 +33,8 @@ impl Claims {
     }
 }
 
-/// A claim that can name something: a non-empty text, or a number. NUL, which JSON can write, would
-/// end a text of SQL: what follows it would be seen here, and not there.
+/// Returns a claim as text if it is a non-empty string or a number. A string that contains NUL is
+/// rejected, because SQL would see only the part before it.
 fn claim_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) if !text.is_empty() && !text.contains('\0') => Some(text.clone()),
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn the_session_is_named_by_its_id_before_its_jti() {
+    fn session_id_takes_precedence_over_jti() {
         let session = |claims: &str| read(claims).unwrap().1;
         assert_eq!(session(r#"{"sub": "a", "jti": "j", "session_id": "s"}"#), Some("s".into()));
         assert_eq!(session(r#"{"sub": "a", "jti": "j"}"#), Some("j".into()));
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_no_account_is_nobody() {
+    fn claims_without_a_valid_account_are_rejected() {
         for claims in [
             "",
             "null",
@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn claims_without_an_account_name_nobody() {
-        for claims in ["{}", r#"{"role": "authenticated"}"#, r#"{"sub": null}"#, r#"{"Sub": "a"}"#] {
+        for claims in ["{}", r#"{"role": "authenticated"}"#, r#"{"sub": null}"#, r#"{"Sub": "a"}"#]
+        {
             assert!(Claims::name_nobody(claims, "sub"), "{claims}");
         }
         for claims in ["", "{", "[]", r#"{"sub": "a"}"#, r#"{"sub": ""}"#, r#"{"sub": [1]}"#] {
@@ -105,21 +106,21 @@ mod tests {
     }
 
     #[test]
-    fn large_numbers_stay_apart() {
+    fn large_numbers_stay_distinct() {
         let read = |sub: &str| read(&format!(r#"{{"sub": {sub}}}"#)).unwrap().0;
         assert_eq!(read("100000000000000000001"), "100000000000000000001");
         assert_eq!(read("18446744073709551617"), "18446744073709551617");
     }
 
     #[test]
-    fn another_claim_can_name_the_account() {
+    fn another_claim_can_identify_the_account() {
         let claims = Claims::read(r#"{"sub": "a", "email": "b@c"}"#, "email").unwrap();
         assert_eq!(&*claims.account, "b@c");
         assert_eq!(read(r#"{"sub": 42}"#), Some(("42".into(), None)));
     }
 
     #[test]
-    fn a_long_session_is_named_by_its_hash() {
+    fn a_long_session_id_is_hashed() {
         let session = |id: &str| {
             let claims = format!(r#"{{"sub": "a", "session_id": "{id}"}}"#);
             read(&claims).unwrap().1.unwrap()

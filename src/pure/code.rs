@@ -1,53 +1,64 @@
-//! A code as a person types it.
+//! Codes as people type them.
 
 use super::backup_code::BackupCode;
+use super::mark::{LIMIT, Mark};
 use zeroize::{Zeroize, ZeroizeOnDrop};
-
-/// The most bytes a typed code can have before it is looked at.
-const LIMIT: usize = 64;
 
 /// A TOTP code: 6 to 8 ASCII digits.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct TotpCode(String);
 
 impl TotpCode {
-    /// Reads 6 to 8 ASCII digits, blanks dropped. Anything else is no code.
+    /// Parses 6 to 8 ASCII digits, ignoring whitespace, invisible characters, and dashes between
+    /// digits; a leading dash could be a minus sign. Returns `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
         if text.len() > LIMIT {
             return None;
         }
-        let code = Self(text.chars().filter(|c| !c.is_ascii_whitespace()).collect());
-        let digits = code.0.bytes().all(|b| b.is_ascii_digit());
-        (digits && (6..=8).contains(&code.0.len())).then_some(code)
+        let mut code = Self(String::with_capacity(text.len()));
+        let mut after_dash = false;
+        for c in text.chars() {
+            match Mark::of(c) {
+                None if c.is_ascii_digit() => {
+                    code.0.push(c);
+                    after_dash = false;
+                }
+                None => return None,
+                Some(Mark::Dash) if code.0.is_empty() => return None,
+                Some(Mark::Dash) => after_dash = true,
+                Some(Mark::Blank | Mark::Invisible) => {}
+            }
+        }
+        (!after_dash && (6..=8).contains(&code.0.len())).then_some(code)
     }
 
-    /// The digits.
+    /// Returns the digits.
     pub fn expose(&self) -> &str {
         &self.0
     }
 }
 
-/// What a code can be.
+/// A code of either kind.
 pub enum Code {
-    /// Digits of an authenticator app.
+    /// A code from an authenticator app.
     Totp(TotpCode),
-    /// A one-time recovery code.
+    /// A backup code.
     Backup(BackupCode),
 }
 
-/// Which kinds of code a function takes.
+/// The kinds of code that a function accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Accepts {
     /// TOTP codes only.
     Totp,
     /// Backup codes only.
     Backup,
-    /// Either kind; their lengths tell them apart.
+    /// Either kind; the length distinguishes them.
     Either,
 }
 
 impl Code {
-    /// Reads a code of an accepted kind; `None` when the text cannot be one.
+    /// Parses a code of an accepted kind; returns `None` if the text is not one.
     pub fn parse(text: &str, accepts: Accepts) -> Option<Self> {
         let totp = || TotpCode::parse(text).map(Self::Totp);
         let backup = || BackupCode::parse(text).map(Self::Backup);
@@ -64,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn blanks_are_dropped() {
+    fn whitespace_is_ignored() {
         for text in ["123456", " 123456 ", "123 456", "1 2 3\t4 5 6\n"] {
             assert_eq!(TotpCode::parse(text).unwrap().expose(), "123456", "{text:?}");
         }
@@ -72,7 +83,37 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_no_code() {
+    fn dashes_between_digits_and_invisible_characters_are_ignored() {
+        for text in [
+            "123-456",
+            "12-34-56",
+            "123 \u{2013} 456",
+            "123\u{2011}456",
+            "123\u{2212}456",
+            "123\u{fe58}456",
+            "123\u{ff0d}456",
+            "123\u{ad}456",
+            "123\u{a0}456",
+            "123\u{202f}456",
+            "123\u{2009}456",
+            "123\u{3000}456",
+            "\u{85}123456\u{2028}",
+            "123456\u{200f}",
+            "\u{feff}123456",
+            "\u{202a}123456\u{202c}",
+            "\u{2066}123456\u{2069}",
+            "1\u{200b}2\u{200c}3\u{200d}4\u{2060}5\u{fe0f}6\u{61c}",
+        ] {
+            let code = TotpCode::parse(text).unwrap_or_else(|| panic!("{text:?}"));
+            assert_eq!(code.expose(), "123456", "{text:?}");
+        }
+        let widest = "\u{e0100}\u{2011}\u{3000}";
+        let longest = ["1", "2", "3", "4", "5", "6", "7", "8"].join(widest);
+        assert_eq!(TotpCode::parse(&longest).unwrap().expose(), "12345678");
+    }
+
+    #[test]
+    fn anything_else_is_rejected() {
         for text in [
             "",
             " ",
@@ -82,21 +123,32 @@ mod tests {
             "-123456",
             "12345a",
             "1e5",
-            "123-456",
+            "-1 23456",
+            "123456-",
+            "\u{2212}123456",
+            " \u{200e}\u{2013} 123456",
+            "123456 \u{2014}",
+            "123+456",
+            "123.456",
+            "123,456",
+            "123_456",
+            "123\u{2800}456",
+            "1\u{fe0f}\u{20e3}23456",
             "１２３４５６",
             "١٢٣٤٥٦",
-            "123456\u{200f}",
             "12345\u{0}6",
-            "123\u{a0}456",
+            "12345\u{1b}6",
         ] {
             assert!(TotpCode::parse(text).is_none(), "{text:?}");
         }
         assert!(TotpCode::parse(&"1".repeat(100_000)).is_none());
+        assert!(TotpCode::parse(&format!("123456{}", " ".repeat(250))).is_some());
+        assert!(TotpCode::parse(&format!("123456{}", " ".repeat(251))).is_none());
         assert!(TotpCode::parse(&" ".repeat(100_000)).is_none());
     }
 
     #[test]
-    fn the_kind_follows_from_the_length() {
+    fn the_length_determines_the_kind() {
         assert!(matches!(Code::parse("123456", Accepts::Either), Some(Code::Totp(_))));
         assert!(matches!(
             Code::parse("0123-4567-89AB-CDEF", Accepts::Either),

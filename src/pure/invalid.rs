@@ -1,91 +1,120 @@
-//! What can be wrong with an argument. The words for it stand in `error.rs`.
+//! The reasons to reject an argument. The messages are in `error::argument`.
 
-/// An argument that is refused with SQLSTATE 22023.
+/// An invalid argument (SQLSTATE 22023, or 22021 for `NotUtf8`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Invalid {
-    /// A text is NULL or empty where one is required.
+    /// A required text is NULL or empty.
     Missing {
         /// The argument's name in SQL.
         argument: &'static str,
     },
-    /// A text has more characters than allowed.
+    /// A text has too many characters.
     TooManyChars {
         /// The argument's name in SQL.
         argument: &'static str,
-        /// The most characters it may have.
+        /// The maximum number of characters.
         limit: usize,
     },
-    /// A value has more bytes than are read.
+    /// A value has too many bytes.
     TooManyBytes {
         /// The argument's name in SQL.
         argument: &'static str,
-        /// The most bytes it may have.
+        /// The maximum number of bytes.
         limit: usize,
     },
-    /// A text has fewer characters than needed.
+    /// A text has too few characters.
     TooFewChars {
         /// The argument's name in SQL.
         argument: &'static str,
-        /// The fewest characters it may have.
+        /// The minimum number of characters.
         min: usize,
     },
-    /// A text is not UTF-8.
+    /// A text is not valid UTF-8, or contains NUL.
     NotUtf8 {
         /// The argument's name in SQL.
         argument: &'static str,
     },
-    /// The issuer holds a colon, which separates issuer and account in an `otpauth` label.
+    /// The issuer contains a colon, which separates issuer and account in an `otpauth` label.
     Colon,
-    /// The algorithm is none of SHA1, SHA256 and SHA512.
+    /// The algorithm is not SHA1, SHA256 or SHA512.
     Algorithm,
     /// The number of digits is not 6, 7 or 8.
     Digits(i32),
     /// The period is not 1 to 120 seconds.
     Period(i32),
-    /// The secret is not base32.
+    /// The secret is not valid base32.
     Base32,
-    /// The secret has this many bytes, and 10 to 128 are allowed.
+    /// The secret is written in groups of different lengths.
+    Base32Groups,
+    /// The secret has this many bytes; 10 to 128 are allowed.
     SecretLength(usize),
     /// The time is before 1970 or infinite.
     Time,
     /// The number of drift steps is not 0 to 1000.
     DriftSteps(i32),
-    /// The life of a token is not 1 second to so many days.
+    /// The lifetime of a token is not between 1 second and `days` days.
     Ttl {
-        /// The most days.
+        /// The maximum number of days.
         days: i64,
     },
     /// The age is negative.
     Age,
     /// The claims are not a JSON object.
     Claims,
-    /// The claim `exp` is no number of seconds.
+    /// The claim `exp` is not a whole number of seconds.
     Expiry,
-    /// The rows of a batch are not 1 to 10000.
+    /// The batch size is not 1 to 10000 rows.
     Batch,
     /// The state of a rotation is not one that `key_rotate_step` returned.
     RotationState,
-    /// The data does not fit into a QR code.
+    /// The data does not fit in a QR code.
     QrCapacity,
-    /// The text is no URI of a TOTP secret.
+    /// The text is not the URI of a TOTP secret.
     Uri(UriFlaw),
 }
 
-/// What can be wrong with an `otpauth` URI.
+/// Why an `otpauth` URI is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UriFlaw {
-    /// It is for counter-based codes.
+    /// It is for counter-based codes (HOTP).
     Hotp,
-    /// It is for Steam's codes, which are letters.
+    /// It is for Steam codes, which consist of letters.
     Steam,
-    /// It is of no type that is known.
+    /// Its type is unknown.
     Type,
     /// It has no secret.
     NoSecret,
-    /// A parameter is there twice.
+    /// The secret, algorithm, digits or period occurs twice.
     Duplicate,
-    /// Digits or period is no number.
+    /// The number of digits or the period is not a number.
     Number,
-    /// A percent sign is not followed by two hex digits, or the text is not UTF-8 then.
+    /// A percent sign is not followed by two hex digits, or the decoded text is not UTF-8.
     Escape,
+    /// The algorithm is not SHA1, SHA256 or SHA512.
+    Algorithm,
+    /// The number of digits is not 6, 7 or 8.
+    Digits,
+    /// The period is not 1 to 120 seconds.
+    Period,
+    /// An unknown parameter seems to affect the codes.
+    Misnamed(Meaning),
+    /// A parameter is inside another one, or follows the start of a fragment.
+    Hidden,
+    /// It contains a second URI or a line break.
+    Several,
+}
+
+/// What an unknown parameter seems to set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// The secret.
+    Secret,
+    /// The algorithm.
+    Algorithm,
+    /// The number of digits.
+    Digits,
+    /// The period.
+    Period,
+    /// Another way to compute codes.
+    Codes,
 }

@@ -10,20 +10,20 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
-/// The fewest bytes of a secret: as many as the hash has (RFC 7518, 3.2).
+/// The minimum length of a secret in bytes: that of the hash (RFC 7518, 3.2).
 const MIN_SECRET_BYTES: usize = 32;
 
-/// What signs the tokens, and what the API server checks them with.
+/// The secret that signs tokens, and with which the API server verifies them.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// `None` when it is too short.
+    /// Creates a secret; returns `None` if it is too short.
     pub fn new(bytes: &[u8]) -> Option<Self> {
         (bytes.len() >= MIN_SECRET_BYTES).then(|| Self(bytes.to_vec().into()))
     }
 
-    /// Signs claims. `iat` is the time of the call; `exp` is so many seconds later, unless the
-    /// claims have one.
+    /// Signs claims. `iat` is set to `now`, and `exp`, unless present, to `ttl` seconds later.
+    /// Fails if `exp` is not a whole number.
     pub fn sign(
         &self,
         mut claims: Map<String, Value>,
@@ -39,7 +39,7 @@ impl Secret {
         let payload = Value::Object(claims).to_string();
         let [header, payload] = [HEADER, &payload].map(|part| URL_SAFE_NO_PAD.encode(part));
         let signed = format!("{header}.{payload}");
-        // HMAC takes a key of any length.
+        // HMAC accepts a key of any length.
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).map_err(|_| Invalid::Claims)?;
         mac.update(signed.as_bytes());
         let signature = URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes());
@@ -47,24 +47,24 @@ impl Secret {
     }
 }
 
-/// What a login by password and second factor proves.
+/// A completed login by password and second factor.
 pub struct Login<'a> {
-    /// Who logged in.
+    /// The account that logged in.
     pub account: &'a str,
-    /// The claim that names the account to the database, `sub` or another one.
+    /// The claim that identifies the account to the database: `sub` or another one.
     pub account_claim: &'a str,
-    /// The database role of the API server's requests.
+    /// The database role for the API server's requests.
     pub role: &'a str,
-    /// What proved the second factor: totp or backup.
+    /// The method of the second factor: `totp` or `backup`.
     pub method: &'a str,
-    /// The new session.
+    /// The ID of the new session.
     pub session_id: &'a str,
-    /// When.
+    /// The time of the login.
     pub now: Timestamp,
 }
 
 impl Login<'_> {
-    /// The claims of a login, beside those of the application, which cannot stand in for them.
+    /// Adds the claims of the login to those of the application, which cannot override them.
     pub fn claims(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
         let seconds = self.now.micros().div_euclid(1_000_000);
         claims.remove("exp");
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_what_pyjwt_makes() {
+    fn a_token_matches_pyjwt() {
         // jwt.encode({"exp": 1700003600, "iat": 1700000000, "sub": "alice"}, SECRET, "HS256")
         assert_eq!(
             signed(r#"{"sub": "alice"}"#),
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_can_end_earlier_but_not_begin_elsewhere() {
+    fn claims_can_set_exp_but_not_iat() {
         let payload = |token: String| -> Map<String, Value> {
             let payload = token.split('.').nth(1).unwrap();
             serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).unwrap()).unwrap()
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn claims_of_the_application_do_not_stand_in_for_those_of_a_login() {
+    fn application_claims_cannot_override_login_claims() {
         let login = Login {
             account: "alice",
             account_claim: "email",
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn an_expiry_that_readers_may_pass_over_is_refused() {
+    fn an_expiry_that_is_not_a_whole_number_is_rejected() {
         for expiry in ["null", "\"1700000060\"", "1.5", "1e10", "[]"] {
             let claims = serde_json::from_str(&format!(r#"{{"exp": {expiry}}}"#)).unwrap();
             let signed = Secret::new(SECRET).unwrap().sign(claims, Timestamp::from_secs(0), 1);
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_secret_is_none() {
+    fn a_short_secret_is_rejected() {
         assert!(Secret::new(&SECRET[1..]).is_none());
     }
 }

@@ -1,8 +1,8 @@
-//! The Fernet keys, and what is sealed with them.
+//! Fernet keys, and encryption with them.
 //!
-//! A sealed value is a standard Fernet token. Its payload names what it is for, so that a token
-//! copied to another row, or an older token of the same row, does not open there. The `fernet` crate
-//! draws each token's IV and timestamp itself; neither is relied on here.
+//! A ciphertext is a standard Fernet token. Its payload includes its associated data, so that a
+//! token copied to another row, or an older token of the same row, does not decrypt there. The
+//! `fernet` crate generates each token's IV and timestamp; neither is relied on here.
 
 use super::timestamp::Timestamp;
 use fernet::Fernet;
@@ -14,14 +14,14 @@ use std::fmt::Write;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
 
-/// The characters of a key: 32 bytes in padded url-safe base64.
+/// The length of a key in characters: 32 bytes in padded URL-safe base64.
 const KEY_CHARS: usize = 44;
-/// The labels of the signing keys.
+/// The labels that signing keys are derived from.
 const AUDIT_LABEL: &[u8] = b"totp audit trail";
 const TOKEN_LABEL: &[u8] = b"totp token";
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
-/// The row that a sealed value belongs to, and which of the values that it had in its time.
+/// What a ciphertext is bound to: its row, and which of the row's successive values it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AssociatedData<'a> {
     purpose: &'static str,
@@ -31,50 +31,50 @@ pub struct AssociatedData<'a> {
 }
 
 impl<'a> AssociatedData<'a> {
-    /// Where the secret of a factor belongs. One that replaced another was made at another time.
+    /// Identifies the secret of a factor. A secret that replaced another has another creation time.
     pub fn factor(account: &'a str, label: &'a str, made_at: Timestamp) -> Self {
         let identity = made_at.micros().to_string();
         Self { purpose: "totp", account, label: label.into(), identity }
     }
 
-    /// Where the hash of a backup code belongs. Another set has another salt.
+    /// Identifies the hash of a backup code. Another set has a different salt.
     pub fn backup_code(account: &'a str, slot: i32, salt: &[u8]) -> Self {
         let label = slot.to_string().into();
         Self { purpose: "backup", account, label, identity: hex(salt) }
     }
 
-    /// The same place after its account was renamed.
+    /// Returns the same associated data for a renamed account.
     pub fn renamed(self, account: &'a str) -> Self {
         Self { account, ..self }
     }
 
-    /// That of a token which belongs nowhere.
+    /// Identifies the decoy, which belongs to no row.
     fn decoy() -> Self {
         Self::factor("nobody", "default", Timestamp::from_micros(0))
     }
 }
 
-/// What is sealed: a value, and for a TOTP secret how its app shows it.
+/// A value to encrypt and, for a TOTP secret, the names that its authenticator app shows.
 #[derive(Default)]
 pub struct Plaintext {
     /// The secret or the hash.
     pub value: Zeroizing<Vec<u8>>,
-    /// The issuer in the app.
+    /// The issuer that the authenticator app shows.
     pub issuer: Option<String>,
-    /// The account in the app.
+    /// The account name that the authenticator app shows.
     pub account_name: Option<String>,
     /// The session that created the secret, if the account's own session did.
     pub session: Option<String>,
 }
 
 impl Plaintext {
-    /// A value with nothing beside it.
+    /// Wraps a value without names.
     pub fn of(value: &[u8]) -> Self {
         Self { value: Zeroizing::new(value.to_vec()), ..Self::default() }
     }
 }
 
-/// A Fernet token and the id of its key.
+/// A Fernet token and the ID of its key.
 #[derive(Debug, Clone)]
 pub struct Ciphertext {
     /// The token.
@@ -83,25 +83,25 @@ pub struct Ciphertext {
     pub key_id: String,
 }
 
-/// Why a text is no keyring. No variant holds any part of a key.
+/// Why a text is not a keyring. No variant contains any part of a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Malformed {
-    /// There is no key in it.
+    /// It contains no key.
     Empty,
-    /// The text begins with a byte order mark.
+    /// It begins with a byte order mark.
     ByteOrderMark,
     /// This line is neither a key nor a comment.
     Line(usize),
-    /// The key of this line was there before.
+    /// The key on this line repeats an earlier one.
     Duplicate(usize),
 }
 
-/// Why a sealed value does not open. Nothing tells a damaged token from one of another row.
+/// Why a ciphertext cannot be decrypted. A damaged token and one of another row look the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// Its key is not in the keyring.
     UnknownKey(String),
-    /// It does not open under its own key at this place.
+    /// It does not decrypt under its key, or its associated data differs.
     Damaged,
 }
 
@@ -112,16 +112,16 @@ struct Key {
     token: Hmac<Sha256>,
 }
 
-/// One or more keys. The first seals; all open. Keys are wiped when the keyring is dropped.
+/// One or more keys. The first encrypts; all decrypt. Keys are wiped when the keyring is dropped.
 pub struct Keyring {
     primary: Key,
     others: Vec<Key>,
-    /// A token that belongs nowhere, opened to spend the time that a real one would take.
+    /// A token that belongs to no row, decrypted to take as long as a real one would.
     decoy: Ciphertext,
 }
 
 impl Keyring {
-    /// Reads one key a line; blanks around it, empty lines and `#` comments do not count.
+    /// Parses one key per line, ignoring surrounding whitespace, empty lines and `#` comments.
     pub fn parse(text: &str) -> Result<Self, Malformed> {
         if text.starts_with('\u{feff}') {
             return Err(Malformed::ByteOrderMark);
@@ -144,24 +144,24 @@ impl Keyring {
         Ok(Self { primary, others: keys.collect(), decoy })
     }
 
-    /// A new key, as one line of a key file.
+    /// Generates a key, as one line of a key file.
     pub fn new_key() -> Zeroizing<String> {
         Zeroizing::new(Fernet::generate_key())
     }
 
-    /// The id of a key: the first 16 hex digits of the SHA-256 of its 44 characters.
+    /// Returns the ID of a key: the first 16 hex digits of the SHA-256 of its 44 characters.
     pub fn id_of(key: &str) -> String {
         let mut id = hex(&Sha256::digest(key));
         id.truncate(16);
         id
     }
 
-    /// Seals a content for one place with the primary key.
+    /// Encrypts a value with the first key, bound to its associated data.
     pub fn encrypt(&self, associated_data: &AssociatedData, plaintext: &Plaintext) -> Ciphertext {
         self.primary.encrypt(associated_data, plaintext)
     }
 
-    /// Opens a token at its place.
+    /// Decrypts a token. Fails if the associated data differs.
     pub fn decrypt(
         &self,
         associated_data: &AssociatedData,
@@ -175,32 +175,32 @@ impl Keyring {
         unpack(associated_data, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
     }
 
-    /// Opens nothing, in the time that `open` takes.
+    /// Decrypts the decoy, to take as long as `decrypt`.
     pub fn decrypt_decoy(&self) -> Plaintext {
         self.decrypt(&AssociatedData::decoy(), &self.decoy).unwrap_or_default()
     }
 
-    /// The id of the key that seals.
+    /// Returns the ID of the key that encrypts.
     pub fn primary_id(&self) -> &str {
         &self.primary.id
     }
 
-    /// The ids of all keys, that of the one that seals first.
+    /// Returns the IDs of all keys, starting with the key that encrypts.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.keys().map(|key| key.id.as_str())
     }
 
-    /// The key that signs the audit trail.
+    /// Returns the key that signs the audit trail.
     pub fn audit_key(&self) -> &Hmac<Sha256> {
         &self.primary.audit
     }
 
-    /// The key that signs tokens.
+    /// Returns the key that signs tokens.
     pub fn token_key(&self) -> &Hmac<Sha256> {
         &self.primary.token
     }
 
-    /// The keys whose tokens are accepted.
+    /// Returns the keys that verify tokens.
     pub fn token_keys(&self) -> impl Iterator<Item = &Hmac<Sha256>> {
         self.keys().map(|key| &key.token)
     }
@@ -260,7 +260,7 @@ fn pack(associated_data: &AssociatedData, plaintext: &Plaintext) -> Zeroizing<St
             fields.insert(name.to_owned(), value.as_str().into());
         }
     }
-    // The secret is put in by hand, so that no copy of it stays behind in a `Value`.
+    // The secret is added by hand, so that no copy of it remains in a `Value`.
     let fields = fields.to_string();
     let open = fields.strip_suffix('}').unwrap_or(&fields);
     Zeroizing::new(format!("{open},\"secret\":\"{}\"}}", secret.as_str()))
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_may_have_comments_blanks_and_dos_line_ends() {
+    fn comments_whitespace_and_crlf_are_ignored() {
         let ring =
             Keyring::parse(&format!("# old and new\r\n\r\n {FIRST}\t \r\n#\n{SECOND}")).unwrap();
         assert_eq!(ring.primary.id, Keyring::id_of(FIRST));
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_by_its_line() {
+    fn errors_name_the_line() {
         let parse = |text: &str| Keyring::parse(text).err();
         assert_eq!(parse(""), Some(Malformed::Empty));
         assert_eq!(parse("# nothing\n\n"), Some(Malformed::Empty));
@@ -328,13 +328,13 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_the_start_of_sha256() {
+    fn a_key_id_is_the_start_of_its_sha256() {
         // printf %s "$KEY" | sha256sum | cut -c1-16
         assert_eq!(Keyring::id_of(FIRST), "d88a2cb53b61ef4d");
     }
 
     #[test]
-    fn a_value_opens_only_at_its_place() {
+    fn a_value_decrypts_only_with_its_associated_data() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
         let decrypt = |associated_data: AssociatedData| {
@@ -356,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_code_opens_only_in_its_slot_of_its_set() {
+    fn a_backup_code_decrypts_only_in_its_slot_and_set() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring
             .encrypt(&AssociatedData::backup_code("alice", 1, &[1; 16]), &Plaintext::of(&[7; 32]));
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn issuer_and_account_name_travel_along() {
+    fn issuer_and_account_name_are_kept() {
         let ring = Keyring::parse(FIRST).unwrap();
         let plaintext = Plaintext {
             issuer: Some("Acme \"}".into()),
@@ -385,7 +385,7 @@ mod tests {
     }
 
     #[test]
-    fn quotes_in_names_do_not_reach_the_payload() {
+    fn quotes_in_names_are_escaped() {
         let ring = Keyring::parse(FIRST).unwrap();
         let odd = AssociatedData::factor("a\",\"secret\":\"AAAA\\\n\u{1}", "\u{202e}🔑", MADE_AT);
         let ciphertext = ring.encrypt(&odd, &Plaintext::of(b"0123456789"));
@@ -393,7 +393,7 @@ mod tests {
     }
 
     #[test]
-    fn every_flipped_bit_is_noticed() {
+    fn every_flipped_bit_is_detected() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring.encrypt(&associated_data(), &Plaintext::of(b"12345678901234567890"));
         for position in 0..ciphertext.token.len() {
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_key_opens_and_a_removed_one_is_named() {
+    fn an_old_key_decrypts_and_a_removed_one_is_named() {
         let ciphertext = Keyring::parse(FIRST)
             .unwrap()
             .encrypt(&associated_data(), &Plaintext::of(b"0123456789"));
@@ -432,12 +432,12 @@ mod tests {
     }
 
     #[test]
-    fn the_decoy_opens() {
+    fn the_decoy_decrypts() {
         assert_eq!(Keyring::parse(FIRST).unwrap().decrypt_decoy().value.len(), 20);
     }
 
     #[test]
-    fn a_new_key_is_a_keyring() {
+    fn a_new_key_is_a_valid_keyring() {
         assert!(Keyring::parse(&Keyring::new_key()).is_ok());
     }
 }

@@ -1,44 +1,44 @@
-//! When failures lock an account, and for how long.
+//! When failed attempts lock an account, and for how long.
 
 use super::timestamp::Timestamp;
 
-/// The rules, from the settings.
+/// The lock policy, from the settings.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
-    /// Failures in a row from which on each one locks.
+    /// The number of consecutive failures at which an account is first locked.
     pub max_failures: u32,
-    /// The first lock, in microseconds; each further failure doubles it.
+    /// The length of the first lock, in microseconds; each further failure doubles it.
     pub lockout: i64,
-    /// The longest lock, in microseconds.
+    /// The maximum length of a lock, in microseconds.
     pub max_lockout: i64,
-    /// Failures in a row that suspend TOTP (SP 800-63B-4, 3.2.2: 100 at most).
+    /// The number of consecutive failures that suspends TOTP (SP 800-63B-4, 3.2.2: at most 100).
     pub suspend_after: u32,
 }
 
-/// Where an account stands.
+/// The lock state of an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct LockState {
-    /// Failures in a row.
+    /// The number of consecutive failures.
     pub failures: u32,
-    /// Until then every attempt is refused.
+    /// The time until which every attempt is refused.
     pub locked_until: Option<Timestamp>,
-    /// TOTP is refused until an admin or a backup code lifts it.
+    /// Whether TOTP is refused until an administrator or a backup code lifts the suspension.
     pub suspended: bool,
 }
 
 impl Policy {
-    /// The most failures that are counted: what the table's column holds.
+    /// The maximum number of failures counted, set by the type of the table's column.
     pub const FAILURES_LIMIT: u32 = i32::MAX as u32;
 
-    /// The lock that comes with the given number of failures, in microseconds.
+    /// Returns the length of the lock after this many failures, in microseconds; `None` if too few.
     pub fn lock(&self, failures: u32) -> Option<i64> {
         let doublings = failures.checked_sub(self.max_failures)?;
         let factor = 1_i64.checked_shl(doublings).filter(|factor| *factor > 0).unwrap_or(i64::MAX);
         Some(self.lockout.saturating_mul(factor).min(self.max_lockout))
     }
 
-    /// The standing after one more failure. A lock only grows while failures go on, also when the
-    /// clock was set back in between.
+    /// Returns the lock state after one more failure. Further failures never shorten a lock, even
+    /// if the clock was set back in between.
     pub fn after_failure(&self, before: &LockState, now: Timestamp) -> LockState {
         let failures = before.failures.saturating_add(1).min(Self::FAILURES_LIMIT);
         let lock = self.lock(failures).map(|duration| now.plus_micros(duration));
@@ -51,12 +51,12 @@ impl Policy {
 }
 
 impl LockState {
-    /// The end of the lock, when there is one now.
+    /// Returns the end of the lock, if the account is locked now.
     pub fn locked(&self, now: Timestamp) -> Option<Timestamp> {
         self.locked_until.filter(|until| *until > now)
     }
 
-    /// What holds when two levels are known, one in memory and one in the table: the stricter.
+    /// Combines the lock states in memory and in the table; the stricter one wins.
     pub fn stricter(&self, other: &Self) -> Self {
         Self {
             failures: self.failures.max(other.failures),
@@ -65,7 +65,7 @@ impl LockState {
         }
     }
 
-    /// Whether a success has something to clear.
+    /// Returns whether a success has nothing to clear.
     pub fn is_clean(&self) -> bool {
         *self == Self::default()
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fifth_failure_locks_and_each_one_more_doubles() {
+    fn the_fifth_failure_locks_and_further_ones_double() {
         assert_eq!(DEFAULT.lock(4), None);
         assert_eq!(DEFAULT.lock(5), Some(30 * SECOND));
         assert_eq!(DEFAULT.lock(6), Some(60 * SECOND));
@@ -136,7 +136,7 @@ mod tests {
             let mut lock_state = LockState::default();
             let mut now = Timestamp::from_secs(random.random_range(0..4_000_000_000));
             for failure in 1..=130_u32 {
-                // The clock may be set back: by up to a day.
+                // The clock can be set back by up to a day.
                 now = now.plus_secs(random.random_range(-86_400..86_400));
                 let after = policy.after_failure(&lock_state, now);
                 assert_eq!(after.failures, failure);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn the_stricter_of_two_levels_holds() {
+    fn the_stricter_of_two_lock_states_wins() {
         let memory = LockState {
             failures: 5,
             locked_until: Some(Timestamp::from_secs(9)),

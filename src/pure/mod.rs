@@ -1,5 +1,5 @@
-//! What can be decided without a server: no pgrx, no unsafe code, no clock and no randomness of
-//! its own. Callers pass the time, the random bytes and the keys.
+//! Logic that needs no server: no pgrx, no unsafe code, no clock and no random generator. Callers
+//! pass in the time, the random bytes and the keys.
 #![forbid(unsafe_code)]
 
 pub mod audit;
@@ -11,6 +11,7 @@ pub mod json;
 pub mod jwt;
 pub mod keyring;
 pub mod lock;
+mod mark;
 pub mod name;
 pub mod otp;
 pub mod qr;

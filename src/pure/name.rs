@@ -1,10 +1,10 @@
-//! Texts that name something: account, label, issuer. Checked once, here.
+//! Short texts such as account, label and issuer, validated once, when they are created.
 
 use super::invalid::Invalid;
 use sha2::{Digest, Sha256};
 use std::ops::Deref;
 
-/// Types of texts: argument in SQL, the most characters, and what else is checked.
+/// Defines text types: argument name in SQL, maximum number of characters, further validation.
 macro_rules! names {
     ($($(#[$doc:meta])* $name:ident($argument:literal, $limit:expr, $check:expr);)*) => {$(
         $(#[$doc])*
@@ -12,10 +12,10 @@ macro_rules! names {
         pub struct $name(String);
 
         impl $name {
-            /// The most characters that it can have.
+            /// The maximum number of characters.
             pub const LIMIT: usize = $limit;
 
-            /// Checks a text: not empty, and not longer than the limit.
+            /// Validates a text: it must not be empty, or longer than the limit.
             pub fn new(text: String) -> Result<Self, Invalid> {
                 let text = checked(text, $argument, Self::LIMIT)?;
                 $check(&text).map(|()| Self(text))
@@ -33,17 +33,17 @@ macro_rules! names {
 }
 
 names! {
-    /// The application's key of an account: a user id, a uuid, an e-mail address.
+    /// The application's key for an account: a user ID, a UUID, an email address.
     Account("account", 255, anything);
-    /// What a person calls one authenticator app among several.
+    /// The name of one authenticator app among several.
     Label("label", 64, anything);
-    /// Who issues the codes, as an authenticator app shows it. Holds no colon.
+    /// The issuer of the codes, as authenticator apps show it. It must not contain a colon.
     Issuer("issuer", 64, no_colon);
-    /// The account as an authenticator app shows it.
+    /// The account, as authenticator apps show it.
     AccountName("account_name", Account::LIMIT, anything);
-    /// What a challenge is for, in the application's words: login, transfer.
+    /// The purpose of a challenge, in the application's words: login, transfer.
     Purpose("purpose", 64, anything);
-    /// Why an administrator does something, for the audit trail.
+    /// The reason for an administrator's action, for the audit trail.
     AuditReason("reason", 500, long_enough);
 }
 
@@ -60,7 +60,7 @@ fn no_colon(issuer: &str) -> Result<(), Invalid> {
     if issuer.contains(':') { Err(Invalid::Colon) } else { Ok(()) }
 }
 
-/// At least 3 characters, blanks around them not counted.
+/// Requires at least 3 characters, not counting surrounding whitespace.
 fn long_enough(reason: &str) -> Result<(), Invalid> {
     match reason.trim().chars().count() {
         0..3 => Err(Invalid::TooFewChars { argument: "reason", min: 3 }),
@@ -68,7 +68,7 @@ fn long_enough(reason: &str) -> Result<(), Invalid> {
     }
 }
 
-/// What stands for a name where the name itself must not, or is too long: its SHA-256 in hex.
+/// Returns the SHA-256 of a name in hex, for use where the name is too long or must not appear.
 pub fn hashed(name: &str) -> String {
     let hex = |byte: &u8| format!("{byte:02x}");
     format!("sha256:{}", Sha256::digest(name).iter().map(hex).collect::<String>())
@@ -78,7 +78,7 @@ fn checked(text: String, argument: &'static str, limit: usize) -> Result<String,
     if text.is_empty() {
         return Err(Invalid::Missing { argument });
     }
-    // JSON and URIs can write it, texts of SQL cannot hold it.
+    // JSON and URIs can contain NUL; SQL texts cannot.
     if text.contains('\0') {
         return Err(Invalid::NotUtf8 { argument });
     }
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn no_name_has_a_nul_in_it() {
+    fn nul_is_rejected() {
         assert_eq!(Account::new("a\0b".into()), Err(Invalid::NotUtf8 { argument: "account" }));
         assert_eq!(Issuer::new("\0".into()), Err(Invalid::NotUtf8 { argument: "issuer" }));
     }
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_justification_says_something() {
+    fn a_reason_needs_three_characters() {
         for text in ["ab", "  ab  ", "   "] {
             let short = Err(Invalid::TooFewChars { argument: "reason", min: 3 });
             assert_eq!(AuditReason::new(text.into()), short, "{text:?}");
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_issuer_refuses_a_colon() {
+    fn only_the_issuer_rejects_a_colon() {
         assert_eq!(Issuer::new("Acme: Inc".into()), Err(Invalid::Colon));
         assert!(AccountName::new("a:b".into()).is_ok());
     }

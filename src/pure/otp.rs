@@ -1,13 +1,13 @@
-//! One-time passwords: HOTP (RFC 4226) over time steps (RFC 6238).
+//! One-time passwords: HOTP (RFC 4226) with time steps as the counter (RFC 6238).
 
 use super::code::TotpCode;
 use super::invalid::Invalid;
 use super::secret::Secret;
 
-/// The hash under the HMAC (RFC 6238, 1.2).
+/// The hash function of the HMAC (RFC 6238, 1.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Algorithm {
-    /// HMAC-SHA-1, the only one that every app knows.
+    /// HMAC-SHA-1, the only one that every authenticator app supports.
     Sha1,
     /// HMAC-SHA-256.
     Sha256,
@@ -16,7 +16,7 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Reads `SHA1`, `SHA256` or `SHA512` in any case.
+    /// Parses `SHA1`, `SHA256` or `SHA512` in any case.
     pub fn parse(name: &str) -> Result<Self, Invalid> {
         [Self::Sha1, Self::Sha256, Self::Sha512]
             .into_iter()
@@ -24,7 +24,7 @@ impl Algorithm {
             .ok_or(Invalid::Algorithm)
     }
 
-    /// The name in tables and URIs.
+    /// Returns the name used in tables and URIs.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Sha1 => "SHA1",
@@ -33,7 +33,7 @@ impl Algorithm {
         }
     }
 
-    /// The bytes of a new secret: as long as the hash (RFC 6238, 5.1).
+    /// Returns the length of a new secret in bytes: that of the hash (RFC 6238, 5.1).
     pub const fn secret_bytes(self) -> usize {
         match self {
             Self::Sha1 => 20,
@@ -43,19 +43,19 @@ impl Algorithm {
     }
 }
 
-/// What an app must know beside the secret.
+/// The parameters that an authenticator app needs in addition to the secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters {
-    /// The hash.
+    /// The hash function.
     pub algorithm: Algorithm,
-    /// The length of a code: 6, 7 or 8 (RFC 4226, 5.3).
+    /// The number of digits in a code: 6, 7 or 8 (RFC 4226, 5.3).
     pub digits: u8,
-    /// The seconds of a step: 1 to 120 (SP 800-63B-4, 3.1.4.1 allows two minutes at most).
+    /// The length of a step in seconds: 1 to 120 (SP 800-63B-4, 3.1.4.1 allows up to two minutes).
     pub period: u32,
 }
 
 impl Parameters {
-    /// Checks the three parameters.
+    /// Validates the three parameters.
     pub fn new(algorithm: &str, digits: i32, period: i32) -> Result<Self, Invalid> {
         let algorithm = Algorithm::parse(algorithm)?;
         let digits = match u8::try_from(digits) {
@@ -70,11 +70,11 @@ impl Parameters {
     }
 }
 
-/// A secret with its parameters: what computes codes.
+/// A generator of codes: a secret with its parameters.
 pub struct Otp(totp_rs::Totp);
 
 impl Otp {
-    /// Makes the generator of an app's codes.
+    /// Creates the generator for an authenticator app's codes.
     pub fn new(secret: &Secret, parameters: &Parameters) -> Self {
         let algorithm = match parameters.algorithm {
             Algorithm::Sha1 => totp_rs::Algorithm::SHA1,
@@ -87,17 +87,17 @@ impl Otp {
             .with_step_duration(u64::from(parameters.period))
             .with_skew(0)
             .with_secret(secret.expose().to_vec())
-            // Only the secret's length may differ from the RFC: imported ones can have 80 bits.
+            // Only the secret's length can be noncompliant: imported secrets can have 80 bits.
             .build_noncompliant();
         Self(totp)
     }
 
-    /// The code of a step; `None` before 1970.
+    /// Returns the code of a step; `None` before 1970.
     pub fn code(&self, step: i64) -> Option<String> {
         self.time(step).map(|time| self.0.generate(time).to_string())
     }
 
-    /// The newest of the steps that has this code. All steps are compared, each in constant time.
+    /// Returns the latest step with this code. Compares all steps, each in constant time.
     pub fn find(&self, code: &TotpCode, steps: impl Iterator<Item = i64>) -> Option<i64> {
         let mut found = None;
         for step in steps {
@@ -108,7 +108,7 @@ impl Otp {
         found
     }
 
-    /// The second of two consecutive steps that have these two codes (RFC 6238, 6).
+    /// Returns the second of two consecutive steps with these two codes (RFC 6238, 6).
     pub fn find_pair(
         &self,
         first: &TotpCode,
@@ -139,18 +139,18 @@ impl Otp {
     }
 }
 
-/// The steps that are compared: around the server's time and around the app's known drift, for a
-/// drifting clock may have been set right since (RFC 6238, 6).
+/// The steps whose codes are accepted: around the server's time, and around the authenticator app's
+/// known drift, since its clock may have been corrected in the meantime (RFC 6238, 6).
 #[derive(Debug, Clone, Copy)]
 pub struct Window {
-    /// Steps allowed before and after, 1 as RFC 6238, 5.2 recommends.
+    /// The number of steps accepted on either side; RFC 6238, 5.2 recommends at most 1.
     pub width: i64,
-    /// How many steps the app's clock was ahead at the last login.
+    /// The number of steps that the authenticator app's clock was ahead at the last login.
     pub drift: i64,
 }
 
 impl Window {
-    /// The steps to compare when the server's clock shows `now`, oldest first.
+    /// Returns the accepted steps when the current step is `now`, oldest first.
     pub fn steps(self, now: i64) -> impl Iterator<Item = i64> {
         let reach = self.drift.abs().saturating_add(self.width);
         (-reach..=reach)
@@ -160,7 +160,7 @@ impl Window {
             .map(move |offset| now.saturating_add(offset))
     }
 
-    /// The drift after a login at `offset` steps: one step nearer to it, and within `limit`.
+    /// Returns the drift after a login at `offset`: one step closer to it, and within `limit`.
     pub fn follow(self, offset: i64, limit: i64) -> i64 {
         (self.drift + (offset - self.drift).signum()).clamp(-limit, limit)
     }
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn no_step_before_1970_or_after_time_has_a_code() {
+    fn steps_out_of_range_have_no_code() {
         let secret = Secret::from_bytes(vec![1; 20]).unwrap();
         let otp = Otp::new(&secret, &Parameters::new("SHA1", 6, 30).unwrap());
         assert_eq!(otp.code(-1), None);
@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_follows_by_one_step_and_stays_in_its_limit() {
+    fn drift_follows_by_one_step_within_its_limit() {
         assert_eq!(Window { width: 1, drift: 1 }.follow(2, 20), 2);
         assert_eq!(Window { width: 1, drift: 5 }.follow(0, 20), 4);
         assert_eq!(Window { width: 1, drift: 0 }.follow(0, 20), 0);

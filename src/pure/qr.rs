@@ -1,15 +1,15 @@
-//! QR codes as pictures: SVG for a page, half blocks for a terminal.
+//! QR codes as images: SVG for a web page, half blocks for a terminal.
 
 use super::invalid::Invalid;
 use qrcode::{Color, EcLevel, QrCode};
 use std::fmt::Write;
 
-/// The light border that ISO/IEC 18004 asks for, in modules.
+/// The width in modules of the light border that ISO/IEC 18004 requires.
 const QUIET_ZONE: usize = 4;
 
 /// The modules of a QR code with its quiet zone.
 struct Matrix {
-    /// Modules of a side, quiet zone included.
+    /// The number of modules per side, including the quiet zone.
     side: usize,
     inner: usize,
     dark: Vec<bool>,
@@ -33,8 +33,8 @@ impl Matrix {
     }
 }
 
-/// Draws data as an SVG picture: black on its own white ground, so that it can be read on dark
-/// pages too. Dark modules of a row are joined to one stroke to keep it small.
+/// Draws a QR code as an SVG image, black on a white background, so that it can be scanned on dark
+/// pages too. Adjacent dark modules in a row are joined into one stroke to keep the image small.
 pub fn svg(data: &str) -> Result<String, Invalid> {
     let matrix = Matrix::encode(data)?;
     let side = matrix.side;
@@ -59,8 +59,8 @@ pub fn svg(data: &str) -> Result<String, Invalid> {
     ))
 }
 
-/// Draws data with Unicode half blocks, two rows of modules a line. A block is a light module, so
-/// it reads on a terminal with light text on a dark ground.
+/// Draws a QR code with Unicode half blocks, two rows of modules per line. Blocks are light
+/// modules, for terminals with light text on a dark background.
 pub fn text(data: &str) -> Result<String, Invalid> {
     let matrix = Matrix::encode(data)?;
     let lines: Vec<String> = (0..matrix.side)
@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_finder_pattern_is_in_both_pictures() {
+    fn both_images_contain_the_finder_pattern() {
         let svg = svg("otpauth://totp/x").unwrap();
         assert!(svg.contains("d=\"M4 4h7"), "{svg}");
         let text = text("otpauth://totp/x").unwrap();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_refused() {
+    fn data_that_does_not_fit_is_rejected() {
         assert!(svg(&"x".repeat(2331)).is_ok());
         assert_eq!(svg(&"x".repeat(2332)), Err(Invalid::QrCapacity));
         assert_eq!(text(&"x".repeat(5000)), Err(Invalid::QrCapacity));

@@ -1,15 +1,15 @@
-//! What a program that handles keys complains of, made fit for a log.
+//! Removes possible keys from the error output of a program before it is logged.
 
 use zeroize::Zeroizing;
 
-/// So many letters and digits in a row may be a key, or much of one: it has 44 characters, or 64 as hex
-/// digits.
+/// The length from which a run of letters and digits may be a key, or most of one: a key has 44
+/// characters, or 64 as hex digits.
 const SUSPICIOUS: usize = 40;
-/// What stands instead.
+/// The replacement for a possible key.
 const LEFT_OUT: &str = "[left out]";
 
-/// The text without what may be a key, and without control characters but the ends of lines. When more
-/// followed, its last word may be the begin of a key.
+/// Returns the text without possible keys, and without control characters except newlines. If more
+/// text followed, the last word may be the start of a key and is removed too.
 pub fn redacted(text: &[u8], more_followed: bool) -> String {
     let text = Zeroizing::new(String::from_utf8_lossy(text).into_owned());
     let mut rest = text.as_str();
@@ -27,7 +27,7 @@ pub fn redacted(text: &[u8], more_followed: bool) -> String {
     redacted
 }
 
-/// Base64 and hex, in any spelling.
+/// Whether a character occurs in hex or in either alphabet of base64.
 fn is_of_keys(character: char) -> bool {
     character.is_ascii_alphanumeric() || "+/-_=".contains(character)
 }
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_be_a_key_is_left_out() {
+    fn possible_keys_are_removed() {
         let hex = "730ff4c7af3d469228f8ed513ba13c87f7904ac2889af25aa4b79b5e9c05e1ee";
         for key in [KEY, KEY.trim_end_matches('='), hex, &KEY.replace('_', "/")] {
             let line = whole(&format!("+ echo '{key}', said the shell\n"));
@@ -58,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn the_begin_of_a_key_is_left_out_where_the_text_was_cut() {
+    fn the_start_of_a_key_is_removed_where_the_text_was_cut() {
         for length in 1..KEY.len() {
             let text = format!("+ echo {}", &KEY[..length]);
             assert_eq!(redacted(text.as_bytes(), true), "+ echo [left out]");
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_stays() {
+    fn other_text_is_kept() {
         let text = "vault: connection refused (https://vault.example:8200/v1/secret)\nexit 2";
         assert_eq!(whole(text), text);
         assert_eq!(whole(""), "");
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn the_terminal_is_left_alone() {
+    fn control_characters_are_replaced() {
         let colour = redacted(b"\x1b[31mred\xff\x00\tend", false);
         assert_eq!(colour, " [31mred\u{fffd}  end");
     }

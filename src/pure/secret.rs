@@ -1,22 +1,23 @@
-//! The secret that an authenticator app and the server share.
+//! The secret that an authenticator app shares with the server.
 
 use super::invalid::Invalid;
+use super::mark::Mark;
 use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
-/// A TOTP secret of 80 to 1024 bits. Its memory is wiped when it is dropped.
+/// A TOTP secret of 80 to 1024 bits, wiped from memory when dropped.
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// The fewest bytes: 80 bits, as the first generation of apps used them.
+    /// The minimum length in bytes: 80 bits, as used by the first authenticator apps.
     pub const MIN_BYTES: usize = 10;
-    /// The most bytes: 1024 bits.
+    /// The maximum length in bytes: 1024 bits.
     pub const MAX_BYTES: usize = 128;
 
-    /// Checks the length of a raw secret.
+    /// Creates a secret from raw bytes. Fails if the length is out of range.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self, Invalid> {
         let bytes = Zeroizing::new(bytes);
         if !(Self::MIN_BYTES..=Self::MAX_BYTES).contains(&bytes.len()) {
@@ -25,32 +26,55 @@ impl Secret {
         Ok(Self(bytes))
     }
 
-    /// Reads base32 (RFC 4648, 6) as people copy it: any case, blanks, dashes and padding ignored.
+    /// Parses base32 (RFC 4648, 6) as people copy it: in any case, in groups, with trailing padding.
+    /// Rejects groups of different lengths: one of them could be another word, whose letters would
+    /// become part of the secret.
     pub fn from_base32(text: &str) -> Result<Self, Invalid> {
-        let ignored = |c: &char| !(c.is_ascii_whitespace() || matches!(c, '-' | '='));
-        let canonical: Zeroizing<String> =
-            Zeroizing::new(text.chars().filter(ignored).map(|c| c.to_ascii_uppercase()).collect());
+        let text = text.trim_end_matches(|c| c == '=' || Mark::of(c).is_some());
+        let mut canonical = Zeroizing::new(String::with_capacity(text.len()));
+        let mut groups = Vec::new();
+        for group in text.split(|c| matches!(Mark::of(c), Some(Mark::Blank | Mark::Dash))) {
+            let start = canonical.len();
+            let shown = group.chars().filter(|c| Mark::of(*c).is_none());
+            canonical.extend(shown.map(|c| c.to_ascii_uppercase()));
+            groups.push(canonical.len() - start);
+        }
         if !canonical.bytes().all(|b| matches!(b, b'A'..=b'Z' | b'2'..=b'7')) {
             return Err(Invalid::Base32);
+        }
+        groups.retain(|length| *length > 0);
+        if !is_grouping(&groups) {
+            return Err(Invalid::Base32Groups);
         }
         let bytes = base32::decode(ALPHABET, &canonical).ok_or(Invalid::Base32)?;
         Self::from_bytes(bytes)
     }
 
-    /// Upper-case base32 without padding, as the `otpauth` format wants it.
+    /// Returns upper-case base32 without padding, as the `otpauth` format requires.
     pub fn to_base32(&self) -> Zeroizing<String> {
         Zeroizing::new(base32::encode(ALPHABET, &self.0))
     }
 
-    /// Compares with other raw bytes, in constant time.
+    /// Compares with raw bytes in constant time.
     pub fn equals(&self, other: &[u8]) -> bool {
         self.0.as_slice().ct_eq(other).into()
     }
 
-    /// The raw bytes. Everything that needs them is found by this name.
+    /// Returns the raw bytes. The name makes every use easy to find.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Whether groups of these lengths form one secret: equal, or short with a shorter one at the end.
+fn is_grouping(lengths: &[usize]) -> bool {
+    const SHORT: usize = 8;
+    let Some((last, others)) = lengths.split_last() else {
+        return true;
+    };
+    others.iter().all(|length| {
+        Some(length) == others.first() && (last == length || (last < length && *length <= SHORT))
+    })
 }
 
 impl fmt::Debug for Secret {
@@ -71,6 +95,10 @@ mod tests {
             "gezd gnbv gy3t qojq gezd gnbv gy3t qojq",
             "GEZD-GNBV-GY3T-QOJQ-GEZD-GNBV-GY3T-QOJQ",
             " GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ==== \n",
+            "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ = = =",
+            "gezdg nbvgy 3tqoj qgezd gnbvg y3tqo jq",
+            "GEZDGNBVGY3TQOJQ\nGEZDGNBVGY3TQOJQ\n",
+            "\u{feff}gezd\u{a0}gnbv\u{2011}gy3t\u{2013}qojq\u{3000}gezd gnbv gy3t\u{200b} qojq",
         ] {
             assert_eq!(Secret::from_base32(copy).unwrap().expose(), plain.expose(), "{copy}");
         }
@@ -78,9 +106,35 @@ mod tests {
     }
 
     #[test]
-    fn other_letters_are_refused() {
+    fn other_characters_are_rejected() {
         for text in ["GEZDGNBVGY3TQOJ0", "GEZDGNBVGY3TQOJ1", "GEZDGNBVGY3TQOJ8", "ÄEZDGNBV", "+"] {
             assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
+        }
+    }
+
+    #[test]
+    fn words_next_to_a_secret_are_rejected() {
+        for text in [
+            "secret=GEZDGNBVGY3TQOJQ",
+            "=GEZDGNBVGY3TQOJQ",
+            "GEZDGNBV=GY3TQOJQ",
+            "GEZDGNBVGY3TQOJQ== x",
+            "key: GEZDGNBVGY3TQOJQ",
+            "key=GEZDGNBVGY3TQOJQ&step=30",
+            "GEZDGNBVGY3TQOJQ, digits=six",
+            "\"GEZDGNBVGY3TQOJQ\"",
+        ] {
+            assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32), "{text}");
+        }
+        for text in [
+            "secret GEZDGNBVGY3TQOJQ",
+            "secret - GEZD GNBV GY3T QOJQ",
+            "GEZDGNBVGY3TQOJQ alice",
+            "GEZD GNBV GY3T QOJQ alice",
+            "GEZDGNBVGY3TQOJQ\nGitHub",
+            "a GEZDGNBVGY3TQOJQ",
+        ] {
+            assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32Groups), "{text}");
         }
     }
 

@@ -1,19 +1,19 @@
-//! When to stop waiting for rows that others hold.
+//! When to stop waiting for rows that other transactions have locked.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// How long passes over the rows have moved nothing. Only whole passes count, however long they take:
-/// what one has missed, the next may find free.
+/// The time since passes over the rows stopped making progress. Only whole passes count, however
+/// long they take: rows that one pass skipped may be free in the next.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct StallTimer {
-    /// When the first of the latest passes without a result ended.
+    /// When the first of the latest passes without progress ended.
     since: Option<Duration>,
 }
 
 impl StallTimer {
-    /// Notes the end of a pass at `now`, on any clock that only goes forward; whether there have been
-    /// passes without a result for longer than `limit`, thus two at least.
+    /// Records the end of a pass at `now`, on any monotonic clock. Returns whether passes have made
+    /// no progress for longer than `limit`, which takes at least two passes.
     pub fn is_over(&mut self, has_result: bool, now: Duration, limit: Duration) -> bool {
         if has_result {
             self.since = None;
@@ -35,7 +35,7 @@ mod tests {
     }
 
     #[test]
-    fn one_pass_without_a_result_is_not_enough_however_long_it_took() {
+    fn one_pass_without_progress_is_never_enough() {
         let mut stall_timer = StallTimer::default();
         assert!(!stall_timer.is_over(true, second(1), LIMIT));
         assert!(!stall_timer.is_over(false, second(100), LIMIT));
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_begins_it_anew() {
+    fn progress_restarts_the_timer() {
         let mut stall_timer = StallTimer::default();
         assert!(!stall_timer.is_over(false, second(1), LIMIT));
         assert!(!stall_timer.is_over(true, second(9), LIMIT));

@@ -5,47 +5,47 @@
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// How far two servers' clocks may be apart. What is said to be from later than that is not believed:
-    /// a clock was set back.
+    /// The maximum difference between two servers' clocks, in seconds. A recorded time further in
+    /// the future is not trusted: a clock must have been set back.
     pub const MAX_CLOCK_SKEW_SECS: i64 = 60;
 
-    /// From microseconds since 1970.
+    /// Creates a timestamp from microseconds since 1970.
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// From whole seconds since 1970.
+    /// Creates a timestamp from whole seconds since 1970.
     #[cfg(test)]
     pub const fn from_secs(seconds: i64) -> Self {
         Self(seconds.saturating_mul(1_000_000))
     }
 
-    /// Microseconds since 1970.
+    /// Returns the microseconds since 1970.
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// Whether steps are counted at this moment: it is finite and not before 1970.
+    /// Returns whether this time has a step: it is finite and not before 1970.
     pub const fn has_step(self) -> bool {
         0 <= self.0 && self.0 < i64::MAX
     }
 
-    /// The step this moment lies in: floor(unix time / period) (RFC 6238, 4.2).
+    /// Returns the step that contains this time: floor(Unix time / period) (RFC 6238, 4.2).
     pub const fn step(self, period: i64) -> i64 {
         self.0.div_euclid(1_000_000).div_euclid(period)
     }
 
-    /// The moment `micros` later, at the end of time at most.
+    /// Returns the time `micros` microseconds later, saturating at the end of the range.
     pub const fn plus_micros(self, micros: i64) -> Self {
         Self(self.0.saturating_add(micros))
     }
 
-    /// The moment `seconds` later, at the end of time at most.
+    /// Returns the time `seconds` seconds later, saturating at the end of the range.
     pub const fn plus_secs(self, seconds: i64) -> Self {
         self.plus_micros(seconds.saturating_mul(1_000_000))
     }
 
-    /// Microseconds from `earlier` to this moment, negative when it is not earlier.
+    /// Returns the microseconds since `earlier`, negative if `earlier` is later than this time.
     pub const fn micros_since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)
     }

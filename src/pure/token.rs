@@ -1,8 +1,8 @@
-//! Signed tokens: what a challenge, a recovery link and a trusted device carry.
+//! Signed tokens for challenges, recovery links and trusted devices.
 //!
-//! base64url without padding over version (1 byte), kind (1), id (16), expiry (8, microseconds since
-//! 1970, big endian) and the HMAC-SHA256 of these (32). The id means nothing: what the token is
-//! good for stands in a row of a table.
+//! The format is unpadded base64url of version (1 byte), kind (1), ID (16), expiry (8, microseconds
+//! since 1970, big-endian) and the HMAC-SHA256 of these (32). The ID has no meaning in itself: a
+//! table row states what the token is valid for.
 
 use super::keyring::Keyring;
 use super::timestamp::Timestamp;
@@ -18,19 +18,19 @@ const ID: Range<usize> = 2..18;
 const EXPIRY: Range<usize> = 18..26;
 const MAC: Range<usize> = 26..58;
 
-/// What a token is for. One kind never passes for another.
+/// The purpose of a token. A token of one kind is never accepted as another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Stands between password and second factor.
+    /// Links the password step of a login to the second factor.
     Challenge,
-    /// Switches two-factor authentication off.
+    /// Turns off two-factor authentication.
     Recovery,
     /// Lets a device skip the second factor.
     Trust,
 }
 
 impl Kind {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Challenge => "challenge",
@@ -39,7 +39,7 @@ impl Kind {
         }
     }
 
-    /// The longest life.
+    /// Returns the maximum lifetime in days.
     pub const fn max_days(self) -> i64 {
         match self {
             Self::Challenge => 1,
@@ -57,22 +57,22 @@ impl Kind {
     }
 }
 
-/// What a token says.
+/// The contents of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token {
-    /// What it is for.
+    /// The purpose.
     pub kind: Kind,
-    /// Names its row.
+    /// The ID of its table row.
     pub id: [u8; 16],
-    /// From then on it is not accepted.
+    /// The time from which it is no longer accepted.
     pub expires_at: Timestamp,
 }
 
 impl Token {
-    /// The characters of a token.
+    /// The length of a token in characters.
     pub const CHARS: usize = 78;
 
-    /// The token as text, signed with the primary key.
+    /// Returns the token as text, signed with the first key.
     pub fn signed(&self, keyring: &Keyring) -> Zeroizing<String> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(MAC.end));
         bytes.extend([VERSION, self.kind.byte()]);
@@ -84,8 +84,8 @@ impl Token {
         Zeroizing::new(URL_SAFE_NO_PAD.encode(&*bytes))
     }
 
-    /// Reads a token of one kind. `None` when it was not signed with a key of the keyring, was
-    /// changed by as much as a bit, or is of another kind.
+    /// Parses a token of one kind. Returns `None` if it was altered, is of another kind, or was not
+    /// signed with a key in the keyring.
     pub fn read(text: &str, kind: Kind, keyring: &Keyring) -> Option<Self> {
         if text.len() != Self::CHARS {
             return None;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_read_as_it_was_signed() {
+    fn a_signed_token_round_trips() {
         let ring = ring(&[OLD]);
         let text = token(Kind::Trust).signed(&ring);
         assert_eq!(text.len(), Token::CHARS);
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn no_kind_passes_for_another() {
+    fn no_kind_is_accepted_as_another() {
         let ring = ring(&[OLD]);
         let kinds = [Kind::Challenge, Kind::Recovery, Kind::Trust];
         for signed in kinds {
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn every_other_character_at_every_place_is_refused() {
+    fn every_changed_character_is_rejected() {
         let ring = ring(&[OLD]);
         let text = token(Kind::Challenge).signed(&ring);
         for place in 0..text.len() {
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn other_lengths_are_refused() {
+    fn other_lengths_are_rejected() {
         let ring = ring(&[OLD]);
         let text = token(Kind::Challenge).signed(&ring);
         for length in 0..text.len() {

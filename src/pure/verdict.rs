@@ -1,16 +1,17 @@
-//! The outcome of an attempt. A wrong code is an outcome, never an error: an error would roll back
-//! the failure it counts.
+//! The outcome of an attempt. A wrong code is an outcome, not an error: an error would roll back
+//! the failure count.
 
 /// Why an attempt was accepted or refused, as callers see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
-    /// The code was right and is now spent.
+    /// The code was correct and is now spent.
     Ok,
     /// The code was wrong, malformed or already spent; callers cannot tell which.
     Invalid,
-    /// Too many failures: no code is looked at until the lock ends.
+    /// Too many failures: no code is checked until the lock ends.
     Locked,
-    /// Far too many failures: TOTP codes are not looked at until an admin or a backup code helps.
+    /// Far too many failures: TOTP codes are not checked until an administrator or a backup code
+    /// lifts the suspension.
     Suspended,
     /// There is no such account, or it has no active factor.
     NotEnrolled,
@@ -18,14 +19,14 @@ pub enum Reason {
     ClockOff,
     /// The last authenticator app of an account is not removed.
     LastFactor,
-    /// The token has ended.
+    /// The token has expired.
     Expired,
     /// The token was used, was tried too often, or was revoked by a change of the account's factors.
     SpentStep,
 }
 
 impl Reason {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Ok => "ok",
@@ -41,10 +42,10 @@ impl Reason {
     }
 }
 
-/// What proved the second factor.
+/// The method by which the second factor was verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Method {
-    /// A code of the authenticator app with this label.
+    /// A code from the authenticator app with this label.
     Totp {
         /// The factor's label.
         label: String,
@@ -54,7 +55,7 @@ pub enum Method {
 }
 
 impl Method {
-    /// The word in SQL.
+    /// Returns the name used in SQL.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Totp { .. } => "totp",
@@ -66,18 +67,18 @@ impl Method {
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
-    /// Why.
+    /// The reason.
     pub reason: Reason,
-    /// What was proved, when the attempt was accepted.
+    /// The method, if the attempt was accepted.
     pub method: Option<Method>,
-    /// Microseconds until the lock ends, when the account is locked after the attempt.
+    /// Microseconds until the lock ends, if the account is locked after the attempt.
     pub retry_after: Option<i64>,
-    /// Unused backup codes, when the attempt was accepted and the caller wants to know.
+    /// The number of unused backup codes, if the attempt was accepted and the caller asked for it.
     pub backup_codes_left: Option<i32>,
 }
 
 impl Verdict {
-    /// The code was right.
+    /// Creates the verdict of an accepted attempt.
     pub fn ok(method: Method) -> Self {
         Self {
             reason: Reason::Ok,
@@ -87,7 +88,7 @@ impl Verdict {
         }
     }
 
-    /// The attempt was refused.
+    /// Creates the verdict of a refused attempt.
     pub fn refused(reason: Reason, retry_after: Option<i64>) -> Self {
         Self { reason, method: None, retry_after, backup_codes_left: None }
     }
@@ -98,7 +99,7 @@ impl Verdict {
         Some(i32::try_from(seconds).unwrap_or(i32::MAX))
     }
 
-    /// Whether the second factor is proved.
+    /// Returns whether the attempt was accepted.
     pub fn is_ok(&self) -> bool {
         self.reason == Reason::Ok
     }

@@ -1,4 +1,4 @@
-//! SQL values: arguments whose size is checked before they are read, and composite results.
+//! SQL values: arguments with a size check before they are read, and composite results.
 
 use pgrx::callconv::{Arg, ArgAbi};
 use pgrx::datum::{FromDatum, IntoDatum};
@@ -7,18 +7,18 @@ use pgrx::{AllocatedByRust, PgTupleDesc, impl_sql_translatable, pg_sys};
 use std::ffi::CStr;
 use zeroize::Zeroizing;
 
-/// A text argument whose size was looked at before it was fetched or decompressed.
+/// A text argument. Its size is checked before it is fetched or decompressed.
 pub enum Text {
     /// At most [`Text::LIMIT`] bytes.
     Fits(Zeroizing<String>),
-    /// More than that; it was not read.
+    /// Larger than that, and not read.
     TooManyBytes,
-    /// Not UTF-8, in a database of another encoding.
+    /// Not valid UTF-8, in a database with another encoding.
     NotUtf8,
 }
 
 impl Text {
-    /// The most bytes an argument can have: more than any code, name, secret or QR code needs.
+    /// The maximum size in bytes: more than any code, name, secret or QR code needs.
     pub const LIMIT: usize = 4096;
 }
 
@@ -33,12 +33,12 @@ impl FromDatum for Text {
         if is_null {
             return None;
         }
-        // SAFETY: the caller vouches that `datum` is a non-null text; this reads its header only.
+        // SAFETY: the caller guarantees that `datum` is a non-null text; only its header is read.
         let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
         if size > Self::LIMIT + pg_sys::VARHDRSZ {
             return Some(Self::TooManyBytes);
         }
-        // SAFETY: as above; a text is stored as its bytes are.
+        // SAFETY: as above; text is stored in the same way as bytea.
         let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, is_null, type_oid) };
         Some(match String::from_utf8(bytes?) {
             Ok(text) => Self::Fits(Zeroizing::new(text)),
@@ -47,16 +47,16 @@ impl FromDatum for Text {
     }
 }
 
-// SAFETY: `Text` is declared as SQL type text and reads such a datum only.
+// SAFETY: `Text` is declared as SQL type text and reads only text datums.
 unsafe impl<'fcx> ArgAbi<'fcx> for Text {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the caller vouches that the argument is a text. A null one is not asked for:
-        // nullable arguments are unboxed as `Option<Text>`.
+        // SAFETY: the caller guarantees that the argument is a text. It is not null: nullable
+        // arguments are unboxed as `Option<Text>`.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooManyBytes)
     }
 }
 
-/// A `jsonb` argument, as text. Its size was looked at before it was fetched.
+/// A `jsonb` argument, as text. Its size is checked before it is fetched.
 pub struct Json(pub Text);
 
 impl_sql_translatable!(Json, "jsonb");
@@ -70,16 +70,16 @@ impl FromDatum for Json {
         if is_null {
             return None;
         }
-        // SAFETY: the caller vouches that `datum` is a non-null jsonb; this reads its header only.
+        // SAFETY: the caller guarantees that `datum` is a non-null jsonb; only its header is read.
         let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
         if size > Text::LIMIT + pg_sys::VARHDRSZ {
             return Some(Self(Text::TooManyBytes));
         }
-        // SAFETY: as above; the output function detoasts it and gives a C string.
+        // SAFETY: as above; the output function detoasts it and returns a C string.
         let text =
             unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
         Some(Self(match text.to_str() {
-            // A large number has far more digits than bytes it is stored in.
+            // A large number can take far more bytes as text than in storage.
             Ok(text) if text.len() > Text::LIMIT => Text::TooManyBytes,
             Ok(text) => Text::Fits(Zeroizing::new(text.to_owned())),
             Err(_) => Text::NotUtf8,
@@ -87,15 +87,15 @@ impl FromDatum for Json {
     }
 }
 
-// SAFETY: `Json` is declared as SQL type jsonb and reads such a datum only.
+// SAFETY: `Json` is declared as SQL type jsonb and reads only jsonb datums.
 unsafe impl<'fcx> ArgAbi<'fcx> for Json {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
-        // SAFETY: the caller vouches that the argument is a jsonb, and a null one is not asked for.
+        // SAFETY: the caller guarantees that the argument is a jsonb. It is not null, as above.
         unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(Text::TooManyBytes))
     }
 }
 
-/// A value of a column, with its type.
+/// The value of a column, with its type.
 pub struct Column {
     datum: Option<pg_sys::Datum>,
     type_oid: pg_sys::Oid,
@@ -107,13 +107,13 @@ impl<T: IntoDatum> From<Option<T>> for Column {
     }
 }
 
-/// A row of a composite type of schema totp, from the values of its columns in their order. `None`
-/// when there is no such type, or it has other columns.
+/// Builds a row of a composite type in schema totp from the values of its columns, in order.
+/// Returns `None` if the type does not exist or has other columns.
 pub fn composite<const N: usize>(
     name: &'static CStr,
     columns: [Column; N],
 ) -> Option<PgHeapTuple<'static, AllocatedByRust>> {
-    // SAFETY: catalog look-ups with static C strings; what is missing gives the invalid oid.
+    // SAFETY: catalog lookups with static C strings; a missing object yields the invalid OID.
     let type_oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
         pg_sys::GetSysCacheOid(
@@ -131,6 +131,6 @@ pub fn composite<const N: usize>(
         return None;
     }
     let datums = columns.map(|column| column.datum);
-    // SAFETY: each datum was made for its column's type, as was just checked.
+    // SAFETY: each datum was created for its column's type, as just checked.
     unsafe { PgHeapTuple::from_datums(description, datums) }.ok()
 }

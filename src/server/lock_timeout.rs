@@ -1,10 +1,10 @@
-//! The longest wait for a row.
+//! The maximum time to wait for a row.
 
 use crate::error::Error;
 use pgrx::prelude::PgSqlErrorCode;
 use pgrx::{PgTryBuilder, pg_sys};
 
-/// Runs `call`, in which no wait for a row lasts longer than `milliseconds`.
+/// Runs `call`, in which waiting for a row longer than `milliseconds` fails with `Error::Busy`.
 pub fn with_lock_timeout<T>(
     milliseconds: i32,
     call: impl FnOnce() -> Result<T, Error>,
@@ -16,7 +16,7 @@ pub fn with_lock_timeout<T>(
             unsafe { pg_sys::LockTimeout = self.0 };
         }
     }
-    // SAFETY: as above. 0 means that the caller waits for ever.
+    // SAFETY: as above. 0 means that the caller has set no limit.
     let callers = unsafe { pg_sys::LockTimeout };
     let _restore = Restore(callers);
     if callers == 0 || callers > milliseconds {

@@ -1,5 +1,5 @@
-//! Small safe functions over what the server offers and pgrx does not. Unsafe code stands here and in
-//! the guard only.
+//! Small safe wrappers for server functions that pgrx does not provide. Only this module and the
+//! guard contain unsafe code.
 
 mod datum;
 mod lock_timeout;

@@ -1,4 +1,4 @@
-//! The server process: its start, its files, and the processes that it starts.
+//! The server process: its startup, open files and child processes.
 
 use pgrx::pg_sys;
 use pgrx::prelude::pg_guard;
@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-/// Whether the library is being loaded by `shared_preload_libraries`.
+/// Returns whether `shared_preload_libraries` is currently loading the library.
 pub fn is_preloading() -> bool {
     // SAFETY: a flag of this process, written by its only thread.
     unsafe { pg_sys::process_shared_preload_libraries_in_progress }
 }
 
-/// Lets nobody else define settings of this prefix, and complains of unknown ones.
+/// Reserves a prefix for the settings of this library, and warns of unknown settings with it.
 pub fn reserve_setting_prefix(prefix: &'static CStr) {
     // SAFETY: the name is a static C string, which the server copies.
     #[cfg(not(feature = "pg14"))]
@@ -34,18 +34,18 @@ pub fn hide_backtraces() {
     unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
 }
 
-/// The data directory.
+/// Returns the data directory.
 pub fn data_directory() -> PathBuf {
     // SAFETY: set before any library is loaded, and never changed.
     unsafe { c_string(pg_sys::DataDir) }.map(PathBuf::from).unwrap_or_default()
 }
 
-/// Ends the call here when its user or an administrator has cancelled it.
+/// Aborts the call here if the user or an administrator has cancelled it.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
 }
 
-/// Waits, unless the call is cancelled meanwhile.
+/// Sleeps, unless the call is cancelled in the meantime.
 pub fn sleep(time: Duration) {
     const SLICE: Duration = Duration::from_millis(50);
     let end = Instant::now() + time;
@@ -59,14 +59,14 @@ pub fn sleep(time: Duration) {
     }
 }
 
-/// Kills a process that this one has started, with all others of its group, and waits for their end.
+/// Kills the process group that a child leads, and waits until all its processes have ended.
 pub fn kill_group(leader: u32) {
     if let Ok(leader @ 2..) = i32::try_from(leader) {
-        // Process 1 would be told of their end otherwise. In many a container that is PostgreSQL, which
-        // takes it for a crash.
+        // Otherwise process 1 would inherit them. In many containers that is PostgreSQL itself, which
+        // would treat their exit as a crash.
         set_child_subreaper(true);
-        // SAFETY: system calls without memory. The group's leader is a child that was not waited for,
-        // so nobody else has its number.
+        // SAFETY: system calls that access no memory. The leader is a child that has not been waited
+        // for, so its ID cannot belong to another process.
         unsafe {
             libc::kill(-leader, libc::SIGKILL);
             while libc::waitpid(-leader, std::ptr::null_mut(), 0) > 0 {}
@@ -75,7 +75,7 @@ pub fn kill_group(leader: u32) {
     }
 }
 
-/// Whether this process inherits the children of its children.
+/// Sets whether this process inherits the children of its children.
 fn set_child_subreaper(is_wanted: bool) {
     #[cfg(target_os = "linux")]
     // SAFETY: a system call without pointers, about this process.
@@ -86,8 +86,8 @@ fn set_child_subreaper(is_wanted: bool) {
     let _ = is_wanted;
 }
 
-/// Has a group killed when this process ends in the middle of a call, where no destructor runs; not
-/// when it is killed itself.
+/// Registers a process group to be killed if this process exits in the middle of a call, where no
+/// destructor runs; `None` unregisters it. It has no effect if this process itself is killed.
 pub fn kill_group_at_exit(leader: Option<u32>) {
     static LEADER: AtomicU32 = AtomicU32::new(0);
     static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
@@ -100,31 +100,33 @@ pub fn kill_group_at_exit(leader: Option<u32>) {
     }
     LEADER.store(leader.unwrap_or_default(), Ordering::Relaxed);
     if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
-        // SAFETY: the function lives as long as the process, and uses no argument.
+        // SAFETY: the function lives as long as the process, and ignores its argument.
         unsafe { pg_sys::on_proc_exit(Some(at_exit), 0.into()) };
     }
 }
 
-/// Keeps what is open, the client's connection among it, from programs that are started.
+/// Prevents child processes from inheriting open files, including the client's connection.
 pub fn close_files_on_exec() {
     let listed = std::fs::read_dir("/dev/fd").into_iter().flatten().flatten();
     let listed = listed.filter_map(|file| file.file_name().to_str()?.parse().ok());
-    // Where nothing is listed, at least those that a server process has usually.
+    // If none are listed, at least those that a server process usually has.
     for file in listed.chain(3..256).filter(|file: &i32| *file > 2) {
-        // SAFETY: a system call without pointers; a file that is not open is an error of it.
+        // SAFETY: a system call without pointers, which fails for a file that is not open.
         unsafe { libc::fcntl(file, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 
-/// Makes reads from a pipe return at once when there is nothing.
+/// Makes reads from a pipe return immediately if it is empty.
 pub fn set_nonblocking(pipe: &impl AsRawFd) {
-    // SAFETY: a system call without pointers, on a file that is open.
+    // SAFETY: a system call without pointers, on an open file.
     unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
 }
 
+/// Copies a C string; returns `None` if it is null.
+///
 /// # Safety
-/// `chars` is null or a C string that lives during the call.
+/// `chars` must be null or a C string that stays valid during the call.
 pub(super) unsafe fn c_string(chars: *const c_char) -> Option<String> {
-    // SAFETY: the caller vouches for it.
+    // SAFETY: guaranteed by the caller.
     (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
 }

@@ -5,13 +5,13 @@ use crate::error::Error;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// The login role of the session.
+/// Returns the login role of the session.
 pub fn session_user() -> String {
     // SAFETY: a function without arguments that reads this process's state.
     role_name(unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// The role that called the outermost function, when SET ROLE made it another than the login role.
+/// Returns the role that called the outermost function, if SET ROLE changed it from the login role.
 pub fn effective_role() -> Option<String> {
     // SAFETY: as above.
     let (outer, login) = unsafe { (pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()) };
@@ -23,14 +23,14 @@ fn role_name(role: pg_sys::Oid) -> String {
     unsafe { c_string(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
 }
 
-/// Refuses callers that are no superuser.
+/// Fails if the caller is not a superuser.
 pub fn require_superuser() -> Result<(), Error> {
     // SAFETY: a function without arguments that looks up the current role.
     if unsafe { pg_sys::superuser() } { Ok(()) } else { Err(Error::NotSuperuser) }
 }
 
-/// A setting of any prefix; `None` when nobody has set it, or it is not UTF-8: values that differ must
-/// not become one.
+/// Returns a setting of any prefix. Returns `None` if it is not set, or if it is not UTF-8:
+/// replacing invalid characters could make different values equal.
 pub fn setting(name: &'static CStr) -> Option<String> {
     // SAFETY: the name is a static C string; with `missing_ok` the result is null or a C string that
     // lives until the setting changes.
@@ -40,33 +40,33 @@ pub fn setting(name: &'static CStr) -> Option<String> {
     value.to_str().ok().map(str::to_owned)
 }
 
-/// What tells this connection from all others that the server ever had.
+/// Returns an ID that is unique among all connections that the server has ever had.
 pub fn connection_id() -> String {
     // SAFETY: variables of this process, written when it started.
     let (process, start) = unsafe { (pg_sys::MyProcPid, pg_sys::MyStartTimestamp) };
     format!("connection:{process}:{start}")
 }
 
-/// The name of the database of the session.
+/// Returns the name of the session's database.
 pub fn database_name() -> String {
     // SAFETY: the result is null or a C string in the current memory context.
     unsafe { c_string(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
 }
 
-/// Refuses databases whose encoding lacks most of Unicode.
+/// Fails if the database encoding lacks most of Unicode.
 pub fn require_unicode() -> Result<(), Error> {
     // SAFETY: a function without arguments that reads this process's state.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
-    // SQL_ASCII takes all bytes as they are.
+    // SQL_ASCII accepts any bytes.
     let known = [pg_sys::pg_enc::PG_UTF8, pg_sys::pg_enc::PG_SQL_ASCII].map(|known| known as i32);
     if known.contains(&encoding) { Ok(()) } else { Err(Error::NotUnicode) }
 }
 
-/// What tells this installation of the extension from any other in the cluster: the database and
-/// the table of accounts.
+/// Returns the OIDs of the database and of the table of accounts, which together identify this
+/// installation of the extension within the cluster.
 pub fn installation_id() -> (u32, u32) {
-    // SAFETY: catalog look-ups with static C strings; a missing schema gives the invalid oid, in
-    // which no table is found.
+    // SAFETY: catalog lookups with static C strings; a missing schema yields the invalid OID, in which
+    // no table is found.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
         let accounts = pg_sys::get_relname_relid(c"accounts".as_ptr(), schema);

@@ -3,8 +3,8 @@
 use crate::error::Error;
 use pgrx::pg_sys;
 
-/// Refuses read-only transactions, standbys, and parallel queries: a caller's function may have the
-/// wrong mark.
+/// Fails in a read-only transaction, on a standby, and in a parallel query: the calling function
+/// may be wrongly marked PARALLEL SAFE.
 pub fn require_writable() -> Result<(), Error> {
     // SAFETY: a flag of this process, and a function without arguments that reads shared state.
     if unsafe { pg_sys::XactReadOnly || pg_sys::RecoveryInProgress() } {
@@ -14,19 +14,19 @@ pub fn require_writable() -> Result<(), Error> {
     if unsafe { pg_sys::IsInParallelMode() } { Err(Error::Parallel) } else { Ok(()) }
 }
 
-/// Whether each statement of the transaction sees what was committed before it.
+/// Returns whether each statement of the transaction sees everything committed before it.
 pub fn is_read_committed() -> bool {
     // SAFETY: a variable of this process, set when a transaction begins.
     unsafe { pg_sys::XactIsoLevel <= pg_sys::XACT_READ_COMMITTED as i32 }
 }
 
-/// Whether the caller has begun a transaction block.
+/// Returns whether the caller has begun a transaction block.
 pub fn is_transaction_block() -> bool {
     // SAFETY: a function without arguments that reads this process's state.
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
-/// Makes the commit of the running transaction wait for the disk, whatever the caller set.
+/// Makes the running transaction commit synchronously, regardless of the settings of the caller.
 pub fn force_sync_commit() {
     // SAFETY: sets a flag of the running transaction.
     unsafe { pg_sys::ForceSyncCommit() };

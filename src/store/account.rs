@@ -91,7 +91,11 @@ plans! {
 macro_rules! removing {
     ($rows:literal, $time:literal) => {
         concat!(
-            "WITH removed AS (DELETE FROM ", $rows, " RETURNING ", $time, " AS at)
+            "WITH removed AS (DELETE FROM ",
+            $rows,
+            " RETURNING ",
+            $time,
+            " AS at)
              UPDATE totp.accounts
              SET last_verified_at = greatest(last_verified_at, (SELECT max(at) FROM removed))
              WHERE account = $1 AND EXISTS (SELECT FROM removed)"

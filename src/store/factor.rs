@@ -173,7 +173,8 @@ pub struct LabelledFactor {
 /// the account's factors last changed.
 pub fn labels(account: &Account, since: Timestamp) -> Result<Vec<LabelledFactor>, Error> {
     let read = |row: &Row| {
-        let (created_at, last_used_at): (TimestampWithTimeZone, _) = (row.get(3)?, row.optional(4)?);
+        let (created_at, last_used_at): (TimestampWithTimeZone, _) =
+            (row.get(3)?, row.optional(4)?);
         Ok(LabelledFactor {
             label: row.get(1)?,
             state: row.get(2)?,

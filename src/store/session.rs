@@ -39,12 +39,9 @@ pub struct Session {
 /// Records that a session is verified, if it has an ID.
 pub fn mark_verified(session: &Session, now: Timestamp, method: &str) -> Result<(), Error> {
     match session.id.as_deref() {
-        Some(id) => MARK_VERIFIED.run(&[
-            (&session.account).into(),
-            id.into(),
-            now.into(),
-            method.into(),
-        ]),
+        Some(id) => {
+            MARK_VERIFIED.run(&[(&session.account).into(), id.into(), now.into(), method.into()])
+        }
         None => Ok(()),
     }
 }

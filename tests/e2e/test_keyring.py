@@ -426,6 +426,7 @@ def all_of(items, number):
     return items if len(items) == number else None
 
 
+@pytest.mark.timeout(120)
 def test_a_key_command_that_does_not_end_is_ended_with_all_that_it_started(
     app, account, key_command
 ):

@@ -105,6 +105,72 @@ def test_the_second_step_of_a_login_gives_a_token(web, server, browser, backend)
     assert server.post("challenge_verify", login).body["reason"] == "spent"
 
 
+def test_a_request_without_a_profile_finds_nothing_of_ours(browser):
+    """It goes to the application's own schema, the first of db-schemas."""
+    server = browser.server
+    server.profile = None
+    assert server.schemas == "api, totp_api"
+    missing = browser.post("totp_verify", code="123456")
+    assert (missing.status, missing.sqlstate) == (404, "PGRST202")
+    message = "Could not find the function api.totp_verify(code) in the schema cache"
+    assert missing.body["message"] == message
+    assert browser.get("totp_status").status == 404
+    server.profile = "totp_api"
+    found = browser.post("totp_verify", code="123456")
+    assert (found.status, found.body["reason"]) == (200, "not_enrolled")
+    assert found.headers["Content-Profile"] == "totp_api"
+    assert browser.get("totp_status").status == 200
+
+
+def test_a_code_is_a_string(web, server, browser):
+    """As a number it loses its leading zeros."""
+    browser.enrol()
+    session = Browser(web, server, browser.account)
+    assert session.post("totp_verify", code=12345).body["reason"] == "invalid"
+    refused = server.post("totp_verify", '{"code": 012345}', session.token)
+    assert (refused.status, refused.sqlstate) == (400, "PGRST102")
+
+
+def test_no_function_takes_a_whole_body(web):
+    """Prefer: params=single-object, which PostgREST 12 still knows."""
+    server = web.server(version=12)
+    browser = Browser(web, server)
+    for function in CALLS:
+        response = browser.post(function, prefer="params=single-object", **CALLS[function])
+        assert (response.status, response.sqlstate) == (404, "PGRST202"), function
+        assert "single json/jsonb parameter" in response.body["details"]
+    server.connection.close()
+
+
+def test_which_sessions_end(web, server, browser):
+    """The last column of the table of functions in docs/postgrest.md."""
+    _, codes = browser.enrol()
+    browser.enrol(label="tablet")
+    this, other = sessions = [Browser(web, server, browser.account) for _ in range(2)]
+
+    def verify():
+        for session in sessions:
+            assert session.post("totp_verify", code=codes.pop()).body["verified"] is True
+
+    def verified():
+        return [session.get("totp_status").body["verified"] for session in sessions]
+
+    verify()
+    laptop = Authenticator(this.post("totp_create", label="laptop").body["uri"])
+    assert verified() == [True, True]
+    confirmed = this.post("totp_confirm", label="laptop", code=laptop.take(time.time()))
+    assert confirmed.body["confirmed"] is True
+    assert verified() == [True, False]
+    other.post("totp_verify", code=codes.pop())
+    assert this.post("totp_remove", label="tablet", code=codes.pop()).body == {"removed": True}
+    assert verified() == [False, False]
+    verify()
+    codes = this.post("backup_rotate", code=codes.pop()).body["backup_codes"]
+    assert verified() == [True, True]
+    assert this.post("totp_disable", code=codes.pop()).body == {"disabled": True}
+    assert verified() == [False, False]
+
+
 @pytest.mark.parametrize(
     ("function", "body", "status", "sqlstate"),
     [
@@ -112,7 +178,8 @@ def test_the_second_step_of_a_login_gives_a_token(web, server, browser, backend)
         ("totp_create", {"issuer": "a:b"}, 400, "22023"),
         ("totp_create", {"label": "x" * 65}, 400, "22023"),
         ("totp_verify", '{"code": "\\u0000"}', 400, "22P05"),
-        ("totp_verify", '{"code": ', 404, "PGRST202"),
+        ("totp_verify", '{"code": ', 400, "PGRST102"),
+        ("totp_verify", '{"code": 012345}', 400, "PGRST102"),
         ("totp_verify", {"code": "1", "account": "victim"}, 404, "PGRST202"),
         ("totp_verify", {}, 404, "PGRST202"),
         ("totp_export", {"account": "x"}, 404, "PGRST202"),
@@ -199,15 +266,20 @@ GRANT SELECT ON payslips TO authenticated;
 def test_a_policy_shows_rows_to_a_verified_session_only(web, dba):
     """Supabase's way: tables, and policies that look at the token."""
     dba.execute(PAYSLIPS + POLICY)
-    server = web.server(schema="public")
+    server = web.server(schemas="public", profile=None)
     browser = Browser(web, web.server())
     dba.execute("INSERT INTO payslips VALUES (%s, 1), ('somebody else', 2)", browser.account)
-    assert server.read("payslips", browser.token).body == []
+    assert server.read("payslips", browser.token).body == [], "who has not enrolled sees rows"
     browser.enrol()
     assert server.read("payslips", browser.token).body == [{"owner": browser.account, "amount": 1}]
     assert server.read("payslips", web.token(browser.account)).body == []
     assert server.read("payslips").status == 401
     assert server.read("payslips", web.token("x", role="service_role")).status == 403
+    # Whoever may read the table, and has no policy, sees no row, and no error.
+    dba.execute("GRANT SELECT ON payslips TO anon")
+    assert server.read("payslips").body == []
+    dba.execute("ALTER POLICY own ON payslips TO PUBLIC")
+    assert server.read("payslips").status == 401
     for opened in (server, browser.server):
         opened.connection.close()
 

@@ -20,8 +20,18 @@ CREATE ROLE authenticated NOLOGIN;
 CREATE ROLE service_role NOLOGIN BYPASSRLS;
 GRANT anon, authenticated, service_role TO authenticator;
 """
+# The application's own schema, the first of db-schemas.
+API = """
+CREATE SCHEMA api;
+GRANT USAGE ON SCHEMA api TO anon, authenticated;
+"""
 PAGE = (ROOT / "docs" / "postgrest.md").read_text()
-GRANTS, POLICY, PRE_REQUEST = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+# The statements, shell commands and scripts of the page, in their order.
+SQL_BLOCKS, SH_BLOCKS, JS_BLOCKS = (
+    re.findall(rf"^```{kind}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    for kind in ("sql", "sh", "js")
+)
+GRANTS, RELOAD, POLICY, PRE_REQUEST = SQL_BLOCKS
 
 
 class Web(Cluster):
@@ -44,17 +54,21 @@ class Web(Cluster):
         os.chown(file, self.owner, -1)
         self.new_database(DATABASE)
         install(self, DATABASE)
-        self.execute(ROLES, WEB_ROLES, GRANTS, "GRANT totp_app TO service_role", dbname=DATABASE)
+        self.execute(ROLES, WEB_ROLES, API, GRANTS, dbname=DATABASE)
+        self.execute("GRANT totp_app TO service_role")
         self.configure(totp__jwt_secret_file="jwt.secret")
 
     def server(self, **options):
-        """A PostgREST server with a connection of its own."""
+        """A PostgREST server with a connection of its own. Clients may choose how a transaction
+        ends, which PostgREST does not let them unless it is configured so."""
+        options = {"tx_end": "commit-allow-override", **options}
         return PostgREST(self.connect("authenticator", DATABASE), self.secret, **options)
 
     def token(self, account, role="authenticated", **claims):
         """What an identity provider signs for a person who gave the right password."""
         session = {"session_id": secrets.token_hex(8), "aal": "aal1"}
-        payload = {"sub": account, "role": role, "exp": time.time() + 3600, **session, **claims}
+        expiry = int(time.time()) + 3600
+        payload = {"sub": account, "role": role, "exp": expiry, **session, **claims}
         return jwt.encode(payload, self.secret, "HS256")
 
 

@@ -80,7 +80,7 @@ def test_a_body_that_names_an_argument_twice_changes_nobody(thief, owner):
 @pytest.mark.parametrize("schema", ["totp", "pg_catalog", "information_schema"])
 def test_other_schemas_are_out_of_reach_even_if_exposed(cluster, schema, owner):
     """A careless db-schemas = "totp": roles of people may not call what takes an account."""
-    server = cluster.server(schema=schema)
+    server = cluster.server(schemas=schema, profile=None)
     token = cluster.token(new_account())
     guess = {"account": owner.account, "code": "123456"}
     assert server.post("totp_verify", guess, token).status in (403, 404)

@@ -50,7 +50,12 @@ SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&s
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&digits=10');
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&period=3600');
 SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&algorithm=MD5');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&algo=SHA256');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&issuer=A;digits=8');
+SELECT totp.totp_import('carol', 'otpauth://totp/carol?secret=GEZDGNBVGY3TQOJQ&issuer=A otpauth://totp/x');
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOI');
+SELECT totp.totp_import('carol', 'secret=GEZDGNBVGY3TQOJQ');
+SELECT totp.totp_import('carol', 'secret GEZDGNBVGY3TQOJQ');
 SELECT totp.totp_import('carol', '');
 SELECT totp.totp_import('carol', NULL);
 SELECT totp.totp_import('carol', 'GEZDGNBVGY3TQOJQ', reason => 'x');

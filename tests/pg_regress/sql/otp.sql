@@ -25,7 +25,7 @@ FROM unnest(ARRAY[0, 1, 2]) AS drift, generate_series(-2, 2) AS offset_steps ORD
 SELECT totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '287082', '1970-01-01 00:00:59.999999+00', drift_steps => 0) AS last_microsecond,
        totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', '287082', '1970-01-01 00:01:00+00', drift_steps => 0) AS next_step;
 
--- Codes are digits; blanks are ignored; anything else returns false, never NULL or an error.
+-- Codes are digits; blanks, and dashes between digits, are ignored; anything else returns false, never NULL or an error.
 SELECT code, totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', code, to_timestamp(59)) AS accepted
 FROM unnest(ARRAY['287082', ' 287 082 ', E'2870\t82\n', '', ' ', '28708', '2870820', '+287082', '-287082', '287-082', '２８７０８２', '28708a', '1e5', '94287082', NULL]) AS code;
 SELECT totp.totp_check('GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ', repeat('1', 100000), to_timestamp(59)) AS long_code;

@@ -52,8 +52,8 @@ SELECT totp.totp_resync('bob', totp.totp_code(:'bob', pg_temp.at(2400 + 600)), t
 
 -- Malformed codes are refused and not counted; unknown accounts look the same.
 SET totp.clock = '2030-01-01 01:00:00+00';
-SELECT translate(code, U&'\200F', '~') AS code, totp.totp_verify('alice', code), totp.backup_verify('alice', code), (totp.totp_attempt('alice', code)).reason
-FROM unnest(ARRAY[NULL, '', ' ', 'abcdef', '１２３４５６', '12345', '123456789', '+123456', '-123456', '1e5', U&'123456\200F']) AS code;
+SELECT translate(code, U&'\20E3', '~') AS code, totp.totp_verify('alice', code), totp.backup_verify('alice', code), (totp.totp_attempt('alice', code)).reason
+FROM unnest(ARRAY[NULL, '', ' ', 'abcdef', '１２３４５６', '12345', '123456789', '+123456', '-123456', '1e5', U&'123456\20E3']) AS code;
 SELECT totp.totp_verify('alice', repeat('1', 100000)), totp.totp_verify('alice', repeat(' ', 10000000));
 SELECT failures FROM totp.totp_status('alice');
 SELECT totp.totp_verify('nobody', '123456'), totp.backup_verify('nobody', '0000-0000-0000-0000'), totp.totp_verify('nobody', NULL);
