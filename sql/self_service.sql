@@ -116,11 +116,11 @@ See totp.totp_status. Errors: PT401, 42501.';
 CREATE FUNCTION totp_api.totp_factors()
 RETURNS TABLE (label text, state text, created_at timestamptz, last_used_at timestamptz)
 LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT label, state, created_at, last_used_at FROM totp.totp_factors(totp.request_account())
+    SELECT label, state, created_at, last_used_at FROM totp.account_factors(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_factors() IS
 'Returns the authenticator apps of the session''s account.
-See totp.totp_factors. Errors: PT401, 42501.';
+One row per app: label, state (active or pending), when the secret was created, and when one of its codes was last accepted. Pending apps that can no longer be confirmed are left out. Errors: PT401, 42501.';
 
 CREATE FUNCTION totp_api.challenge_verify(
     token text, code text, binding text DEFAULT NULL,

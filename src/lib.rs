@@ -49,7 +49,7 @@ extension_sql_file!(
         api::session::session_account,
         api::session::totp_verified,
         api::session::verified_account,
-        api::status::totp_factors,
+        api::status::account_factors,
         api::status::totp_status,
         api::verify::totp_attempt,
     ]

@@ -49,7 +49,7 @@ fn totp_status(
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
-fn totp_factors(
+fn account_factors(
     account: Option<Text>,
 ) -> Result<
     TableIterator<

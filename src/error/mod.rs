@@ -166,7 +166,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no factor with this label",
                 "The account has no such factor, or there is no such account.",
-                "totp_factors lists the labels of an account.",
+                "Check the label; totp_api.totp_factors lists those of the session's account.",
             ),
             Error::NoAccount => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,

@@ -42,6 +42,7 @@ OF_SELF_SERVICE = {
 
 # Called by other functions only.
 INTERNAL = {
+    "account_factors": {"account": "x"},
     "challenge_login": {"token": "x", "code": "1", "binding": None},
     "disable_attempt": {"account": "x", "code": "123456"},
     "remove_attempt": {"account": "x", "label": "x", "code": "123456"},

@@ -5,7 +5,7 @@ import pytest
 from authenticator import Authenticator
 from client import Client
 from conftest import DATABASE
-from refusal import BAD_ARGUMENT, NOT_THERE, refused
+from refusal import NOT_THERE, refused
 
 PENDING_TTL = 15 * 60
 
@@ -207,7 +207,7 @@ def test_a_factor_planted_before_a_change_of_factors_is_not_confirmed_after_it(
     with refused(NOT_THERE):
         app.confirm(account, evil.take(app.now), label="planted")
     assert app.status(account) == before
-    labels = dba.rows("SELECT label FROM totp.totp_factors(%s)", account)
+    labels = dba.rows("SELECT label FROM totp.account_factors(%s)", account)
     assert ("planted",) not in [tuple(row) for row in labels]
 
 
@@ -420,22 +420,3 @@ def test_the_last_verification_never_goes_back_in_time(traveller, dba, account, 
     assert traveller.disable(account, codes[0])
     assert traveller.status(account).last_verified_at is None
     assert dba.value(report, account) is None
-
-
-def test_factors_are_listed_with_their_labels(traveller, account):
-    query = "SELECT * FROM totp.totp_factors(%s)"
-    for nobody in (None, "", "x" * 256):
-        with refused(BAD_ARGUMENT):
-            traveller.rows(query, nobody)
-    assert traveller.rows(query, account) == []
-    traveller.create(account)
-    (pending,) = traveller.rows(query, account)
-    assert (pending.label, pending.state, pending.last_used_at) == ("default", "pending", None)
-    traveller.wait(PENDING_TTL)
-    assert traveller.rows(query, account) == []
-    traveller.enrol(account)
-    traveller.create(account, label="b")
-    (pending, active) = traveller.rows(query, account)
-    assert (active.label, active.state) == ("default", "active")
-    assert active.created_at.timestamp() == active.last_used_at.timestamp() == traveller.now
-    assert (pending.label, pending.state) == ("b", "pending")

@@ -1,7 +1,7 @@
 """The table of grants: which role may call what. The words are those of sql/grants.sql."""
 
 PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
-READERS = {"totp_enabled", "totp_status", "totp_factors", "backup_remaining"}
+READERS = {"totp_enabled", "totp_status", "backup_remaining"}
 SESSION = {"current_account", "totp_verified"}
 APP = {
     "totp_create",

@@ -62,7 +62,6 @@ SELECT confirmed, backup_codes FROM totp.totp_confirm('alice', totp.totp_code(:'
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'tablet', '2030-01-01 00:01:30+00'));
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'secret', '2030-01-01 00:01:30+00'));
 SELECT factors, failures FROM totp.totp_status('alice');
-SELECT label, state, created_at, last_used_at FROM totp.totp_factors('alice');
 
 -- Pending factors expire, and are removed when others are created.
 SELECT secret FROM totp.totp_create('carol') \gset
