@@ -55,3 +55,44 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION totp.forget_account() IS
 'Erases the account of a row that is deleted from the application''s table of users. To be used in triggers on DELETE, for each row. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 55P03, F0000, 25006.';
+
+CREATE FUNCTION totp.rename_account() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    old_account text;
+    new_account text;
+BEGIN
+    IF TG_WHEN <> 'AFTER' OR TG_OP <> 'UPDATE' OR TG_LEVEL <> 'ROW' OR TG_NARGS <> 1 THEN
+        RAISE EXCEPTION 'rename_account must be called by an AFTER UPDATE FOR EACH ROW trigger with one argument'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'The argument is the name of the column that contains the account.',
+                  HINT = 'For example: CREATE TRIGGER ... AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION totp.rename_account(''id'').';
+    END IF;
+    -- PostgreSQL 18 does not compute such a column for triggers: it would never seem to change.
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_attribute
+        WHERE attrelid = TG_RELID AND attname = TG_ARGV[0] AND attgenerated = 'v'
+    ) THEN
+        RAISE EXCEPTION 'rename_account cannot follow a virtual generated column'
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'Triggers do not see the values of such a column.',
+                  HINT = 'Use a stored generated column.';
+    END IF;
+    -- Uses the output function of the column's type, as forget_account does.
+    EXECUTE pg_catalog.format(
+        'SELECT pg_catalog.format(''%%s'', ($1).%1$I), pg_catalog.format(''%%s'', ($2).%1$I)', TG_ARGV[0]
+    ) INTO old_account, new_account USING OLD, NEW;
+    IF old_account COLLATE "C" = new_account COLLATE "C" OR pg_catalog.length(old_account) NOT BETWEEN 1 AND 255 THEN
+        RETURN NEW;
+    END IF;
+    -- Raises an error where accounts cannot be looked up.
+    PERFORM totp.totp_enabled(old_account);
+    IF EXISTS (SELECT FROM totp.accounts WHERE account = old_account) THEN
+        PERFORM totp.totp_rename(
+            old_account, new_account, pg_catalog.format('row changed in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME)
+        );
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION totp.rename_account() IS
+'Renames the account of a row whose key changes in the application''s table of users. To be used in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';

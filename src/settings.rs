@@ -312,7 +312,7 @@ pub fn init() {
         GucRegistry::define_int_guc(
             c"totp.guard_slots",
             c"Number of entries in shared memory for failures and spent codes.",
-            c"Each entry takes 56 bytes and holds the failures of one account or the last code of one secret. \
+            c"Each entry takes 176 bytes and holds the failures of one account and a few of its spent codes. \
               Only recent failures and rolled-back logins need an entry for longer than a transaction.",
             &GUARD_SLOTS,
             1_024,

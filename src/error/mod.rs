@@ -55,6 +55,10 @@ pub enum Error {
     NotSuperuser,
     /// A procedure that commits was called in a transaction block.
     TransactionBlock,
+    /// This is a node of Citus other than the coordinator.
+    CitusNode,
+    /// Citus manages a table of the extension.
+    CitusTable,
     /// A transaction cannot be prepared if rolling it back would make a spent code valid again.
     Prepared,
     /// The keyring cannot be used.
@@ -280,6 +284,20 @@ impl From<Error> for ErrorReport {
                 "With totp.burn_on_rollback off, rolling back a transaction makes its codes valid again, \
                  which is not possible for a prepared transaction.",
                 "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
+            ),
+            Error::CitusNode => report(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot use totp on this Citus node",
+                "Only the coordinator has the accounts; the tables on other nodes are empty.",
+                "Connect to the coordinator, and do not use the function in a query or trigger \
+                 that Citus runs on other nodes.",
+            ),
+            Error::CitusTable => report(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot use totp while Citus manages its tables",
+                "A table of schema totp is listed in pg_dist_partition: it is distributed, or it \
+                 was added to the metadata of Citus.",
+                "Restore the tables to a database in which Citus does not manage them.",
             ),
             Error::Keyring(error) => key_source::unusable(error),
             Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(

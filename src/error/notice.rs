@@ -15,6 +15,15 @@ pub fn not_preloaded() {
     log!("totp is not in shared_preload_libraries, so a rollback undoes failures and spent codes");
 }
 
+/// Logs that a secret is handed out, whatever becomes of the transaction.
+pub fn exported(account: &str, label: &str, actor: &str, reason: &str) {
+    let message = format!("totp_export disclosed factor {label:?} of account {account:?}");
+    let detail = format!("Login role: {actor:?}; reason: {reason:?}.");
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "totp")
+        .set_detail(detail)
+        .report(PgLogLevel::LOG);
+}
+
 /// The progress or the result of a key rotation.
 pub enum Rotation {
     /// Some of the rows are done.

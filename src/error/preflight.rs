@@ -73,6 +73,8 @@ pub enum Finding {
     Fsync(bool),
     /// The setting `full_page_writes`.
     FullPageWrites(bool),
+    /// Whether Citus leaves the tables alone.
+    Citus(Result<(), Error>),
     /// The setting `totp.burn_on_rollback`.
     BurnOnRollback(bool),
     /// The setting `totp.cold_start`.
@@ -115,11 +117,7 @@ impl From<Finding> for Check {
             Finding::Keyring(ids) => {
                 ok("keyring", format!("Key IDs: {}; the first key encrypts.", ids.join(", ")))
             }
-            Finding::NoKeyring(error) => {
-                let report = ErrorReport::from(error);
-                let detail = [report.message(), report.detail().unwrap_or_default()].join(": ");
-                fail("keyring", detail, report.hint().unwrap_or_default())
-            }
+            Finding::NoKeyring(error) => error_found("keyring", error),
             Finding::UnknownKeys(rows) if rows.is_empty() => {
                 fail("missing_keys", "No row needs a key.", "Restore the keyring.")
             }
@@ -176,6 +174,10 @@ impl From<Finding> for Check {
                 "It is off: a crash can damage rows unless the file system writes pages atomically.",
                 "Set full_page_writes = on.",
             ),
+            Finding::Citus(Ok(())) => {
+                ok("citus", "The tables are on this node, and Citus does not manage them.")
+            }
+            Finding::Citus(Err(error)) => error_found("citus", error),
             Finding::BurnOnRollback(true) => {
                 ok("burn_on_rollback", "A code remains spent when its transaction is rolled back.")
             }
@@ -215,6 +217,12 @@ fn warn(name: &'static str, detail: impl Into<String>, hint: &str) -> Check {
 
 fn fail(name: &'static str, detail: impl Into<String>, hint: &str) -> Check {
     Check { status: Status::Fail, ..warn(name, detail, hint) }
+}
+
+fn error_found(name: &'static str, error: Error) -> Check {
+    let report = ErrorReport::from(error);
+    let detail = [report.message(), report.detail().unwrap_or_default()].join(": ");
+    fail(name, detail, report.hint().unwrap_or_default())
 }
 
 fn list(keys: &KeyRows) -> String {

@@ -1,13 +1,13 @@
 //! What administrators do to accounts, each time with a reason for the audit trail.
 
 use super::audit::field;
-use super::context::Context;
+use super::context::{Context, begin_writing};
 use super::disable::disable_without_code;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::{Account, AuditReason};
-use crate::{clock, server, settings, store};
+use crate::{clock, settings, store};
 
 /// Removes all factors and codes of an account, and its lock; the user must enrol again. Returns
 /// `false` if there is no such account.
@@ -46,7 +46,7 @@ pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
 
 /// Removes expired rows and returns their number.
 pub fn prune() -> Result<i32, Error> {
-    server::require_writable()?;
+    begin_writing()?;
     let now = clock::now()?;
     let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
         + store::token::prune(now)?

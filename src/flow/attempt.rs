@@ -1,10 +1,9 @@
 //! A single attempt, from its reservation to its success or failure.
 
-use super::audit::field;
 use super::context::Context;
 use super::session;
 use crate::error::Error;
-use crate::guard::{self, AccountGuard, Admission};
+use crate::guard::{self, AccountGuard, Admission, Spend};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::lock::LockState;
 use crate::pure::name::Account;
@@ -22,19 +21,23 @@ pub enum Refusal {
     /// Another transaction has spent it or is about to, according to shared memory or the row
     /// itself.
     Raced,
+    /// Shared memory has no room to record it.
+    Full {
+        /// When to try again.
+        until: Timestamp,
+    },
 }
 
 /// A reserved attempt, which already counts as a failure in shared memory.
 pub struct Attempt<'a> {
     context: &'a Context,
     account: &'a Account,
-    account_guard: &'a AccountGuard<'a>,
+    account_guard: &'a AccountGuard,
     event: Event,
     /// The account's lock state in the table before the attempt.
     before: LockState,
     /// The account's lock state if the attempt fails.
     after: LockState,
-    rolled_back: u32,
 }
 
 impl<'a> Attempt<'a> {
@@ -42,73 +45,79 @@ impl<'a> Attempt<'a> {
     pub fn begin(
         context: &'a Context,
         account: &'a Account,
-        account_guard: &'a AccountGuard<'a>,
+        account_guard: &'a AccountGuard,
         event: Event,
+        code: &str,
         before: LockState,
     ) -> Result<Self, Verdict> {
-        match account_guard.reserve(&before, &settings::lock_policy(), context.now) {
-            Admission::Reserved { after, rolled_back } => {
-                Ok(Self { context, account, account_guard, event, before, after, rolled_back })
+        match account_guard.reserve(code, &before, &settings::lock_policy(), context.now) {
+            Admission::Reserved { after } => {
+                Ok(Self { context, account, account_guard, event, before, after })
             }
-            Admission::Refused { until } => Err(locked(until, context.now)),
+            Admission::Locked { until } | Admission::Full { until } => {
+                Err(locked(until, context.now))
+            }
         }
     }
 
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
-        let fields = match self.rolled_back {
-            0 => Map::new(),
-            count => field("rolled_back", count),
-        };
-        let audit = self.context.entry(self.account, self.event, outcome, fields);
-        store::account::record_failure(self.account, &self.after, audit)?;
-        self.account_guard.record_written(&self.after, self.rolled_back);
-        Ok(self.failed())
+        let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
+        let audit = self.context.entry(self.account, self.event, outcome, Map::new());
+        store::account::record_failure(self.account, &after, audit)?;
+        self.account_guard.record_written(&after);
+        Ok(self.failed(&after))
     }
 
     /// Counts a failure because the code cannot be spent. After a race, the count stays in shared
     /// memory if there is any, and the account's row is left to the transaction that spends the
     /// code: a write here would cause it a serialization failure or a deadlock.
     pub fn reject(self, refusal: Refusal) -> Result<Verdict, Error> {
-        self.account_guard.mismatched();
+        self.account_guard.mismatched(&settings::lock_policy(), self.context.now);
         match refusal {
             Refusal::Known(outcome) => self.fail(outcome),
             Refusal::Raced if guard::is_on() => {
+                self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
                 self.context.record(self.account, self.event, Outcome::Replayed, Map::new())?;
-                Ok(self.failed())
+                Ok(self.failed(&self.after))
             }
             Refusal::Raced => self.fail(Outcome::Replayed),
+            Refusal::Full { until } => {
+                self.account_guard.withdraw(&self.after);
+                Ok(locked(until, self.context.now))
+            }
         }
     }
 
-    fn failed(&self) -> Verdict {
+    fn failed(&self, after: &LockState) -> Verdict {
         let now = self.context.now;
-        let retry_after = self.after.locked(now).map(|until| until.micros_since(now));
+        let retry_after = after.locked(now).map(|until| until.micros_since(now));
         Verdict::refused(Reason::Invalid, retry_after)
     }
 
-    /// Spends a step in shared memory, or returns why it cannot be spent.
+    /// Spends a step in shared memory, or returns why it cannot be spent. Codes are accepted up to
+    /// `ahead` steps before their time.
     pub fn spend_in_memory(
         &self,
         factor: &Factor,
         secret: &[u8],
         step: i64,
+        ahead: i64,
     ) -> Result<(), Refusal> {
         if step <= factor.last_step {
             return Err(Refusal::Known(Outcome::Replayed));
         }
         let period = i64::from(factor.parameters.period);
-        if is_cold(factor.created_at, step, period, self.context.now) {
+        if is_cold(factor.created_at, step - ahead, period, self.context.now) {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
         // By then, no window reaches the step any more.
         let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
-        if self.account_guard.spend(secret, step, expires, self.context.now) {
-            self.matched();
-            Ok(())
-        } else {
-            Err(Refusal::Raced)
+        match self.account_guard.spend(secret, step, expires, self.context.now) {
+            Spend::Done { .. } => Ok(self.matched()),
+            Spend::Spent => Err(Refusal::Raced),
+            Spend::Full { until } => Err(Refusal::Full { until }),
         }
     }
 

@@ -2,12 +2,18 @@
 
 use super::context::Context;
 use crate::error::Error;
+use crate::guard::AccountGuard;
 use crate::pure::audit::{self, Entry, Event, Outcome};
 use crate::pure::name::Account;
 use crate::settings::{self, Audit};
 use crate::store::audit::SignedEntry;
 use crate::{server, store};
 use serde_json::{Map, Value};
+
+/// Audit events per minute of accounts that do not exist or have no factor, all together.
+const STRANGER_LIMIT: u32 = 60;
+/// Audit events per minute of one account for calls that need no code.
+const FREE_LIMIT: u32 = 20;
 
 impl Context {
     /// Writes an event and its outcome to the audit trail, unless `totp.audit` excludes it.
@@ -22,6 +28,32 @@ impl Context {
             Some(entry) => store::audit::append(&entry),
             None => Ok(()),
         }
+    }
+
+    /// As `record`, for what a caller can repeat without a code: writes a limited number per minute.
+    /// The next event reports how many were left out.
+    pub fn record_free(
+        &self,
+        account: &Account,
+        event: Event,
+        outcome: Outcome,
+        fields: Map<String, Value>,
+    ) -> Result<(), Error> {
+        if is_wanted(event) && AccountGuard::of(account).may_record(FREE_LIMIT, self.now) {
+            return self.record(account, event, outcome, fields);
+        }
+        Ok(())
+    }
+
+    /// Returns a signed entry for an attempt on an account without a factor, or `None` above the
+    /// limit of all such accounts together.
+    pub fn stranger_entry(&self, account: &Account, event: Event) -> Option<SignedEntry> {
+        let strangers = AccountGuard::of_strangers();
+        if !is_wanted(event) || !strangers.may_record(STRANGER_LIMIT, self.now) {
+            return None;
+        }
+        let name = settings::audited_name(account);
+        self.signed(name, event, Outcome::NotEnrolled, unreported(&strangers, Map::new()))
     }
 
     /// Writes a change of the keys to the audit trail. It concerns no account.
@@ -40,6 +72,10 @@ impl Context {
         outcome: Outcome,
         fields: Map<String, Value>,
     ) -> Option<SignedEntry> {
+        if !is_wanted(event) {
+            return None;
+        }
+        let fields = unreported(&AccountGuard::of(account), fields);
         self.signed(settings::audited_name(account), event, outcome, fields)
     }
 
@@ -50,12 +86,7 @@ impl Context {
         outcome: Outcome,
         mut fields: Map<String, Value>,
     ) -> Option<SignedEntry> {
-        let wanted = match settings::audit() {
-            Audit::All => true,
-            Audit::Changes => !matches!(event, Event::Verify | Event::Challenge),
-            Audit::Off => false,
-        };
-        if !wanted {
+        if !is_wanted(event) {
             return None;
         }
         let actor = server::session_user();
@@ -67,6 +98,30 @@ impl Context {
         let mac = entry.mac(self.keyring.audit_key());
         Some(SignedEntry { entry, mac })
     }
+}
+
+fn is_wanted(event: Event) -> bool {
+    match settings::audit() {
+        Audit::All => true,
+        Audit::Changes => !matches!(event, Event::Verify | Event::Challenge),
+        Audit::Off => false,
+    }
+}
+
+/// Adds what no audit event has reported yet.
+fn unreported(account_guard: &AccountGuard, mut fields: Map<String, Value>) -> Map<String, Value> {
+    let unreported = account_guard.take_unreported();
+    for (name, count) in [
+        ("rolled_back", unreported.failures),
+        ("rolled_back_successes", unreported.successes),
+        ("rolled_back_exports", unreported.exports),
+        ("unrecorded", unreported.events),
+    ] {
+        if count > 0 {
+            fields.insert(name.to_owned(), count.into());
+        }
+    }
+    fields
 }
 
 /// Returns an audit event's detail with a single field.

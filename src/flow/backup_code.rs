@@ -1,7 +1,7 @@
 //! Sets of backup codes.
 
 use super::audit::field;
-use super::context::Context;
+use super::context::{Context, begin_reading};
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
@@ -61,5 +61,6 @@ pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, E
 
 /// Returns how many unused backup codes an account has.
 pub fn remaining(account: &Account) -> Result<i32, Error> {
+    begin_reading()?;
     store::backup_code::count(account)
 }

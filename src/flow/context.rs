@@ -17,7 +17,7 @@ pub struct Context {
 impl Context {
     /// Begins a call that writes. Fails before any attempt is counted.
     pub fn begin() -> Result<Self, Error> {
-        server::require_writable()?;
+        begin_writing()?;
         Self::at(clock::now()?)
     }
 
@@ -25,4 +25,15 @@ impl Context {
     pub fn at(now: Timestamp) -> Result<Self, Error> {
         Ok(Self { now, keyring: keys::keyring()? })
     }
+}
+
+/// Begins a call that writes, and may end before it needs a context.
+pub fn begin_writing() -> Result<(), Error> {
+    server::require_writable()?;
+    server::require_local_tables()
+}
+
+/// Begins a call that only reads what is known of an account.
+pub fn begin_reading() -> Result<(), Error> {
+    server::require_local_tables()
 }

@@ -56,7 +56,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     let mut active = factors.iter().filter(|row| row.is_active()).peekable();
     if active.peek().is_some() && active.all(|row| is_this(&row)) {
         let fields = field("label", &**label);
-        context.record(account, Event::Remove, Outcome::LastFactor, fields)?;
+        context.record_free(account, Event::Remove, Outcome::LastFactor, fields)?;
         return Ok(Verdict::refused(Reason::LastFactor, None));
     }
     let verdict = verify_within(&context, account, code, Event::Remove)?;

@@ -90,10 +90,12 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
         ..Plaintext::of(created.secret.expose())
     };
 
+    let account_guard = AccountGuard::of(account);
     if store::account::ensure(account, context.now)? {
         // Shared memory may have failures of a removed account of this name. There is no secret to
         // guess yet.
-        AccountGuard::of(account).clear_at_commit();
+        account_guard.created();
+        account_guard.clear_at_commit();
     }
     store::account::lock(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
@@ -101,7 +103,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     {
         let mut fields = field("label", &*label);
         fields.insert("reused".to_owned(), true.into());
-        context.record(account, Event::Create, Outcome::Ok, fields)?;
+        context.record_free(account, Event::Create, Outcome::Ok, fields)?;
         return Created::new(pending, &account_name, &issuer, &parameters);
     }
     // Before the first enrolment, anyone who knows the password can create pending factors: they
@@ -115,7 +117,8 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     let factor =
         Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
     store::factor::upsert_pending(account, &factor)?;
-    context.record(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
+    account_guard.created_secret(created.secret.expose());
+    context.record_free(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(expired)?;
     Ok(created)
 }
@@ -185,18 +188,27 @@ pub fn confirm(
         return Ok(Verdict::refused(Reason::Invalid, None).into());
     };
     let decrypted = DecryptedFactor::decrypt(&context.keyring, account, pending)?;
-    let attempt =
-        match Attempt::begin(&context, account, &account_guard, Event::Confirm, lock_state) {
-            Ok(attempt) => attempt,
-            Err(verdict) => return Ok(verdict.into()),
-        };
+    let attempt = match Attempt::begin(
+        &context,
+        account,
+        &account_guard,
+        Event::Confirm,
+        code.expose(),
+        lock_state,
+    ) {
+        Ok(attempt) => attempt,
+        Err(verdict) => return Ok(verdict.into()),
+    };
     let (window, now) = decrypted.window(&context);
     let Some(step) = decrypted.otp.find(code, window.steps(now)) else {
         return miss(attempt, &decrypted, code, now);
     };
-    if let Err(refusal) =
-        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step)
-    {
+    if let Err(refusal) = attempt.spend_in_memory(
+        &decrypted.factor,
+        decrypted.secret.expose(),
+        step,
+        settings::window_steps(),
+    ) {
         return Ok(attempt.reject(refusal)?.into());
     }
     let drift = window.follow(step - now, settings::resync_steps());

@@ -2,7 +2,8 @@
 
 use super::audit::field;
 use super::context::Context;
-use crate::error::Error;
+use crate::error::{Error, notice};
+use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::keyring::{AssociatedData, Unreadable};
 use crate::pure::name::{Account, AccountName, AuditReason, Issuer, Label};
@@ -34,6 +35,9 @@ pub fn export(
         &Issuer::new(issuer)?,
         &row.factor.parameters,
     );
+    // A rollback would undo the audit event, and not what the caller has read.
+    notice::exported(&settings::audited_name(account), label, &server::session_user(), reason);
+    AccountGuard::of(account).exported();
     let mut fields = field("label", &**label);
     fields.insert("reason".to_owned(), (**reason).into());
     context.record(account, Event::Export, Outcome::Ok, fields)?;

@@ -24,7 +24,9 @@ pub fn import(
 ) -> Result<bool, Error> {
     let context = Context::begin()?;
     if store::account::ensure(account, context.now)? {
-        AccountGuard::of(account).clear_at_commit();
+        let account_guard = AccountGuard::of(account);
+        account_guard.created();
+        account_guard.clear_at_commit();
     }
     store::account::lock(account)?;
     let factors = store::factor::all(account)?;

@@ -1,9 +1,11 @@
 //! The maximum wait for a row that another transaction holds.
 
 use crate::error::Error;
-use crate::{server, settings};
+use crate::{guard, server, settings};
 
 /// Runs a flow that writes, waiting at most `totp.lock_timeout` for each row.
 pub fn limited<T>(flow: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-    server::with_lock_timeout(settings::lock_timeout(), flow)
+    server::with_lock_timeout(settings::lock_timeout(), || {
+        server::on_serialization_failure(flow, guard::refused)
+    })
 }

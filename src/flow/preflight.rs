@@ -18,6 +18,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         Finding::Clock(settings::clock().is_some()),
         Finding::Fsync(is(c"fsync", "on")),
         Finding::FullPageWrites(is(c"full_page_writes", "on")),
+        Finding::Citus(server::require_local_tables()),
         Finding::BurnOnRollback(settings::burn_on_rollback()),
         Finding::ColdStart(settings::cold_start()),
         Finding::ForceSyncCommit(settings::force_sync_commit()),

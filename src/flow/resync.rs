@@ -12,6 +12,7 @@ use crate::pure::verdict::Method;
 use crate::store::factor::SpentStep;
 use crate::{settings, store};
 use serde_json::Map;
+use zeroize::Zeroizing;
 
 /// Sets the drift of a factor from two consecutive codes. Returns `false` if they are not
 /// consecutive or too far from the server's time, which counts as a failure.
@@ -38,7 +39,9 @@ pub fn resync(
         return Ok(false);
     };
     let decrypted = DecryptedFactor::decrypt(&context.keyring, account, factor)?;
-    let Ok(attempt) = Attempt::begin(&context, account, &account_guard, Event::Resync, lock_state)
+    let codes = Zeroizing::new([first.expose(), second.expose()].concat());
+    let Ok(attempt) =
+        Attempt::begin(&context, account, &account_guard, Event::Resync, &codes, lock_state)
     else {
         return Ok(false);
     };
@@ -50,7 +53,7 @@ pub fn resync(
         return Ok(attempt.fail(Outcome::Invalid)?.is_ok());
     };
     if let Err(refusal) =
-        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step)
+        attempt.spend_in_memory(&decrypted.factor, decrypted.secret.expose(), step, reach)
     {
         return Ok(attempt.reject(refusal)?.is_ok());
     }

@@ -1,5 +1,6 @@
 //! Sessions: whose they are, and whether they are verified.
 
+use super::context::{begin_reading, begin_writing};
 use crate::error::Error;
 use crate::pure::claims::Claims;
 use crate::pure::name::Account;
@@ -55,7 +56,7 @@ pub fn missing_claim() -> Option<String> {
 /// Returns the account of this session, which must be verified if the account is enrolled. Holds
 /// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {
-    server::require_writable()?;
+    begin_writing()?;
     let Session { account, id } = current().ok_or(Error::NoSession)?;
     store::account::lock(&account)?;
     if !store::factor::is_enrolled(&account)? || is_verified(None)? {
@@ -88,6 +89,7 @@ pub fn begin(session: &Session, method: &Method, now: Timestamp) -> Result<(), E
 /// Returns whether the current session was verified within the last `max_age` microseconds, within
 /// `totp.session_ttl`, and since the last change of the account's factors.
 pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
+    begin_reading()?;
     let Some(session) = current() else {
         return Ok(false);
     };

@@ -1,5 +1,6 @@
 //! The status of an account, for its owner.
 
+use super::context::begin_reading;
 use super::verify::is_suspended;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard, Usage};
@@ -12,6 +13,7 @@ use crate::{clock, settings, store};
 /// Returns the status of an account and the current time. The lock state is the stricter of shared
 /// memory and table; the status is empty if there is no such account. Reads only.
 pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
+    begin_reading()?;
     let now = clock::now()?;
     let since = now.plus_secs(-settings::pending_ttl());
     let Some(mut status) = store::account::status(account, since)? else {
@@ -26,12 +28,14 @@ pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
 
 /// Returns the factors of an account, without pending ones that can no longer be confirmed.
 pub fn factors(account: &Account) -> Result<Vec<LabelledFactor>, Error> {
+    begin_reading()?;
     let since = clock::now()?.plus_secs(-settings::pending_ttl());
     store::factor::labels(account, since)
 }
 
 /// Returns whether an account has an active factor.
 pub fn is_enabled(account: &Account) -> Result<bool, Error> {
+    begin_reading()?;
     store::factor::is_enrolled(account)
 }
 

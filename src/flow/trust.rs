@@ -1,7 +1,7 @@
 //! Trusted devices: "do not ask on this device again".
 
 use super::audit::field;
-use super::context::Context;
+use super::context::{Context, begin_reading};
 use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
@@ -33,6 +33,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
 
 /// Returns whether a token makes a device trusted by the account.
 pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
+    begin_reading()?;
     let keyring = keys::keyring()?;
     let now = clock::now()?;
     let Some(token) = token

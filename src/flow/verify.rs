@@ -2,7 +2,7 @@
 
 use super::attempt::{Attempt, Refusal, locked};
 use super::audit::field;
-use super::context::Context;
+use super::context::{Context, begin_writing};
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
@@ -27,7 +27,7 @@ const LOW_BACKUP_CODES: i32 = 3;
 /// Checks a code and spends it. `None` is text that cannot be a code: it is refused but not
 /// counted, since it is not a guess.
 pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    server::require_writable()?;
+    begin_writing()?;
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
@@ -85,7 +85,8 @@ fn check(
     if let Some(until) = lock_state.locked(now) {
         return Ok(locked(until, now));
     }
-    let begin = || Attempt::begin(context, account, account_guard, event, lock_state);
+    let begin =
+        |code: &str| Attempt::begin(context, account, account_guard, event, code, lock_state);
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
@@ -128,7 +129,7 @@ fn not_enrolled(
             code.hash(&[0; SALT_BYTES]);
         }
     }
-    let audit = context.entry(account, event, Outcome::NotEnrolled, Map::new());
+    let audit = context.stranger_entry(account, event);
     if server::is_read_committed() {
         // The lookup that found nothing took less time than one that finds a factor.
         store::account::read(account)?;
@@ -219,11 +220,11 @@ fn verify_totp<'a>(
     account: &Account,
     code: &TotpCode,
     factors: Vec<Factor>,
-    begin: impl FnOnce() -> Result<Attempt<'a>, Verdict>,
+    begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
     let decrypt = |factor| DecryptedFactor::decrypt(&context.keyring, account, factor);
     let decrypted = Decrypted::collect(factors.into_iter().map(decrypt))?;
-    let attempt = match begin() {
+    let attempt = match begin(code.expose()) {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
@@ -239,7 +240,8 @@ fn verify_totp<'a>(
     let Some((DecryptedFactor { factor, secret, .. }, step)) = matched else {
         return decrypted.no_match(attempt);
     };
-    if let Err(refusal) = attempt.spend_in_memory(factor, secret.expose(), step) {
+    let ahead = settings::window_steps() + factor.drift.max(0);
+    if let Err(refusal) = attempt.spend_in_memory(factor, secret.expose(), step, ahead) {
         return attempt.reject(refusal);
     }
     attempt.lock_account()?;
@@ -263,7 +265,7 @@ fn verify_backup_code<'a>(
     context: &Context,
     account: &Account,
     code: &BackupCode,
-    begin: impl FnOnce() -> Result<Attempt<'a>, Verdict>,
+    begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
     let decrypt = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
         let associated_data = AssociatedData::backup_code(account, stored.slot, &stored.salt);
@@ -272,7 +274,7 @@ fn verify_backup_code<'a>(
     };
     let decrypted =
         Decrypted::collect(store::backup_code::load(account)?.into_iter().map(decrypt))?;
-    let attempt = match begin() {
+    let attempt = match begin(code.expose()) {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };

@@ -5,6 +5,7 @@
 //! `shared_preload_libraries` there is no shared memory: every function then behaves as if nothing
 //! were recorded, and callers rely on row locks and committed rows alone.
 
+mod limit;
 mod memory;
 mod startup;
 mod table;
@@ -16,8 +17,8 @@ use crate::pure::timestamp::Timestamp;
 use crate::{clock, server, settings};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
-pub use table::{Admission, Usage};
-use table::{Bucket, Key, Spend};
+pub use table::{Admission, Spend, Unreported, Usage};
+use table::{Bucket, Key};
 
 /// Hash keys, drawn when the server starts and shared by all its processes.
 static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
@@ -38,113 +39,193 @@ pub fn is_on() -> bool {
     memory::is_on()
 }
 
-/// An account's entries in shared memory.
-pub struct AccountGuard<'a> {
-    account: &'a str,
-    installation_id: (u32, u32),
+/// An account's entry in shared memory.
+pub struct AccountGuard {
     key: Key,
 }
 
-impl<'a> AccountGuard<'a> {
-    /// Identifies an account by a hash of its name, its database and this installation.
-    pub fn of(account: &'a str) -> Self {
+impl AccountGuard {
+    /// Looks an account up by the hash of its name, its database and this installation.
+    pub fn of(account: &str) -> Self {
         let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
-        Self { account, installation_id, key: hashed((installation_id, account)) }
+        Self { key: hashed((installation_id, account)) }
+    }
+
+    /// Returns one entry for all accounts that do not exist or have no factor. No account has an
+    /// empty name.
+    pub fn of_strangers() -> Self {
+        Self::of("")
     }
 
     /// Returns the lock state that shared memory records.
     pub fn lock_state(&self) -> LockState {
-        self.work(table::lock_state).unwrap_or_default()
+        self.work(|bucket, _| table::lock_state(bucket, self.key)).unwrap_or_default()
     }
 
-    /// Reserves one attempt before any code is compared, or refuses it. `committed` is the lock
-    /// state in the table; the stricter of the two applies. The reservation counts as a failure
-    /// until `accept`.
-    pub fn reserve(&self, committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {
-        let reserve = |bucket: &mut Bucket, header: &memory::Header| {
-            table::reserve(bucket, self.key, committed, policy, now, &header.evictions)
-        };
-        let Some(admission) = memory::with_bucket(self.key, reserve) else {
+    /// Reserves one attempt with a code before anything is compared, or refuses. `committed` is the
+    /// lock state in the table; the stricter of both counts. The reservation is a failure until
+    /// `accept`.
+    pub fn reserve(
+        &self,
+        code: &str,
+        committed: &LockState,
+        policy: &Policy,
+        now: Timestamp,
+    ) -> Admission {
+        if !is_on() {
             return without_memory(committed, policy, now);
-        };
-        if matches!(admission, Admission::Reserved { .. }) {
-            transaction::record_attempt(self.key);
         }
-        admission
+        let code = tag(code);
+        let when = (now, transaction::is_repeat(self.key, code));
+        let admission = self.work(|bucket, header| {
+            table::reserve(bucket, self.key, committed, policy, when, &header.evictions)
+        });
+        if matches!(admission, Some(Admission::Reserved { .. })) {
+            transaction::record_attempt(self.key, code);
+        }
+        admission.unwrap_or_else(|| without_memory(committed, policy, now))
     }
 
-    /// Records that the code is right and is about to be spent in the table: an error there is not
-    /// a wrong guess. `after` is the lock state that a failure would cause.
+    /// Returns the lock state after the reserved attempt has failed; without shared memory, `after`.
+    pub fn fail(&self, after: LockState, policy: &Policy, now: Timestamp) -> LockState {
+        let failed = self
+            .work(|bucket, header| table::fail(bucket, self.key, policy, now, &header.evictions));
+        if is_on() {
+            transaction::record_failure(self.key);
+        }
+        failed.flatten().unwrap_or(after)
+    }
+
+    /// Records that the code of the attempt is right and is about to be spent in the table. It is not
+    /// a wrong guess, even if that fails. `after` is the lock state after a failure.
     pub fn matched(&self, after: &LockState) {
         if is_on() {
-            transaction::record_match(self.key, after.locked_until);
+            transaction::record_match(self.key);
+            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
         }
     }
 
-    /// Records that the right code could not be spent: the attempt counts as a failure after all.
-    pub fn mismatched(&self) {
+    /// Records that the right code could not be spent: it counts as a failure after all.
+    pub fn mismatched(&self, policy: &Policy, now: Timestamp) {
+        if is_on() && transaction::record_mismatch(self.key) {
+            self.work(|bucket, header| {
+                table::redo_attempt(bucket, self.key, policy, now, &header.evictions);
+            });
+        }
+    }
+
+    /// Takes the reserved attempt back, so that it counts against nobody.
+    pub fn withdraw(&self, after: &LockState) {
         if is_on() {
-            transaction::record_mismatch(self.key);
+            transaction::withdraw(self.key);
+            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
         }
     }
 
-    /// Records that the attempt succeeded, and clears the failures. What it spent stays spent even
-    /// if the transaction aborts, unless `totp.burn_on_rollback` is off.
+    /// Records that the attempt succeeded. Its failures are cleared, and what it spent stays spent
+    /// after a rollback, unless `totp.burn_on_rollback` is off.
     pub fn accept(&self) {
-        transaction::record_success(self.key, settings::burn_on_rollback());
-        self.work(table::clear);
+        if is_on() {
+            transaction::record_success(self.key, settings::burn_on_rollback());
+            self.work(|bucket, _| table::clear(bucket, self.key));
+        }
     }
 
-    /// Clears the failures at commit, after they were cleared in the table without a code. Until
-    /// then they stay, because a rollback must not clear failures.
+    /// Records that the failures were cleared in the table without a code. Shared memory follows at
+    /// commit, so that a rollback clears nothing.
     pub fn clear_at_commit(&self) {
         if is_on() {
             transaction::record_clear(self.key);
         }
     }
 
-    /// Records that a failure was written to the table, with an audit event that reports
-    /// `rolled_back` earlier attempts.
-    pub fn record_written(&self, after: &LockState, rolled_back: u32) {
+    /// Records that this transaction created the account.
+    pub fn created(&self) {
         if is_on() {
-            transaction::record_written(self.key, after.failures, rolled_back);
+            transaction::record_new_account(self.key);
         }
     }
 
-    /// Spends a step of one of the account's secrets. Returns `false` if it was already spent, or
-    /// if there is no room because all entries of its bucket must stay.
-    pub fn spend(&self, secret: &[u8], step: i64, expires: Timestamp, now: Timestamp) -> bool {
-        let key = self.step_key(secret);
-        let spend = memory::with_bucket(key, |bucket, header| {
-            table::spend(bucket, key, step, expires, now, &header.evictions)
-        });
-        match spend {
-            Some(Spend::Done { older }) => transaction::record_step(key, step, older),
-            Some(Spend::Refused) => return false,
-            None => {}
+    /// Records that this transaction created a secret of the account.
+    pub fn created_secret(&self, secret: &[u8]) {
+        if is_on() {
+            transaction::record_new_secret(self.key, tag(secret));
         }
-        true
+    }
+
+    /// Records that a failure was written to the table.
+    pub fn record_written(&self, after: &LockState) {
+        if is_on() {
+            transaction::record_written(self.key, after.failures);
+        }
+    }
+
+    /// Spends a step of one of the account's secrets.
+    pub fn spend(&self, secret: &[u8], step: i64, expires: Timestamp, now: Timestamp) -> Spend {
+        let secret = tag(secret);
+        let spend = self.work(|bucket, header| {
+            table::spend(bucket, self.key, (secret, step), expires, now, &header.evictions)
+        });
+        if let Some(Spend::Done { older }) = spend {
+            transaction::record_step(self.key, secret, step, older);
+        }
+        spend.unwrap_or(Spend::Done { older: None })
     }
 
     /// Returns the newest spent step of one of the account's secrets that shared memory records.
     pub fn spent_step(&self, secret: &[u8]) -> Option<i64> {
-        let key = self.step_key(secret);
-        memory::with_bucket(key, |bucket, _| table::spent_step(bucket, key)).flatten()
+        self.work(|bucket, _| table::spent_step(bucket, self.key, tag(secret))).flatten()
     }
 
-    fn step_key(&self, secret: &[u8]) -> Key {
-        hashed((self.installation_id, self.account, secret))
+    /// Returns whether an audit event may be written that costs its caller nothing: at most `limit`
+    /// per minute. The next event reports how many were left out.
+    pub fn may_record(&self, limit: u32, now: Timestamp) -> bool {
+        let may = self.work(|bucket, header| {
+            table::may_record(bucket, self.key, limit, now, &header.evictions)
+        });
+        if may == Some(true) {
+            let event = Unreported { events: 1, ..Unreported::default() };
+            transaction::record_reported(self.key, event);
+        }
+        may.unwrap_or_else(|| limit::may_record(limit, now))
     }
 
-    fn work<T>(&self, work: impl FnOnce(&mut Bucket, Key) -> T) -> Option<T> {
-        memory::with_bucket(self.key, |bucket, _| work(bucket, self.key))
+    /// Takes what no audit event has reported yet, for one that is about to be written.
+    pub fn take_unreported(&self) -> Unreported {
+        let taken = self.work(|bucket, _| table::take_unreported(bucket, self.key));
+        let unreported = taken.unwrap_or_default();
+        if is_on() {
+            transaction::record_reported(self.key, unreported);
+        }
+        unreported
+    }
+
+    /// Records that a secret of the account is handed out. If the transaction is rolled back, the
+    /// next audit event reports it.
+    pub fn exported(&self) {
+        if is_on() {
+            let export = Unreported { exports: 1, ..Unreported::default() };
+            transaction::record_reported(self.key, export);
+        }
+    }
+
+    fn work<T>(&self, work: impl FnOnce(&mut Bucket, &memory::Header) -> T) -> Option<T> {
+        memory::with_bucket(self.key, work)
+    }
+}
+
+/// Records that the server refused a write of this transaction with a serialization failure: the
+/// caller may repeat all of it, with the same code.
+pub fn refused() {
+    if is_on() {
+        transaction::record_refusal();
     }
 }
 
 fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {
     match committed.locked(now) {
-        Some(until) => Admission::Refused { until },
-        None => Admission::Reserved { after: policy.after_failure(committed, now), rolled_back: 0 },
+        Some(until) => Admission::Locked { until },
+        None => Admission::Reserved { after: policy.after_failure(committed, now) },
     }
 }
 
@@ -164,6 +245,11 @@ pub fn usage() -> Option<Usage> {
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
     AccountGuard::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
+}
+
+/// Returns a keyed hash of a code or secret.
+fn tag(text: impl AsRef<[u8]>) -> u64 {
+    hashed(text.as_ref()).0[0]
 }
 
 fn hashed(value: impl std::hash::Hash) -> Key {

@@ -1,18 +1,29 @@
 //! The entries of shared memory and the operations on them, one bucket at a time. The caller holds
 //! the bucket's lock.
+//!
+//! An account has one entry, whatever it does: its failures, and a few of the steps that it spent.
+//! So no account can take the room of others.
 #![forbid(unsafe_code)]
 
 use crate::pure::lock::{LockState, Policy};
 use crate::pure::timestamp::Timestamp;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Slots per bucket. An entry belongs to one bucket and may use any slot there.
-pub const SLOTS_PER_BUCKET: usize = 8;
+/// Slots per bucket. An entry belongs to one bucket and may use any slot there: with many slots, few
+/// buckets are full long before the others.
+pub const SLOTS_PER_BUCKET: usize = 32;
+/// Spent steps per account. The one that expires first makes room for another.
+const STEPS: usize = 4;
+/// How long two or more failures that are not in the table cannot be evicted, in seconds. A single one
+/// can: whoever makes room by a failure for each of many accounts gains one guess.
+const UNCOMMITTED_SECS: i64 = 3_600;
+/// The period of the limit on audit events, in seconds.
+const WINDOW_SECS: i64 = 60;
 
 /// The slots that share one hash value.
 pub type Bucket = [Slot; SLOTS_PER_BUCKET];
 
-/// A keyed hash that identifies an entry.
+/// A keyed hash that identifies an account.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Key(pub [u64; 2]);
 
@@ -20,33 +31,59 @@ pub struct Key(pub [u64; 2]);
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
     key: Key,
-    entry: Entry,
+    entry: Option<Entry>,
 }
 
-/// The content of a slot.
+/// What shared memory holds of one account.
 #[derive(Debug, Clone, Copy)]
-enum Entry {
-    Free,
-    Failures(Failures),
-    Step {
-        /// The newest spent step.
-        step: i64,
-        /// When no window reaches that step any more.
-        expires: Timestamp,
-    },
-}
-
-/// The failures of one account.
-#[derive(Debug, Clone, Copy)]
-struct Failures {
+struct Entry {
     /// Attempts that were reserved and did not succeed.
-    count: u32,
+    failures: u32,
+    /// How many of them have no result yet.
+    in_flight: u32,
     /// How many of them a committed transaction has written to the table.
     committed: u32,
-    /// Attempts whose transaction was rolled back, until a committed audit event reports them.
-    rolled_back: u32,
+    /// What no committed audit event has reported yet.
+    unreported: Unreported,
+    /// When the current period of the limit on audit events began.
+    window_start: Timestamp,
+    /// Audit events in that period.
+    recorded: u32,
     locked_until: Timestamp,
     touched: Timestamp,
+    steps: [SpentStep; STEPS],
+}
+
+/// The newest spent step of one secret.
+#[derive(Debug, Clone, Copy)]
+struct SpentStep {
+    /// A keyed hash of the secret.
+    secret: u64,
+    step: i64,
+    /// When no window reaches that step any more.
+    expires: Timestamp,
+}
+
+/// What happened to an account without a trace in the audit trail, until an audit event reports it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Unreported {
+    /// Failed attempts whose transaction was rolled back.
+    pub failures: u32,
+    /// Accepted codes whose transaction was rolled back.
+    pub successes: u32,
+    /// Secrets that were exported by a transaction that was rolled back.
+    pub exports: u32,
+    /// Events above the limit, or whose transaction was rolled back.
+    pub events: u32,
+}
+
+impl Unreported {
+    fn add(&mut self, other: Self) {
+        self.failures = self.failures.saturating_add(other.failures);
+        self.successes = self.successes.saturating_add(other.successes);
+        self.exports = self.exports.saturating_add(other.exports);
+        self.events = self.events.saturating_add(other.events);
+    }
 }
 
 /// The result of a request for an attempt.
@@ -56,11 +93,14 @@ pub enum Admission {
     Reserved {
         /// The account's lock state if the attempt fails.
         after: LockState,
-        /// Attempts that were rolled back and that no audit event has reported yet.
-        rolled_back: u32,
     },
-    /// No comparison is allowed.
-    Refused {
+    /// The account is locked.
+    Locked {
+        /// When to try again.
+        until: Timestamp,
+    },
+    /// There is no room for the account, whose failures could not be counted.
+    Full {
         /// When to try again.
         until: Timestamp,
     },
@@ -74,8 +114,13 @@ pub enum Spend {
         /// That older step.
         older: Option<i64>,
     },
-    /// The step was already spent, or there is no room to record it.
-    Refused,
+    /// The step, or a newer one, was already spent.
+    Spent,
+    /// There is no room to record it.
+    Full {
+        /// When to try again.
+        until: Timestamp,
+    },
 }
 
 /// How full shared memory is, and what has happened since the server started.
@@ -87,204 +132,331 @@ pub struct Usage {
     pub used: u64,
     /// Accounts that are locked.
     pub locked: u64,
-    /// Failure entries evicted to make room for others.
+    /// Entries evicted to make room for others.
     pub evictions: u64,
     /// Attempts whose transaction was rolled back.
     pub rolled_back: u64,
 }
 
-impl Slot {
-    /// An empty slot, the initial content of shared memory.
-    pub const FREE: Self = Self { key: Key([0, 0]), entry: Entry::Free };
+impl SpentStep {
+    const NONE: Self = Self { secret: 0, step: -1, expires: Timestamp::from_micros(0) };
+}
 
-    /// Adds this slot to the counts.
-    pub fn count_into(&self, usage: &mut Usage, now: Timestamp) {
-        usage.slots += 1;
-        match self.entry {
-            Entry::Free => {}
-            Entry::Failures(failures) => {
-                usage.used += 1;
-                usage.locked += u64::from(failures.locked_until > now);
-            }
-            Entry::Step { expires, .. } => usage.used += u64::from(expires > now),
+impl Entry {
+    const fn new(now: Timestamp) -> Self {
+        let none = Timestamp::from_micros(0);
+        Self {
+            failures: 0,
+            in_flight: 0,
+            committed: 0,
+            unreported: Unreported { failures: 0, successes: 0, exports: 0, events: 0 },
+            window_start: now,
+            recorded: 0,
+            locked_until: none,
+            touched: now,
+            steps: [SpentStep::NONE; STEPS],
         }
+    }
+
+    fn lock_state(&self) -> LockState {
+        let locked_until = Some(self.locked_until).filter(|until| until.micros() > 0);
+        LockState { failures: self.failures, locked_until, suspended: false }
+    }
+
+    fn count(&mut self, policy: &Policy, now: Timestamp) {
+        let after = policy.after_failure(&self.lock_state(), now);
+        self.failures = after.failures;
+        self.locked_until = after.locked_until.unwrap_or(self.locked_until);
+        self.touched = now;
     }
 
     /// Returns the time until which the entry must stay, or `None` if it may be evicted.
     fn pinned_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let until = match self.entry {
-            Entry::Free => return None,
-            Entry::Failures(failures) => failures.locked_until,
-            Entry::Step { expires, .. } => expires,
-        };
-        Some(until).filter(|until| *until > now)
+        let uncommitted = (self.failures > self.committed.saturating_add(1))
+            .then(|| self.touched.plus_secs(UNCOMMITTED_SECS));
+        let step = self.steps.iter().map(|step| step.expires).max();
+        [Some(self.locked_until), uncommitted, step].into_iter().max()?.filter(|until| *until > now)
     }
 
-    /// Returns the order of eviction, lowest first: free slots and expired steps, then failures
-    /// that are committed to the table, then failures that are only here; of these, the longest
-    /// untouched first.
+    fn is_needed(&self, now: Timestamp) -> bool {
+        self.failures > 0
+            || self.recorded > 0 && self.is_in_window(now)
+            || self.steps.iter().any(|step| step.step >= 0 && step.expires > now)
+    }
+
+    fn is_in_window(&self, now: Timestamp) -> bool {
+        (0..WINDOW_SECS * 1_000_000).contains(&now.micros_since(self.window_start))
+    }
+
+    fn step_of(&mut self, secret: u64) -> Option<&mut SpentStep> {
+        self.steps.iter_mut().find(|spent| spent.step >= 0 && spent.secret == secret)
+    }
+}
+
+impl Slot {
+    /// An empty slot, the initial content of shared memory.
+    pub const FREE: Self = Self { key: Key([0, 0]), entry: None };
+
+    /// Adds this slot to the counts.
+    pub fn count_into(&self, usage: &mut Usage, now: Timestamp) {
+        usage.slots += 1;
+        if let Some(entry) = self.entry {
+            usage.used += u64::from(entry.is_needed(now));
+            usage.locked += u64::from(entry.locked_until > now);
+        }
+    }
+
+    /// The order of eviction: free slots, then accounts whose failures are all in the table and
+    /// reported, then the others; within each the one that was not touched for the longest time.
     fn eviction_rank(&self) -> (u8, Timestamp) {
         match self.entry {
-            Entry::Free => (0, Timestamp::from_micros(0)),
-            Entry::Step { expires, .. } => (1, expires),
-            Entry::Failures(f) if f.committed >= f.count && f.rolled_back == 0 => (2, f.touched),
-            Entry::Failures(f) => (3, f.touched),
+            None => (0, Timestamp::from_micros(0)),
+            Some(entry) if entry.failures <= entry.committed => (1, entry.touched),
+            Some(entry) => (2, entry.touched),
         }
     }
 }
 
 /// Returns the lock state of an account.
 pub fn lock_state(bucket: &mut Bucket, key: Key) -> LockState {
-    failures(bucket, key).map(|failures| failures.lock_state()).unwrap_or_default()
+    find(bucket, key).map(|entry| entry.lock_state()).unwrap_or_default()
 }
 
-/// Reserves an attempt, which counts as a failure from now on.
+/// Reserves an attempt, which counts as a failure from now on. One that repeats an attempt of a
+/// transaction that the server could not commit was counted then.
 pub fn reserve(
     bucket: &mut Bucket,
     key: Key,
     committed: &LockState,
     policy: &Policy,
-    now: Timestamp,
+    (now, is_repeat): (Timestamp, bool),
     evictions: &AtomicU64,
 ) -> Admission {
-    let known = failures(bucket, key).copied();
-    let before = known.map(|f| f.lock_state()).unwrap_or_default().stricter(committed);
+    let entry = match find_or_insert(bucket, key, now, evictions) {
+        Ok(entry) => entry,
+        Err(until) => return Admission::Full { until },
+    };
+    let before = entry.lock_state().stricter(committed);
     if let Some(until) = before.locked(now) {
-        return Admission::Refused { until };
+        return Admission::Locked { until };
     }
-    let after = policy.after_failure(&before, now);
-    let entry = Entry::Failures(Failures {
-        count: after.failures,
-        committed: known.map_or(0, |f| f.committed).max(committed.failures),
-        rolled_back: known.map_or(0, |f| f.rolled_back),
-        locked_until: after.locked_until.unwrap_or(Timestamp::from_micros(0)),
-        touched: now,
-    });
-    match put(bucket, key, entry, now, evictions) {
-        Ok(()) => Admission::Reserved { after, rolled_back: known.map_or(0, |f| f.rolled_back) },
-        Err(until) => Admission::Refused { until },
+    let after = match is_repeat && entry.failures > 0 {
+        true => before,
+        false => policy.after_failure(&before, now),
+    };
+    entry.failures = after.failures;
+    entry.in_flight = entry.in_flight.saturating_add(1);
+    entry.committed = entry.committed.max(committed.failures);
+    entry.locked_until = after.locked_until.unwrap_or(Timestamp::from_micros(0));
+    entry.touched = now;
+    Admission::Reserved { after }
+}
+
+/// Returns the lock state after a reserved attempt has failed. Attempts that have no result yet may be
+/// right: they do not count. If a success has cleared the failures since, this is the first of the next.
+pub fn fail(
+    bucket: &mut Bucket,
+    key: Key,
+    policy: &Policy,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) -> Option<LockState> {
+    let entry = find_or_insert(bucket, key, now, evictions).ok()?;
+    entry.in_flight = entry.in_flight.saturating_sub(1);
+    if entry.failures == 0 {
+        entry.count(policy, now);
+    }
+    let failures = entry.failures.saturating_sub(entry.in_flight).max(1);
+    let lock = policy.lock(failures).map(|duration| now.plus_micros(duration));
+    let known = Some(entry.locked_until).filter(|_| entry.in_flight == 0 && lock.is_some());
+    let suspended = failures >= policy.suspend_after;
+    Some(LockState { failures, locked_until: lock.max(known), suspended })
+}
+
+/// Ends an attempt without a result: it stays counted.
+pub fn end_attempt(bucket: &mut Bucket, key: Key) {
+    if let Some(entry) = find(bucket, key) {
+        entry.in_flight = entry.in_flight.saturating_sub(1);
     }
 }
 
-/// Undoes a reserved attempt that was not a failure, and the lock until `lock` if it set one.
+/// Counts an attempt as a failure again that seemed to be right.
+pub fn redo_attempt(
+    bucket: &mut Bucket,
+    key: Key,
+    policy: &Policy,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) {
+    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
+        entry.count(policy, now);
+        entry.in_flight = entry.in_flight.saturating_add(1);
+    }
+}
+
+/// Undoes an attempt that was no failure. `lock` is the lock that it would have set.
 pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
-    let Some(failures) = failures(bucket, key) else { return };
-    failures.count = failures.count.saturating_sub(1);
-    failures.committed = failures.committed.min(failures.count);
-    if lock == Some(failures.locked_until) {
-        failures.locked_until = Timestamp::from_micros(0);
-    }
-    if failures.count == 0 && failures.rolled_back == 0 {
-        clear(bucket, key);
+    if let Some(entry) = find(bucket, key) {
+        entry.failures = entry.failures.saturating_sub(1);
+        entry.in_flight = entry.in_flight.saturating_sub(1);
+        entry.committed = entry.committed.min(entry.failures);
+        if lock == Some(entry.locked_until) {
+            entry.locked_until = Timestamp::from_micros(0);
+        }
+        remove_if_empty(bucket, key);
     }
 }
 
-/// Removes an account's failures.
+/// Clears the failures of an account.
 pub fn clear(bucket: &mut Bucket, key: Key) {
-    if let Some(slot) = find(bucket, key) {
-        *slot = Slot::FREE;
+    if let Some(entry) = find(bucket, key) {
+        (entry.failures, entry.committed, entry.in_flight) = (0, 0, 0);
+        entry.locked_until = Timestamp::from_micros(0);
+        remove_if_empty(bucket, key);
     }
 }
 
-/// Records that a step is spent.
+/// Removes all that is known of an account.
+pub fn remove(bucket: &mut Bucket, key: Key) {
+    bucket.iter_mut().filter(|slot| slot.key == key).for_each(|slot| *slot = Slot::FREE);
+}
+
+/// Records that a step of one of the account's secrets is spent.
 pub fn spend(
     bucket: &mut Bucket,
     key: Key,
-    step: i64,
+    (secret, step): (u64, i64),
     expires: Timestamp,
     now: Timestamp,
     evictions: &AtomicU64,
 ) -> Spend {
-    let older = spent_step(bucket, key);
+    let entry = match find_or_insert(bucket, key, now, evictions) {
+        Ok(entry) => entry,
+        Err(until) => return Spend::Full { until },
+    };
+    let older = entry.step_of(secret).map(|spent| spent.step);
     if older.is_some_and(|older| older >= step) {
-        return Spend::Refused;
+        return Spend::Spent;
     }
-    match put(bucket, key, Entry::Step { step, expires }, now, evictions) {
-        Ok(()) => Spend::Done { older },
-        Err(_) => Spend::Refused,
+    let is_own = |spent: &SpentStep| older.is_some() && spent.secret == secret;
+    let place = entry.steps.iter_mut().min_by_key(|spent| (!is_own(spent), spent.expires));
+    if let Some(place) = place {
+        *place = SpentStep { secret, step, expires };
     }
+    Spend::Done { older }
 }
 
-/// Returns the newest step that is recorded as spent.
-pub fn spent_step(bucket: &mut Bucket, key: Key) -> Option<i64> {
-    match find(bucket, key)?.entry {
-        Entry::Step { step, .. } => Some(step),
-        _ => None,
-    }
+/// Returns the newest spent step of one of the account's secrets.
+pub fn spent_step(bucket: &mut Bucket, key: Key, secret: u64) -> Option<i64> {
+    find(bucket, key)?.step_of(secret).map(|spent| spent.step)
 }
 
-/// Removes a spent step that is committed to the table or was given back. If an older step was
-/// spent before it, records that one again.
-pub fn release(bucket: &mut Bucket, key: Key, spent: i64, older: Option<i64>) {
-    if let Some(slot) = find(bucket, key)
-        && let Entry::Step { step, expires } = slot.entry
-        && step == spent
+/// Gives a step back, unless a newer one of its secret was spent since; an older one stays spent.
+pub fn release(bucket: &mut Bucket, key: Key, (secret, step): (u64, i64), older: Option<i64>) {
+    let Some(entry) = find(bucket, key) else { return };
+    if let Some(spent) = entry.step_of(secret)
+        && spent.step == step
     {
         match older {
-            Some(step) => slot.entry = Entry::Step { step, expires },
-            None => *slot = Slot::FREE,
+            Some(older) => spent.step = older,
+            None => *spent = SpentStep::NONE,
         }
     }
+    remove_if_empty(bucket, key);
 }
 
-/// Records that a transaction with an attempt was rolled back.
-pub fn record_rollback(bucket: &mut Bucket, key: Key) {
-    if let Some(failures) = failures(bucket, key) {
-        failures.rolled_back = failures.rolled_back.saturating_add(1);
+/// Records that a committed transaction has written this many failures to the table.
+pub fn record_commit(bucket: &mut Bucket, key: Key, failures: u32) {
+    if let Some(entry) = find(bucket, key) {
+        entry.committed = entry.committed.max(failures);
     }
 }
 
-/// Records that a transaction was committed that wrote `count` failures and reported `told`
-/// rolled-back attempts.
-pub fn record_commit(bucket: &mut Bucket, key: Key, count: u32, told: u32) {
-    if let Some(failures) = failures(bucket, key) {
-        failures.committed = failures.committed.max(count);
-        failures.rolled_back = failures.rolled_back.saturating_sub(told);
-    }
-}
-
-impl Failures {
-    fn lock_state(&self) -> LockState {
-        let locked_until = Some(self.locked_until).filter(|until| until.micros() > 0);
-        LockState { failures: self.count, locked_until, suspended: false }
-    }
-}
-
-fn find(bucket: &mut Bucket, key: Key) -> Option<&mut Slot> {
-    bucket.iter_mut().find(|slot| slot.key == key && !matches!(slot.entry, Entry::Free))
-}
-
-fn failures(bucket: &mut Bucket, key: Key) -> Option<&mut Failures> {
-    match &mut find(bucket, key)?.entry {
-        Entry::Failures(failures) => Some(failures),
-        _ => None,
-    }
-}
-
-/// Writes an entry over the old one of its key, or else over the first in order of eviction. If all
-/// entries must stay, returns the earliest time at which one may be evicted.
-fn put(
+/// Adds to what an audit event has to report of an account. Without room for it nothing is added.
+pub fn add_unreported(
     bucket: &mut Bucket,
     key: Key,
-    entry: Entry,
+    unreported: Unreported,
     now: Timestamp,
     evictions: &AtomicU64,
-) -> Result<(), Timestamp> {
-    if let Some(slot) = find(bucket, key) {
-        slot.entry = entry;
-        return Ok(());
+) {
+    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
+        entry.unreported.add(unreported);
     }
-    let first = bucket.iter().filter_map(|slot| slot.pinned_until(now)).min().unwrap_or(now);
-    let victim = bucket
-        .iter_mut()
-        .filter(|slot| slot.pinned_until(now).is_none())
-        .min_by_key(|slot| slot.eviction_rank())
-        .ok_or(first)?;
-    if matches!(victim.entry, Entry::Failures(_)) {
-        evictions.fetch_add(1, Ordering::Relaxed);
+}
+
+/// Takes what an audit event has to report of an account.
+pub fn take_unreported(bucket: &mut Bucket, key: Key) -> Unreported {
+    let unreported = find(bucket, key).map(|entry| std::mem::take(&mut entry.unreported));
+    remove_if_empty(bucket, key);
+    unreported.unwrap_or_default()
+}
+
+/// Returns whether another audit event of a kind that costs its caller nothing may be recorded; one
+/// above the limit is left to be reported. Without room for the account none is.
+pub fn may_record(
+    bucket: &mut Bucket,
+    key: Key,
+    limit: u32,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) -> bool {
+    let Ok(entry) = find_or_insert(bucket, key, now, evictions) else { return false };
+    if !entry.is_in_window(now) {
+        (entry.window_start, entry.recorded) = (now, 0);
     }
-    *victim = Slot { key, entry };
-    Ok(())
+    let may = entry.recorded < limit;
+    if may {
+        entry.recorded += 1;
+    } else {
+        entry.unreported.events = entry.unreported.events.saturating_add(1);
+    }
+    may
+}
+
+fn find(bucket: &mut Bucket, key: Key) -> Option<&mut Entry> {
+    bucket.iter_mut().find(|slot| slot.key == key)?.entry.as_mut()
+}
+
+/// Finds the entry of an account, or makes one in the place of the first that may be evicted. If all
+/// must stay, returns the time when one may go.
+fn find_or_insert<'a>(
+    bucket: &'a mut Bucket,
+    key: Key,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) -> Result<&'a mut Entry, Timestamp> {
+    let pinned_until = |slot: &Slot| slot.entry?.pinned_until(now);
+    let first = bucket.iter().filter_map(pinned_until).min().unwrap_or(now);
+    let known = bucket.iter().position(|slot| slot.key == key && slot.entry.is_some());
+    let slot = match known {
+        Some(position) => bucket.get_mut(position),
+        None => bucket
+            .iter_mut()
+            .filter(|slot| pinned_until(slot).is_none())
+            .min_by_key(|slot| slot.eviction_rank()),
+    };
+    let slot = slot.ok_or(first)?;
+    if known.is_none() {
+        if slot.entry.is_some_and(|entry| entry.is_needed(now)) {
+            evictions.fetch_add(1, Ordering::Relaxed);
+        }
+        *slot = Slot { key, entry: None };
+    }
+    Ok(slot.entry.get_or_insert(Entry::new(now)))
+}
+
+/// Frees the slot of an account of which nothing is left to remember.
+fn remove_if_empty(bucket: &mut Bucket, key: Key) {
+    let is_empty = |entry: &mut Entry| {
+        entry.failures == 0
+            && entry.recorded == 0
+            && entry.unreported == Unreported::default()
+            && entry.steps.iter().all(|spent| spent.step < 0)
+    };
+    if find(bucket, key).is_some_and(is_empty) {
+        remove(bucket, key);
+    }
 }
 
 #[cfg(test)]
@@ -317,40 +489,73 @@ mod tests {
         }
 
         fn reserve(&mut self, n: u64, committed: u32, second: i64) -> Admission {
-            let committed = LockState { failures: committed, ..LockState::default() };
-            reserve(&mut self.bucket, key(n), &committed, &POLICY, at(second), &self.evictions)
+            self.reserve_again(n, committed, second, false)
         }
 
-        fn spend(&mut self, n: u64, step: i64, second: i64) -> Spend {
-            let expires = at(second + 90);
-            spend(&mut self.bucket, key(n), step, expires, at(second), &self.evictions)
+        fn reserve_again(&mut self, n: u64, committed: u32, second: i64, again: bool) -> Admission {
+            let committed = LockState { failures: committed, ..LockState::default() };
+            let when = (at(second), again);
+            reserve(&mut self.bucket, key(n), &committed, &POLICY, when, &self.evictions)
+        }
+
+        /// The failures that a failed attempt would write, and whether it locks.
+        fn fail(&mut self, n: u64, second: i64) -> Option<(u32, bool)> {
+            let after = fail(&mut self.bucket, key(n), &POLICY, at(second), &self.evictions)?;
+            Some((after.failures, after.locked_until.is_some()))
+        }
+
+        fn spend(&mut self, n: u64, secret: u64, step: i64, second: i64) -> Spend {
+            let (expires, now) = (at(second + 90), at(second));
+            spend(&mut self.bucket, key(n), (secret, step), expires, now, &self.evictions)
+        }
+
+        fn release(&mut self, n: u64, secret: u64, step: i64, older: Option<i64>) {
+            release(&mut self.bucket, key(n), (secret, step), older);
+        }
+
+        fn may_record(&mut self, n: u64, second: i64) -> bool {
+            may_record(&mut self.bucket, key(n), 3, at(second), &self.evictions)
+        }
+
+        /// Fills the bucket with accounts that are locked until second 130 or later.
+        fn fill(&mut self) {
+            for n in 0..SLOTS_PER_BUCKET as u64 {
+                self.reserve(1000 + n, 1, 100);
+                record_commit(&mut self.bucket, key(1000 + n), 2);
+            }
         }
 
         fn evictions(&self) -> u64 {
             self.evictions.load(Ordering::Relaxed)
         }
+
+        fn used(&self, second: i64) -> u64 {
+            let mut usage = Usage::default();
+            self.bucket.iter().for_each(|slot| slot.count_into(&mut usage, at(second)));
+            usage.used
+        }
     }
 
     fn failures_of(admission: Admission) -> Option<u32> {
         match admission {
-            Admission::Reserved { after, .. } => Some(after.failures),
-            Admission::Refused { .. } => None,
+            Admission::Reserved { after } => Some(after.failures),
+            _ => None,
         }
     }
 
     #[test]
-    fn attempts_count_when_reserved_and_are_refused_once_locked() {
+    fn attempts_count_when_reserved_and_are_then_refused() {
         let mut table = Table::new();
         assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(1));
         assert_eq!(failures_of(table.reserve(1, 0, 100)), Some(2));
-        assert_eq!(table.reserve(1, 0, 100), Admission::Refused { until: at(130) });
-        assert_eq!(table.reserve(1, 0, 129), Admission::Refused { until: at(130) });
+        assert_eq!(table.reserve(1, 0, 100), Admission::Locked { until: at(130) });
+        assert_eq!(table.reserve(1, 0, 129), Admission::Locked { until: at(130) });
         assert_eq!(failures_of(table.reserve(1, 0, 130)), Some(3));
-        assert_eq!(table.reserve(1, 0, 189), Admission::Refused { until: at(190) });
+        assert_eq!(table.reserve(1, 0, 189), Admission::Locked { until: at(190) });
     }
 
     #[test]
-    fn the_higher_of_recorded_and_committed_failures_applies() {
+    fn the_greater_of_memory_and_table_counts() {
         let mut table = Table::new();
         assert_eq!(failures_of(table.reserve(1, 7, 0)), Some(8));
         clear(&mut table.bucket, key(1));
@@ -358,90 +563,135 @@ mod tests {
     }
 
     #[test]
-    fn a_step_is_spent_once_along_with_older_ones() {
+    fn a_repeated_attempt_counts_once() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
-        assert_eq!(table.spend(1, 10, 300), Spend::Refused);
-        assert_eq!(table.spend(1, 9, 300), Spend::Refused);
-        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
-        assert_eq!(table.spend(2, 10, 300), Spend::Done { older: None });
+        assert_eq!(failures_of(table.reserve_again(1, 0, 0, true)), Some(1));
+        assert_eq!(failures_of(table.reserve_again(1, 0, 0, true)), Some(1));
+        assert_eq!(failures_of(table.reserve(1, 0, 0)), Some(2));
+    }
+
+    #[test]
+    fn attempts_without_a_result_are_no_failures_yet() {
+        let mut table = Table::new();
+        table.reserve(1, 0, 0);
+        table.reserve(1, 0, 0);
+        assert_eq!(table.fail(1, 0), Some((1, false)));
+        assert_eq!(table.fail(1, 0), Some((2, true)));
+        // A success in between clears them.
+        let mut table = Table::new();
+        table.reserve(1, 0, 0);
+        table.reserve(1, 0, 0);
+        undo_attempt(&mut table.bucket, key(1), None);
+        clear(&mut table.bucket, key(1));
+        assert_eq!(table.fail(1, 0), Some((1, false)));
+        assert_eq!(lock_state(&mut table.bucket, key(1)).failures, 1);
+    }
+
+    #[test]
+    fn a_step_is_spent_once_and_older_ones_with_it() {
+        let mut table = Table::new();
+        assert_eq!(table.spend(1, 5, 10, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(1, 5, 10, 300), Spend::Spent);
+        assert_eq!(table.spend(1, 5, 9, 300), Spend::Spent);
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10) });
+        assert_eq!(table.spend(1, 6, 10, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(2, 5, 10, 300), Spend::Done { older: None });
     }
 
     #[test]
     fn giving_back_an_older_step_keeps_the_newer_one_spent() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
-        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
-        release(&mut table.bucket, key(1), 10, None);
-        assert_eq!(table.spend(1, 11, 300), Spend::Refused);
-        release(&mut table.bucket, key(1), 11, None);
-        assert!(matches!(table.spend(1, 11, 300), Spend::Done { .. }));
+        table.spend(1, 5, 10, 300);
+        table.spend(1, 5, 11, 300);
+        table.release(1, 5, 10, None);
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Spent);
+        table.release(1, 5, 11, None);
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: None });
     }
 
     #[test]
     fn giving_back_a_newer_step_keeps_the_older_one_spent() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 10, 300), Spend::Done { older: None });
-        assert_eq!(table.spend(1, 11, 300), Spend::Done { older: Some(10) });
-        release(&mut table.bucket, key(1), 11, Some(10));
-        assert_eq!(table.spend(1, 10, 300), Spend::Refused);
-        assert_eq!(table.spend(1, 11, 300), Spend::Done { older: Some(10) });
+        table.spend(1, 5, 10, 300);
+        table.spend(1, 5, 11, 300);
+        table.release(1, 5, 11, Some(10));
+        assert_eq!(table.spend(1, 5, 10, 300), Spend::Spent);
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10) });
     }
 
     #[test]
-    fn a_full_bucket_evicts_committed_failures_first() {
+    fn an_account_has_one_slot_and_its_first_step_to_expire_makes_room() {
         let mut table = Table::new();
-        for n in 0..SLOTS_PER_BUCKET as u64 {
-            table.reserve(n, 0, n as i64);
+        for secret in 0..1_000 {
+            assert_eq!(table.spend(1, secret, 10, secret as i64), Spend::Done { older: None });
         }
-        record_commit(&mut table.bucket, key(5), 1, 0);
-        assert_eq!(failures_of(table.reserve(100, 0, 50)), Some(1));
-        assert_eq!(lock_state(&mut table.bucket, key(5)), LockState::default());
-        assert_eq!(lock_state(&mut table.bucket, key(0)).failures, 1);
-        table.reserve(101, 0, 50);
-        assert_eq!(lock_state(&mut table.bucket, key(0)), LockState::default());
-        assert_eq!(table.evictions(), 2);
+        assert_eq!(table.used(1_000), 1);
+        assert_eq!(table.spend(1, 999, 10, 1_000), Spend::Spent);
+        assert_eq!(table.spend(1, 996, 10, 1_000), Spend::Spent);
+        assert_eq!(table.spend(1, 995, 10, 1_000), Spend::Done { older: None });
+        assert_eq!(table.evictions(), 0);
     }
 
     #[test]
-    fn locks_and_live_steps_are_never_evicted() {
+    fn nothing_stays_when_all_was_given_back() {
         let mut table = Table::new();
-        for n in 0..SLOTS_PER_BUCKET as u64 - 1 {
-            table.reserve(n, 1, 100);
-        }
-        table.spend(99, 3, 100);
-        assert_eq!(table.reserve(50, 0, 110), Admission::Refused { until: at(130) });
-        assert_eq!(table.spend(51, 3, 110), Spend::Refused);
-        assert_eq!(table.reserve(0, 0, 110), Admission::Refused { until: at(130) });
+        table.reserve(1, 0, 0);
+        table.spend(1, 5, 10, 0);
+        clear(&mut table.bucket, key(1));
+        table.release(1, 5, 10, None);
+        assert_eq!(table.used(0), 0);
+        assert!(table.bucket.iter().all(|slot| slot.entry.is_none()));
+    }
+
+    #[test]
+    fn a_full_bucket_refuses_other_accounts_but_none_that_it_knows() {
+        let mut table = Table::new();
+        table.spend(1, 5, 3, 100);
+        table.fill();
+        assert_eq!(table.reserve(50, 0, 110), Admission::Full { until: at(130) });
+        assert_eq!(table.spend(51, 5, 3, 110), Spend::Full { until: at(130) });
+        assert_eq!(table.spend(1, 5, 3, 110), Spend::Spent);
+        assert_eq!(failures_of(table.reserve(1, 0, 110)), Some(1));
         assert_eq!(failures_of(table.reserve(50, 0, 131)), Some(1));
-        assert_eq!(table.spend(99, 3, 131), Spend::Refused);
+        assert_eq!(table.spend(1, 5, 3, 131), Spend::Spent);
     }
 
     #[test]
-    fn rolled_back_attempts_are_reported_once() {
+    fn failures_outside_the_table_are_not_evicted_for_an_hour() {
         let mut table = Table::new();
-        table.reserve(1, 0, 0);
-        record_rollback(&mut table.bucket, key(1));
-        let Admission::Reserved { rolled_back, .. } = table.reserve(1, 0, 0) else {
-            panic!("refused")
-        };
-        assert_eq!(rolled_back, 1);
-        record_commit(&mut table.bucket, key(1), 2, rolled_back);
-        assert!(matches!(table.reserve(1, 2, 40), Admission::Reserved { rolled_back: 0, .. }));
+        table.reserve(1, 0, 100);
+        table.reserve(1, 0, 100);
+        for n in 0..100 {
+            assert_eq!(failures_of(table.reserve(1000 + n, 0, 131)), Some(1));
+        }
+        assert_eq!(lock_state(&mut table.bucket, key(1)).failures, 2);
+        for n in 0..100 {
+            table.reserve(2000 + n, 0, 131 + UNCOMMITTED_SECS);
+        }
+        assert_eq!(lock_state(&mut table.bucket, key(1)), LockState::default());
     }
 
     #[test]
-    fn usage_counts_entries_still_needed() {
+    fn what_is_unreported_is_taken_once() {
         let mut table = Table::new();
-        table.reserve(1, 0, 0);
-        table.reserve(2, 1, 0);
-        table.spend(3, 1, 0);
-        let count = |table: &Table, second| {
-            let mut usage = Usage::default();
-            table.bucket.iter().for_each(|slot| slot.count_into(&mut usage, at(second)));
-            (usage.slots, usage.used, usage.locked)
-        };
-        assert_eq!(count(&table, 1), (8, 3, 1));
-        assert_eq!(count(&table, 1000), (8, 2, 0));
+        let one = Unreported { failures: 1, ..Unreported::default() };
+        for _ in 0..2 {
+            add_unreported(&mut table.bucket, key(1), one, at(0), &table.evictions);
+        }
+        assert_eq!(take_unreported(&mut table.bucket, key(1)).failures, 2);
+        assert_eq!(take_unreported(&mut table.bucket, key(1)), Unreported::default());
+        assert!(table.bucket.iter().all(|slot| slot.entry.is_none()));
+    }
+
+    #[test]
+    fn events_are_limited_per_minute_and_the_others_counted() {
+        let mut table = Table::new();
+        let recorded = (0..10).filter(|_| table.may_record(1, 0)).count();
+        assert_eq!(recorded, 3);
+        assert_eq!(take_unreported(&mut table.bucket, key(1)).events, 7);
+        assert!(!table.may_record(1, 59));
+        assert!(table.may_record(1, 60));
+        // The clock was set back.
+        assert!(table.may_record(1, 10));
     }
 }

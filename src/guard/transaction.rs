@@ -1,47 +1,64 @@
 //! What the running transaction changed in shared memory, and how its end settles those changes.
 
 use super::memory;
-use super::table::{self, Key};
+use super::table::{self, Key, Unreported};
 use crate::error::Error;
-use crate::pure::timestamp::Timestamp;
-use crate::settings;
+use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
 
 /// A change, and the subtransaction that made it.
-struct Note {
+struct PendingChange {
     subtransaction: pg_sys::SubTransactionId,
     change: Change,
 }
 
 #[derive(Clone, Copy)]
 enum Change {
-    /// An attempt was reserved and has not succeeded.
-    Attempt(Key),
-    /// The code of an attempt was right, and is being spent in the table. If that fails, it was not
-    /// a wrong guess: neither the failure nor the lock that it would have set remains.
-    Match { key: Key, lock: Option<Timestamp> },
-    /// The table was raised to `failures`, and an audit event reports `told` rolled-back attempts.
-    Written { key: Key, failures: u32, told: u32 },
+    /// An attempt with a code was reserved and has not succeeded.
+    Attempt { key: Key, code: u64, has_failed: bool },
+    /// The code of an attempt was right, and is being spent in the table. It does not count as a
+    /// failure.
+    Match { key: Key, code: u64 },
+    /// An attempt succeeded.
+    Success(Key),
+    /// The table was raised to this many failures.
+    Written { key: Key, failures: u32 },
     /// The account's failures were cleared in the table. Shared memory follows at commit.
     Clear(Key),
+    /// The account was created. A rollback leaves nothing of it.
+    NewAccount(Key),
+    /// A secret was created. A rollback leaves nothing of it, so its steps are given back.
+    NewSecret { key: Key, secret: u64 },
     /// A step was spent, possibly after an older one. A rollback gives it back unless `burn` is
     /// set.
-    Step { key: Key, step: i64, older: Option<i64>, burn: bool },
+    Step { key: Key, secret: u64, step: i64, older: Option<i64>, burn: bool },
+    /// An audit event was written. A rollback leaves what it reports, and the event itself if it
+    /// counts here, to the next one.
+    Reported { key: Key, unreported: Unreported },
 }
 
 impl Change {
-    fn is_attempt_of(&self, own: Key) -> bool {
-        matches!(*self, Self::Attempt(key) | Self::Match { key, .. } if key == own)
+    fn attempt_of(&self, own: Key) -> Option<u64> {
+        match *self {
+            Self::Attempt { key, code, .. } | Self::Match { key, code } if key == own => Some(code),
+            _ => None,
+        }
     }
 }
 
 thread_local! {
-    static NOTES: RefCell<Vec<Note>> = const { RefCell::new(Vec::new()) };
+    static PENDING: RefCell<Vec<PendingChange>> = const { RefCell::new(Vec::new()) };
+    /// Whether the client has asked for the commit.
+    static IS_COMMITTING: Cell<bool> = const { Cell::new(false) };
+    /// Whether the server has refused a write of this transaction, so that callers may repeat it.
+    static IS_REFUSED: Cell<bool> = const { Cell::new(false) };
+    /// The attempt of the last transaction that the server refused.
+    static REFUSED: Cell<Option<(Key, u64)>> = const { Cell::new(None) };
 }
 
 /// Registers the callbacks with the server. Called once.
@@ -53,78 +70,156 @@ pub fn init() {
     }
 }
 
+/// Returns whether an attempt repeats, with the same code, one whose transaction the server refused
+/// with a serialization failure: middleware does so by itself.
+pub fn is_repeat(key: Key, code: u64) -> bool {
+    REFUSED.take() == Some((key, code))
+}
+
+/// Records that the server refused a write of this transaction with a serialization failure.
+pub fn record_refusal() {
+    IS_REFUSED.set(true);
+}
+
 /// Records that an attempt was reserved.
-pub fn record_attempt(key: Key) {
-    note(Change::Attempt(key));
+pub fn record_attempt(key: Key, code: u64) {
+    record(Change::Attempt { key, code, has_failed: false });
 }
 
 /// Records that the code of an account's newest attempt is right.
-pub fn record_match(key: Key, lock: Option<Timestamp>) {
-    replace_attempt(key, Change::Match { key, lock });
+pub fn record_match(key: Key) {
+    replace_attempt(key, |code| Change::Match { key, code });
 }
 
-/// Records that the right code cannot be spent: the attempt counts as a failure.
-pub fn record_mismatch(key: Key) {
-    replace_attempt(key, Change::Attempt(key));
-}
-
-fn replace_attempt(key: Key, change: Change) {
-    NOTES.with_borrow_mut(|notes| {
-        if let Some(note) = notes.iter_mut().rfind(|note| note.change.is_attempt_of(key)) {
-            note.change = change;
+/// Records that the right code cannot be spent, so that the attempt counts as a failure, and returns
+/// whether it did not. What an audit event of its success would have reported is left to the next one.
+pub fn record_mismatch(key: Key) -> bool {
+    let was_match = matches!(
+        replace_attempt(key, |code| Change::Attempt { key, code, has_failed: false }),
+        Some(Change::Match { .. })
+    );
+    PENDING.with_borrow_mut(|pending| {
+        let attempt = pending.iter().rposition(|it| it.change.attempt_of(key).is_some());
+        let later = pending.split_off(attempt.map_or(pending.len(), |attempt| attempt + 1));
+        for it in later {
+            match it.change {
+                Change::Reported { .. } => rolled_back(it.change),
+                _ => pending.push(it),
+            }
         }
     });
+    was_match
+}
+
+/// Records that an account's newest attempt has failed.
+pub fn record_failure(key: Key) {
+    replace_attempt(key, |code| Change::Attempt { key, code, has_failed: true });
+}
+
+/// Forgets an account's newest attempt.
+pub fn withdraw(key: Key) {
+    take_attempt(key, |_| {});
+}
+
+/// Replaces an account's newest attempt and returns what it was.
+fn replace_attempt(key: Key, change: impl Fn(u64) -> Change) -> Option<Change> {
+    PENDING.with_borrow_mut(|pending| {
+        let find = |it: &&mut PendingChange| it.change.attempt_of(key).is_some();
+        let it = pending.iter_mut().rev().find(find)?;
+        let code = it.change.attempt_of(key)?;
+        Some(std::mem::replace(&mut it.change, change(code)))
+    })
+}
+
+/// Removes an account's newest attempt and returns its code; `work` sees the changes after it.
+fn take_attempt(key: Key, work: impl Fn(&mut [PendingChange])) -> Option<u64> {
+    PENDING.with_borrow_mut(|pending| {
+        let position = pending.iter().rposition(|it| it.change.attempt_of(key).is_some())?;
+        let code = pending.remove(position).change.attempt_of(key);
+        work(pending.get_mut(position..)?);
+        code
+    })
 }
 
 /// Records that an account's newest attempt succeeded. What it spent stays spent after a rollback
 /// if `burn` is set; until now a rollback would have given it back.
 pub fn record_success(key: Key, burn: bool) {
-    NOTES.with_borrow_mut(|notes| {
-        let Some(place) = notes.iter().rposition(|note| note.change.is_attempt_of(key)) else {
-            return;
+    let new_secrets: Vec<u64> = PENDING.with_borrow(|pending| {
+        let new_secret = |it: &PendingChange| match it.change {
+            Change::NewSecret { key: own, secret } if own == key => Some(secret),
+            _ => None,
         };
-        for note in notes.iter_mut().skip(place) {
-            if let Change::Step { burn: burns, .. } = &mut note.change {
-                *burns = burn;
+        pending.iter().filter_map(new_secret).collect()
+    });
+    let is_new = Cell::new(false);
+    take_attempt(key, |later| {
+        for it in later {
+            if let Change::Step { secret, burn: burns, .. } = &mut it.change {
+                is_new.set(new_secrets.contains(secret));
+                *burns = burn && !is_new.get();
             }
         }
-        notes.remove(place);
     });
+    if !is_new.get() {
+        record(Change::Success(key));
+    }
 }
 
 /// Records that an account's failures were cleared in the table.
 pub fn record_clear(key: Key) {
-    note(Change::Clear(key));
+    record(Change::Clear(key));
+}
+
+/// Records that an account was created.
+pub fn record_new_account(key: Key) {
+    record(Change::NewAccount(key));
+}
+
+/// Records that a secret of an account was created.
+pub fn record_new_secret(key: Key, secret: u64) {
+    record(Change::NewSecret { key, secret });
 }
 
 /// Records that a failure was written to the table.
-pub fn record_written(key: Key, failures: u32, told: u32) {
-    note(Change::Written { key, failures, told });
+pub fn record_written(key: Key, failures: u32) {
+    record(Change::Written { key, failures });
 }
 
 /// Records that a step was spent. Unless its attempt succeeds, a rollback gives the step back.
-pub fn record_step(key: Key, step: i64, older: Option<i64>) {
-    note(Change::Step { key, step, older, burn: false });
+pub fn record_step(key: Key, secret: u64, step: i64, older: Option<i64>) {
+    record(Change::Step { key, secret, step, older, burn: false });
 }
 
-fn note(change: Change) {
+/// Records that an audit event reports something, and what is lost of it with a rollback.
+pub fn record_reported(key: Key, unreported: Unreported) {
+    if unreported != Unreported::default() {
+        record(Change::Reported { key, unreported });
+    }
+}
+
+fn record(change: Change) {
     // SAFETY: a function without arguments that reads the transaction's state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
-    NOTES.with_borrow_mut(|notes| notes.push(Note { subtransaction, change }));
+    PENDING.with_borrow_mut(|pending| pending.push(PendingChange { subtransaction, change }));
 }
 
 /// Settles a change of a transaction that was committed, and so is in the table.
 fn committed(change: Change) {
     match change {
-        Change::Attempt(_) | Change::Match { .. } => {}
+        Change::Attempt { .. }
+        | Change::Match { .. }
+        | Change::Success(_)
+        | Change::NewAccount(_)
+        | Change::NewSecret { .. }
+        | Change::Reported { .. } => {}
         Change::Clear(key) => {
             memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
         }
-        Change::Written { key, failures, told } => {
-            memory::with_bucket(key, |bucket, _| table::record_commit(bucket, key, failures, told));
+        Change::Written { key, failures } => {
+            memory::with_bucket(key, |bucket, _| table::record_commit(bucket, key, failures));
         }
-        Change::Step { key, step, .. } => {
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, None));
+        Change::Step { key, secret, step, .. } => {
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, (secret, step), None));
         }
     }
 }
@@ -132,33 +227,65 @@ fn committed(change: Change) {
 /// Settles a change of a transaction that was rolled back: only shared memory has a record of it.
 fn rolled_back(change: Change) {
     match change {
-        Change::Attempt(key) => {
-            memory::with_bucket(key, |bucket, header| {
-                header.rolled_back.fetch_add(1, Ordering::Relaxed);
-                table::record_rollback(bucket, key);
-            });
+        Change::Attempt { key, code, has_failed } => {
+            if !has_failed {
+                memory::with_bucket(key, |bucket, _| table::end_attempt(bucket, key));
+            }
+            if IS_REFUSED.get() || IS_COMMITTING.get() {
+                REFUSED.set(Some((key, code)));
+            }
+            count_rolled_back();
+            add_unreported(key, Unreported { failures: 1, ..Unreported::default() });
         }
-        Change::Match { key, lock } => {
-            memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, lock));
+        Change::Success(key) => {
+            count_rolled_back();
+            add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
         }
-        Change::Written { .. } | Change::Clear(_) | Change::Step { burn: true, .. } => {}
-        Change::Step { key, step, older, burn: false } => {
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, step, older));
+        Change::Reported { key, unreported } => add_unreported(key, unreported),
+        Change::NewAccount(key) => {
+            memory::with_bucket(key, |bucket, _| table::remove(bucket, key));
         }
+        Change::Step { key, secret, step, older, burn } => {
+            // Of a commit that the server refused, the client knows that it failed: nothing came of
+            // the code.
+            if !burn || IS_COMMITTING.get() {
+                let spent = (secret, step);
+                memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
+            }
+        }
+        Change::Match { .. }
+        | Change::Written { .. }
+        | Change::Clear(_)
+        | Change::NewSecret { .. } => {}
     }
+}
+
+fn count_rolled_back() {
+    if let Some(header) = memory::header() {
+        header.rolled_back.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn add_unreported(key: Key, unreported: Unreported) {
+    let now = clock::system();
+    memory::with_bucket(key, |bucket, header| {
+        table::add_unreported(bucket, key, unreported, now, &header.evictions);
+    });
 }
 
 /// Settles all changes, newest first, so that steps are given back in reverse order.
 fn settle(end: impl Fn(Change)) {
-    let notes = NOTES.take();
-    notes.iter().rev().for_each(|note| end(note.change));
+    let pending = PENDING.take();
+    pending.iter().rev().for_each(|it| end(it.change));
+    IS_COMMITTING.set(false);
+    IS_REFUSED.set(false);
 }
 
 /// Refuses to prepare a transaction that may have to give a step back: its end would not be noticed
 /// here.
 fn refuse_to_prepare() {
-    let gives_back = NOTES.with_borrow(|notes| {
-        notes.iter().any(|note| matches!(note.change, Change::Step { burn: false, .. }))
+    let gives_back = PENDING.with_borrow(|pending| {
+        pending.iter().any(|it| matches!(it.change, Change::Step { burn: false, .. }))
     });
     if gives_back && !settings::burn_on_rollback() {
         ErrorReport::from(Error::Prepared).report(PgLogLevel::ERROR);
@@ -169,6 +296,7 @@ fn refuse_to_prepare() {
 unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
+        XACT_EVENT_PRE_COMMIT => IS_COMMITTING.set(true),
         XACT_EVENT_COMMIT => settle(committed),
         XACT_EVENT_ABORT => settle(rolled_back),
         XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
@@ -186,16 +314,16 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _argument: *mut c_void,
 ) {
     use pg_sys::SubXactEvent::*;
-    NOTES.with_borrow_mut(|notes| {
+    PENDING.with_borrow_mut(|pending| {
         // The changes of this subtransaction and its children are the newest.
         let first =
-            notes.iter().rposition(|note| note.subtransaction < own).map_or(0, |place| place + 1);
+            pending.iter().rposition(|it| it.subtransaction < own).map_or(0, |place| place + 1);
         match event {
             SUBXACT_EVENT_COMMIT_SUB => {
-                notes.iter_mut().skip(first).for_each(|note| note.subtransaction = parent);
+                pending.iter_mut().skip(first).for_each(|it| it.subtransaction = parent);
             }
             SUBXACT_EVENT_ABORT_SUB => {
-                notes.drain(first..).rev().for_each(|note| rolled_back(note.change));
+                pending.drain(first..).rev().for_each(|it| rolled_back(it.change));
             }
             _ => {}
         }

@@ -47,6 +47,11 @@ impl BackupCode {
         (code.0.len() == LENGTH).then_some(code)
     }
 
+    /// Returns the code in canonical form.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
     /// Formats the code for display: `XXXX-XXXX-XXXX-XXXX`.
     pub fn grouped(&self) -> String {
         let mut text = String::with_capacity(LENGTH + 3);

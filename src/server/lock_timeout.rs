@@ -28,3 +28,16 @@ pub fn with_lock_timeout<T>(
         .catch_when(PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED, |_| Err(Error::Busy))
         .execute()
 }
+
+/// Runs `call`, and `note` if it fails with a serialization failure.
+pub fn on_serialization_failure<T>(
+    call: impl FnOnce() -> Result<T, Error>,
+    note: fn(),
+) -> Result<T, Error> {
+    PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
+        .catch_when(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, move |error| {
+            note();
+            error.rethrow()
+        })
+        .execute()
+}

@@ -1,14 +1,16 @@
 //! Small safe wrappers for server functions that pgrx does not provide. Only this module and the
 //! guard contain unsafe code.
 
+mod citus;
 mod datum;
 mod lock_timeout;
 mod process;
 mod session;
 mod transaction;
 
+pub use citus::require_local_tables;
 pub use datum::{Json, Text, composite};
-pub use lock_timeout::with_lock_timeout;
+pub use lock_timeout::{on_serialization_failure, with_lock_timeout};
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,

@@ -248,7 +248,7 @@ def test_a_new_installation_knows_nothing_of_the_old_one(small, client):
         assert tenant.verify(person.account, code)
 
 
-def test_memory_of_the_default_size_takes_at_most_eight_megabytes(dba):
+def test_memory_of_the_default_size_takes_at_most_twelve_megabytes(dba):
     assert guard(dba).slots == 65_536
     size = "SELECT allocated_size FROM pg_shmem_allocations WHERE name = 'totp'"
-    assert dba.value(size) <= 8 * 1024 * 1024
+    assert dba.value(size) <= 12 * 1024 * 1024

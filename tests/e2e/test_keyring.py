@@ -242,6 +242,24 @@ def test_a_key_file_may_have_comments_blanks_and_dos_line_ends(app, account, key
     assert_key_is_back(app, person)
 
 
+def test_a_user_is_not_deleted_without_the_key(dba, account, key_file):
+    dba.enrol(account)
+    with dba.connection.transaction(force_rollback=True):
+        dba.execute("CREATE TABLE leaving (id text)")
+        dba.execute("INSERT INTO leaving VALUES (%s)", account)
+        dba.execute(
+            "CREATE TRIGGER forget AFTER DELETE ON leaving FOR EACH ROW"
+            " EXECUTE FUNCTION totp.forget_account('id')"
+        )
+        key_file.remove()
+        with refused(NO_KEY), dba.connection.transaction():
+            dba.execute("DELETE FROM leaving")
+        assert dba.is_enabled(account)
+        key_file.restore()
+        dba.execute("DELETE FROM leaving")
+        assert not dba.is_enabled(account)
+
+
 def test_a_missing_key_that_rows_need_is_named_by_its_id(app, account, key_file):
     person = app.enrol(account)
     old = key_file.keys[0]
@@ -477,9 +495,7 @@ def test_a_key_command_inherits_no_open_file(cluster, app, account, key_command,
     assert (cluster.data_dir / "open_files").read_text().split() == ["0", "1", "2", "3"]
 
 
-def test_what_a_key_command_complains_of_is_in_the_server_s_log(
-    cluster, app, account, key_command
-):
+def test_what_a_key_command_complains_of_is_in_the_server_s_log(cluster, app, account, key_command):
     # As scripts write it, by the name of the file.
     key_command(f"echo {SPECIFICATION_KEY}; echo the vault is sealed > /dev/stderr; exit 1")
     before = len(cluster.log)
@@ -499,7 +515,9 @@ def test_what_a_cancelled_key_command_complained_of_is_in_the_log(cluster, accou
     assert "totp.key_command: the vault does not answer" in cluster.log[before:]
 
 
-def test_the_statement_is_not_logged_with_the_complaint(cluster, dba, account, key_command, key_file):
+def test_the_statement_is_not_logged_with_the_complaint(
+    cluster, dba, account, key_command, key_file
+):
     keys = shlex.quote(str(key_file.path))
     key_command(f"cat {keys}; echo a newer version is there >&2")
     before = len(cluster.log)

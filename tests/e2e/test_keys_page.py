@@ -80,4 +80,4 @@ def test_a_drill_with_the_wrong_keyring_says_which_keys_are_missing(server):
         Client(connection).enrol("alice")
     KeyFile(server).write(Fernet.generate_key().decode())
     kind, text = BLOCKS[-1]
-    assert f"Rows of key {key_id(old)}: 11." in run(server, kind, text)
+    assert f"Rows encrypted with key {key_id(old)}: 11." in run(server, kind, text)

@@ -115,6 +115,13 @@ def test_only_an_object_is_signed(administrator, claims):
         sign(administrator, claims)
 
 
+def test_what_is_signed_is_not_audited(dba, secret):
+    count = "SELECT count(*) FROM totp.audit_log"
+    before = dba.value(count)
+    assert dba.value("SELECT totp.jwt_sign('{}')")
+    assert dba.value(count) == before
+
+
 def test_nobody_signs_without_the_right(app, stranger, secret):
     for client in (app, stranger):
         with denied():

@@ -1,4 +1,4 @@
-"""The pages in docs/ name tests: these are there."""
+"""The README and the pages in docs/ name tests: these are there."""
 
 import re
 
@@ -6,17 +6,66 @@ import pytest
 
 from cluster import ROOT
 
-TESTS = ROOT / "tests" / "e2e"
-# `e2e/test_role.py::test_nobody`, `test_role.py` of the red team, `regress/verify.sql`
+TESTS = ROOT / "tests"
+PLACES = ["e2e", "e2e/redteam", "pg_regress/sql", "isolation/specs"]
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+# `e2e/test_role.py::test_nobody`, `test_role.py` of the red team
 NAMED = re.compile(r"`(?:e2e/)?((?:redteam/)?test_\w+\.py)(?:::(\w+))?`")
+# <!-- test: test_role.py::test_nobody -->, <!-- test: verify.sql -->: what the text before it says
+COMMENT = re.compile(r"^ *<!-- test: (\w+\.(?:py|sql|spec))(?:::(\w+))? -->$", re.MULTILINE)
+# The parts of two pages that say what the extension does, not how to build it.
+CLAIMS = {
+    "README.md": ("\n## Getting started\n", "\n## Contributing\n"),
+    "security-model.md": ("\n## What each role can do\n", "\n## The attacks, one by one\n"),
+}
+# Advice, links, and what no test can show.
+NO_CLAIM = (
+    "Pass codes as bind parameters",
+    "Between password and code",
+    "On two cores",
+    "What it does:",
+    "What it cannot do:",
+    "- A trusted device is a cookie",
+    "- The server's clock must be right",
+    "More: [the security model]",
+    "All names are in schema",
+    "`challenge_login`, `guard_usage`",
+    "PostgreSQL 14 to 18 on Linux",
+    "Some grants give a role more",
+    "- Roles belong to the whole cluster",
+    "A code in a log is spent",
+)
 
 
-@pytest.mark.parametrize("page", ["known-attacks.md", "security-model.md"])
+def is_there(file, test):
+    texts = [
+        (TESTS / place / file).read_text() for place in PLACES if (TESTS / place / file).exists()
+    ]
+    return any(not test or f"\ndef {test}(" in text for text in texts)
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_every_test_that_a_page_names_is_there(page):
-    named = NAMED.findall((ROOT / "docs" / page).read_text())
-    assert len(named) > 20
-    for file, test in named:
-        places = [TESTS / file, TESTS / "redteam" / file]
-        texts = [place.read_text() for place in places if place.exists()]
-        assert texts, f"{file} is not there"
-        assert not test or any(f"\ndef {test}(" in text for text in texts), f"{file}::{test}"
+    named = [*NAMED.findall(PAGES[page]), *COMMENT.findall(PAGES[page])]
+    assert [name for name in named if not is_there(*name)] == []
+    assert PAGES[page].count("<!-- test:") == len(COMMENT.findall(PAGES[page]))
+
+
+@pytest.mark.parametrize("page", ["README.md", "known-attacks.md", "security-model.md"])
+def test_these_pages_name_tests(page):
+    assert len([*NAMED.findall(PAGES[page]), *COMMENT.findall(PAGES[page])]) > 20
+
+
+@pytest.mark.parametrize("page", CLAIMS)
+def test_every_paragraph_and_table_that_claims_something_names_its_tests(page):
+    first, last = CLAIMS[page]
+    text = PAGES[page].partition(first)[2].partition(last)[0]
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    # Each item of a list is by itself; a comment belongs to what is before it.
+    text = re.sub(r"\n(?=- )", "\n\n", text)
+    text = re.sub(r"\n\n+(?= *<!-- test: )", "\n", text)
+    parts = [part.strip() for part in text.split("\n\n") if part.strip()]
+    claims = [part for part in parts if not part.startswith(("#", *NO_CLAIM))]
+    assert len(claims) > 10
+    untested = [part for part in claims if not COMMENT.search(part) and not NAMED.search(part)]
+    assert [part[:60] for part in untested] == []

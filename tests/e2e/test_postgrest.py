@@ -1,6 +1,8 @@
 """Self-service through PostgREST: the whole job from a browser, and the status of each refusal."""
 
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import jwt
 import pytest
@@ -317,3 +319,34 @@ def test_an_anon_that_is_there_first_is_granted_its_function(web, dba):
         )
         assert allowed.fetchone() == (True,)
     web.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_a_right_and_a_wrong_code_at_once(web, dba, level):
+    """PostgREST repeats a transaction that meets another: the attempt stays one attempt."""
+    dba.execute(f"ALTER ROLE authenticated SET default_transaction_isolation = '{level}'")
+    servers = [web.server(), web.server()]
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            for _ in range(12):
+                owner = Browser(web, servers[0])
+                phone, _ = owner.enrol()
+                now = time.time()
+                codes = [phone.take(now), phone.wrong(now)]
+                sessions = [Browser(web, server, owner.account) for server in servers]
+                start = Barrier(2)
+
+                def send(session, code, start=start):
+                    start.wait()
+                    return session.post("totp_verify", code=code).body
+
+                right, wrong = pool.map(send, sessions, codes)
+                assert (right["verified"], wrong["reason"]) == (True, "invalid")
+                failures = owner.get("totp_status").body["failures"]
+                assert failures in (0, 1)
+                owner.post("totp_verify", code=codes[1])
+                assert owner.get("totp_status").body["failures"] == failures + 1
+    finally:
+        dba.execute("ALTER ROLE authenticated RESET default_transaction_isolation")
+        for server in servers:
+            server.connection.close()

@@ -142,7 +142,7 @@ class Takeover:
         primary.kill()
         standby.promote()
         # A step of the fast one, and its window, lie between the promotion and the first login.
-        time.sleep(2.1)
+        time.sleep(3.1)
 
 
 def cut_off(standby):
@@ -180,9 +180,16 @@ def test_without_cold_start_the_lag_would_have_made_a_replay(takeover, on_standb
     assert on_standby.verify(takeover.slow.account, takeover.code)
 
 
-def test_a_promoted_standby_accepts_the_next_code(takeover, on_standby):
-    code = takeover.slow.phone.code(time.time(), 1)
-    assert on_standby.verify(takeover.slow.account, code)
+def test_a_promoted_standby_refuses_codes_of_phones_that_are_ahead(takeover, on_standby):
+    account = takeover.slow.account
+    assert not on_standby.verify(account, takeover.slow.phone.code(time.time(), 1))
+    assert last_outcome(on_standby, account) == "cold_start"
+
+
+def test_a_promoted_standby_accepts_the_code_after_those(takeover, on_standby):
+    later = time.time() + 2 * takeover.slow.phone.totp.interval
+    on_standby.execute("SELECT set_config('totp.clock', to_timestamp(%s)::text, false)", later)
+    assert on_standby.verify(takeover.slow.account, takeover.slow.phone.code(later))
 
 
 def test_a_promoted_standby_keeps_locks(takeover, on_standby):

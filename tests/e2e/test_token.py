@@ -459,3 +459,16 @@ def test_a_forged_token_costs_no_look_at_a_table(dba, key_file, account, kind):
     # One that is signed is looked up: the statistics would have told.
     unknown = replace(token, id=secrets.token_bytes(16)).signed(key_file.keys[0])
     assert "tokens" in tables_touched(dba, kind, person, unknown)
+
+
+def test_a_transaction_with_an_old_snapshot_does_not_see_a_revocation(cluster, app, dba, account):
+    app.enrol(account)
+    token = make(app, "trust", account)
+    with cluster.connect("app", DATABASE, autocommit=False) as connection:
+        client = Client(connection)
+        client.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        assert client.is_trusted(account, token)
+        dba.call("totp_reset", account=account, reason="a test")
+        assert client.is_trusted(account, token)
+        connection.rollback()
+        assert not client.is_trusted(account, token)

@@ -170,3 +170,9 @@ def test_a_code_with_a_leading_zero_wants_all_its_digits(traveller, account):
     code = person.phone.code(traveller.now)
     assert not traveller.verify(account, code.lstrip("0"))
     assert traveller.verify(account, code)
+
+
+def test_a_row_that_is_spread_in_the_select_list_is_called_once_per_column(app, account):
+    app.enrol(account)
+    row = app.row("SELECT (totp.totp_attempt(%s, '00000000')).*", account)
+    assert app.status(account).failures == min(len(row), 5) > 1

@@ -298,3 +298,14 @@ def test_the_next_person_on_a_connection_inherits_no_proof(connect, dba, app):
     assert pooler.value("SELECT totp.totp_verified()") is False
     pooler.execute("RESET SESSION AUTHORIZATION")
     dba.call("totp_forget", account="self_service", reason="the test is over")
+
+
+def test_discard_all_does_not_end_the_proof_of_a_login_role(connect, dba, app):
+    """The limit that the README names: with totp.identity = role, a pool hands the proof on."""
+    with names_by_role(dba, "self_service"):
+        pooler = connect("self_service")
+        code = app.enrol("self_service").backup_codes[0]
+        assert pooler.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True
+        pooler.execute("DISCARD ALL")
+        assert pooler.value("SELECT totp.totp_verified()") is True
+        dba.call("totp_forget", account="self_service", reason="the test is over")

@@ -101,6 +101,7 @@ def test_triggers_are_attached_by_their_roles_only(actor, role):
     for function, roles in {
         "require_totp": {"app", "administrator", "service_role"},
         "forget_account": {"administrator"},
+        "rename_account": {"administrator"},
     }.items():
         statement = (
             f"CREATE TRIGGER {function} BEFORE DELETE ON mine FOR EACH ROW"

@@ -207,3 +207,16 @@ def test_those_who_read_server_files_read_the_key_file(cluster, connect, dba):
     attacker.execute(f"CREATE TEMPORARY TABLE t (line text); COPY t FROM '{path}'")
     dba.execute("REVOKE pg_read_server_files FROM stranger")
     assert attacker.value("SELECT string_agg(line, E'\\n') FROM t") == path.read_text().strip()
+
+
+def test_those_who_read_or_write_all_data_read_or_write_ours(connect, dba, victim):
+    """The limit that docs/security-model.md names, too: these roles are for superusers."""
+    for role, statement in {
+        "pg_read_all_data": "SELECT sealed FROM totp.factors, totp.audit_events",
+        "pg_write_all_data": "DELETE FROM totp.factors",
+    }.items():
+        attacker = connect("stranger")
+        assert refuses(attacker, statement)
+        dba.execute(f"GRANT {role} TO stranger")
+        assert not refuses(attacker, statement)
+        dba.execute(f"REVOKE {role} FROM stranger")
