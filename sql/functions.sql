@@ -13,32 +13,58 @@ BEGIN
     END LOOP;
 END $$;
 
-REVOKE ALL ON ALL ROUTINES IN SCHEMA totp, totp_api FROM PUBLIC;
-REVOKE ALL ON ALL TABLES IN SCHEMA totp FROM PUBLIC;
-REVOKE ALL ON SCHEMA totp, totp_api FROM PUBLIC;
-
--- The installer's default privileges might already have granted access to others.
+-- Everything begins with no grants: neither those that PUBLIC has by default, nor those of the installer's
+-- default privileges. Whoever may use a type, even that of a row, can keep it from being dropped or changed.
 DO $$
 DECLARE
     granted record;
 BEGIN
     FOR granted IN
-        SELECT DISTINCT object, grantee::pg_catalog.regrole AS grantee FROM (
+        SELECT object, pg_catalog.string_agg(DISTINCT CASE grantee WHEN 0 THEN 'PUBLIC' ELSE grantee::pg_catalog.regrole::text END, ', ') AS grantees
+        FROM (
             SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || oid::pg_catalog.regclass AS object,
-                   relacl AS acl, relowner AS owner
+                   relowner AS owner, COALESCE(relacl, pg_catalog.acldefault(CASE relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", relowner)) AS acl
             FROM pg_catalog.pg_class
             WHERE relnamespace = 'totp'::pg_catalog.regnamespace AND relkind IN ('r', 'v', 'S')
             UNION ALL
-            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proacl, proowner
+            SELECT 'ROUTINE ' || oid::pg_catalog.regprocedure, proowner, COALESCE(proacl, pg_catalog.acldefault('f', proowner))
             FROM pg_catalog.pg_proc
             WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
             UNION ALL
-            SELECT 'SCHEMA ' || nspname, nspacl, nspowner FROM pg_catalog.pg_namespace
+            SELECT 'TYPE ' || oid::pg_catalog.regtype, typowner, COALESCE(typacl, pg_catalog.acldefault('T', typowner))
+            FROM pg_catalog.pg_type
+            WHERE typnamespace = 'totp'::pg_catalog.regnamespace AND typcategory <> 'A'
+            UNION ALL
+            SELECT 'SCHEMA ' || nspname, nspowner, COALESCE(nspacl, pg_catalog.acldefault('n', nspowner))
+            FROM pg_catalog.pg_namespace
             WHERE nspname IN ('totp', 'totp_api')
         ) AS objects, LATERAL pg_catalog.aclexplode(acl) AS privilege
-        WHERE grantee <> owner AND grantee <> 0
+        WHERE grantee <> owner
+        GROUP BY object
     LOOP
-        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantee);
+        EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantees);
+    END LOOP;
+END $$;
+-- pg_dump does not dump privileges on types of rows, and warns if it finds them here.
+DELETE FROM pg_catalog.pg_init_privs USING pg_catalog.pg_type
+WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid = pg_type.oid
+  AND typnamespace = 'totp'::pg_catalog.regnamespace AND typrelid <> 0;
+
+-- What has an effect is expensive, so that a query evaluates it after all other conditions, and for as few
+-- rows as it can: each call counts an attempt. What reads tables is cheaper, and what only computes cheapest.
+DO $$
+DECLARE
+    estimate record;
+BEGIN
+    FOR estimate IN
+        SELECT oid::pg_catalog.regprocedure AS signature,
+               CASE provolatile WHEN 'v' THEN 10000 WHEN 's' THEN 1000 ELSE 100 END AS cost,
+               CASE WHEN proretset THEN ' ROWS 1' ELSE '' END AS rows
+        FROM pg_catalog.pg_proc
+        WHERE pronamespace IN ('totp'::pg_catalog.regnamespace, 'totp_api'::pg_catalog.regnamespace)
+          AND prokind = 'f'
+    LOOP
+        EXECUTE pg_catalog.format('ALTER FUNCTION %s COST %s%s', estimate.signature, estimate.cost, estimate.rows);
     END LOOP;
 END $$;
 
@@ -149,7 +175,7 @@ BEGIN
             ('', 'totp.challenge_login(text, text, text)',
 'Completes a login for totp_api.challenge_verify. Not for use by anyone else.'),
             ('admin owner', 'totp.jwt_sign(jsonb)',
-'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret in totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
+'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret from totp.jwt_secret_command or totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
             -- Administrators: each action has a reason that is audited.
             ('admin', 'totp.totp_reset(text, text)',
 'Removes all factors, backup codes and the lock of an account, which must enrol again. For administrators. Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
@@ -174,7 +200,7 @@ BEGIN
 'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
             -- Superusers.
             ('', 'totp.key_generate()',
-'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501, F0000.')
+'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501; F0000 while rows of this database need keys that are not in the keyring.')
         ) AS functions (roles, function, comment)
     LOOP
         listed := listed || entry.function::pg_catalog.regprocedure::oid;

@@ -24,35 +24,62 @@ BEGIN
     END IF;
 END $$;
 
--- Roles belong to the whole cluster: they might have been created in another database.
+-- Roles belong to the whole cluster: they might have been created in another database, or by someone who
+-- waited for this extension to give them rights.
 DO $$
 DECLARE
     name text;
+    admins text;
+    members text;
 BEGIN
     FOREACH name IN ARRAY ARRAY['totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor'] LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', name);
-        ELSIF name = 'totp_owner' AND EXISTS (
+            CONTINUE;
+        END IF;
+        IF EXISTS (
             SELECT FROM pg_catalog.pg_roles
             WHERE rolname = name
               AND (rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb OR rolreplication OR rolbypassrls)
         ) THEN
-            RAISE EXCEPTION 'role totp_owner has attributes that it must not have'
+            RAISE EXCEPTION 'role % has attributes that it must not have', name
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'It owns the tables that contain the secrets and the functions that decrypt them.',
-                      HINT = 'Drop it, or run ALTER ROLE totp_owner NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.';
-        ELSIF name = 'totp_owner' AND EXISTS (
-            SELECT FROM pg_catalog.pg_auth_members AS m
-            JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.roleid
-            JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
-            WHERE owner.rolname = name AND NOT member.rolsuper
-        ) THEN
+                      DETAIL = 'The extension grants rights to it, which nobody may have except through membership.',
+                      HINT = pg_catalog.format('Drop it, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.', name);
+        END IF;
+        SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(member.rolname), ', ') FILTER (WHERE m.admin_option),
+               pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(member.rolname), ', ')
+        INTO admins, members
+        FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS ours ON ours.oid = m.roleid
+        JOIN pg_catalog.pg_roles AS member ON member.oid = m.member
+        WHERE ours.rolname = name AND NOT member.rolsuper;
+        IF name = 'totp_owner' AND members IS NOT NULL THEN
             RAISE EXCEPTION 'role totp_owner has members'
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'Its members can read the tables that contain the secrets.',
-                      HINT = 'Revoke totp_owner from its members.';
+                      DETAIL = pg_catalog.format('These roles could read the tables that contain the secrets: %s.', members),
+                      HINT = pg_catalog.format('REVOKE totp_owner FROM %s.', members);
+        ELSIF admins IS NOT NULL THEN
+            RAISE EXCEPTION 'role % can be granted by others', name
+                USING ERRCODE = 'invalid_role_specification',
+                      DETAIL = pg_catalog.format('These roles have ADMIN OPTION on it, which whoever created it has since PostgreSQL 16: %s.', admins),
+                      HINT = pg_catalog.format('REVOKE %I FROM %s, and grant it again afterwards if they should have it.', name, admins);
+        ELSIF members IS NOT NULL THEN
+            RAISE WARNING 'role % already has members', name
+                USING DETAIL = pg_catalog.format('These roles can use the extension in this database, too: %s.', members),
+                      HINT = pg_catalog.format('Revoke %I from those that should not.', name);
         END IF;
     END LOOP;
+    IF EXISTS (
+        SELECT FROM pg_catalog.pg_auth_members AS m
+        JOIN pg_catalog.pg_roles AS owner ON owner.oid = m.member
+        WHERE owner.rolname = 'totp_owner'
+    ) THEN
+        RAISE EXCEPTION 'role totp_owner is a member of other roles'
+            USING ERRCODE = 'invalid_role_specification',
+                  DETAIL = 'The functions of the extension run as totp_owner, which can do nothing else.',
+                  HINT = 'Revoke the other roles from totp_owner.';
+    END IF;
 END $$;
 
 CREATE TYPE totp.verdict AS (
@@ -77,21 +104,25 @@ COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seco
 
 -- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
 -- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
-CREATE DOMAIN totp.account AS text CHECK (length(VALUE) BETWEEN 1 AND 255);
+-- All text has collation "C". The order of any other can change with a new C library or ICU, or on a standby
+-- with another version: indexes then miss rows, and accounts would seem to have no second factor.
+-- The functions count characters; here are bytes, four to a character, since databases of some encodings
+-- count otherwise.
+CREATE DOMAIN totp.account AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 1020);
 COMMENT ON DOMAIN totp.account IS 'The application''s key for an account: 1 to 255 characters';
 CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
 COMMENT ON DOMAIN totp.failures IS 'Number of consecutive failed attempts';
-CREATE DOMAIN totp.label AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN totp.label AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.label IS 'Distinguishes several apps of one account: 1 to 64 characters';
-CREATE DOMAIN totp.factor_state AS text CHECK (VALUE IN ('pending', 'active'));
+CREATE DOMAIN totp.factor_state AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('pending', 'active'));
 COMMENT ON DOMAIN totp.factor_state IS 'pending until confirmed by a code, then active';
-CREATE DOMAIN totp.algorithm AS text CHECK (VALUE IN ('SHA1', 'SHA256', 'SHA512'));
+CREATE DOMAIN totp.algorithm AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('SHA1', 'SHA256', 'SHA512'));
 COMMENT ON DOMAIN totp.algorithm IS 'Hash function of the HMAC (RFC 6238, section 1.2)';
 CREATE DOMAIN totp.digits AS integer CHECK (VALUE BETWEEN 6 AND 8);
 COMMENT ON DOMAIN totp.digits IS 'Number of digits in a code (RFC 4226, section 5.3)';
 CREATE DOMAIN totp.period AS integer CHECK (VALUE BETWEEN 1 AND 120);
 COMMENT ON DOMAIN totp.period IS 'Length of a step in seconds (RFC 6238, section 4.1)';
-CREATE DOMAIN totp.key_id AS text CHECK (VALUE ~ '^[0-9a-f]{16}$');
+CREATE DOMAIN totp.key_id AS text COLLATE "C" CHECK (VALUE COLLATE "C" ~ '^[0-9a-f]{16}$');
 COMMENT ON DOMAIN totp.key_id IS 'First 16 hex digits of the SHA-256 of a key''s text';
 CREATE DOMAIN totp.step AS bigint CHECK (VALUE >= -1);
 COMMENT ON DOMAIN totp.step IS 'Unix time divided by the period (RFC 6238, section 4.2); -1 for none';
@@ -101,15 +132,15 @@ CREATE DOMAIN totp.mac AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.mac IS 'An HMAC-SHA256';
 CREATE DOMAIN totp.digest AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.digest IS 'A SHA-256 hash';
-CREATE DOMAIN totp.token_kind AS text CHECK (VALUE IN ('challenge', 'recovery', 'trust'));
+CREATE DOMAIN totp.token_kind AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('challenge', 'recovery', 'trust'));
 COMMENT ON DOMAIN totp.token_kind IS 'Kind of a signed token; one kind is never accepted as another';
-CREATE DOMAIN totp.purpose AS text CHECK (length(VALUE) BETWEEN 1 AND 64);
+CREATE DOMAIN totp.purpose AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.purpose IS 'Purpose of a challenge, as named by the application';
 CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
 CREATE DOMAIN totp.attempts AS integer CHECK (VALUE BETWEEN 0 AND 1000);
 COMMENT ON DOMAIN totp.attempts IS 'Number of codes tried on a token';
-CREATE DOMAIN totp.method AS text CHECK (VALUE IN ('totp', 'backup'));
+CREATE DOMAIN totp.method AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('totp', 'backup'));
 COMMENT ON DOMAIN totp.method IS 'Kind of code that verified the second factor';
 
 -- Counters are updated in place: no index on them, and room on each page (HOT updates).
@@ -141,7 +172,7 @@ CREATE TABLE totp.factors (
     algorithm totp.algorithm NOT NULL,
     digits totp.digits NOT NULL,
     period totp.period NOT NULL,
-    sealed text NOT NULL,
+    sealed text COLLATE "C" NOT NULL,
     key_id totp.key_id NOT NULL,
     last_step totp.step NOT NULL DEFAULT -1,
     drift totp.drift NOT NULL DEFAULT 0,
@@ -176,7 +207,7 @@ CREATE TABLE totp.backup_codes (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
     slot integer NOT NULL CHECK (slot BETWEEN 1 AND 50),
     salt bytea NOT NULL CHECK (length(salt) = 16),
-    sealed text NOT NULL,
+    sealed text COLLATE "C" NOT NULL,
     key_id totp.key_id NOT NULL,
     used_at timestamptz,
     PRIMARY KEY (account, slot)
@@ -199,9 +230,7 @@ CREATE TABLE totp.decoys (
     locked_until timestamptz,
     suspended boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 20);
-INSERT INTO totp.decoys (slot) SELECT pg_catalog.generate_series(0, 255);
--- Its rows need not be dumped: CREATE EXTENSION creates them again.
-SELECT pg_catalog.pg_extension_config_dump('totp.decoys', 'WHERE false');
+SELECT pg_catalog.pg_extension_config_dump('totp.decoys', '');
 ALTER TABLE totp.decoys OWNER TO totp_owner;
 COMMENT ON TABLE totp.decoys IS 'Rows to which failures of unknown accounts are written, so that they take as long as those of known accounts';
 COMMENT ON COLUMN totp.decoys.slot IS 'Number of the row, 0 to 255; with this many, callers rarely wait for each other';
@@ -242,7 +271,7 @@ COMMENT ON COLUMN totp.tokens.used_at IS 'When the token was used; not set for t
 
 CREATE TABLE totp.sessions (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
-    session_id text NOT NULL,
+    session_id text COLLATE "C" NOT NULL,
     verified_at timestamptz NOT NULL,
     method totp.method NOT NULL,
     changed_at timestamptz NOT NULL,
@@ -257,18 +286,19 @@ COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verifi
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that time; a different one ends the verification';
 
--- Append-only and read by time: a BRIN index costs a login next to nothing, a B-tree index 15 to 30%.
+-- Append-only and read by time: new entries go to the end of the index, which costs a login next to nothing.
+-- The ID alone is not unique: logical replication does not copy its sequence.
 CREATE TABLE totp.audit_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     at timestamptz NOT NULL,
-    account text NOT NULL,
-    event text NOT NULL,
-    outcome text NOT NULL,
-    actor text NOT NULL,
+    account text COLLATE "C" NOT NULL,
+    event text COLLATE "C" NOT NULL,
+    outcome text COLLATE "C" NOT NULL,
+    actor text COLLATE "C" NOT NULL,
     detail jsonb,
-    mac totp.mac NOT NULL
+    mac totp.mac NOT NULL,
+    PRIMARY KEY (at, id)
 );
-CREATE INDEX audit_events_at ON totp.audit_events USING brin (at);
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events', '');
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events_id_seq', '');
 ALTER TABLE totp.audit_events OWNER TO totp_owner;

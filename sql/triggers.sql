@@ -36,25 +36,41 @@ COMMENT ON FUNCTION totp.require_totp() IS
 CREATE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
-    account text;
+    name text;
 BEGIN
-    IF TG_OP <> 'DELETE' OR TG_LEVEL <> 'ROW' OR TG_NARGS <> 1 THEN
+    IF TG_OP = 'TRUNCATE' AND TG_WHEN = 'BEFORE' THEN
+        RAISE EXCEPTION 'cannot truncate %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'TRUNCATE reads no rows, so the accounts in them would keep their second factors.',
+                  HINT = 'Use DELETE.';
+    ELSIF TG_OP <> 'DELETE' OR TG_LEVEL <> 'ROW' OR TG_NARGS <> 1 THEN
         RAISE EXCEPTION 'forget_account must be called by a FOR EACH ROW trigger on DELETE with one argument'
             USING ERRCODE = 'invalid_parameter_value',
                   DETAIL = 'The argument is the name of the column that contains the account.',
                   HINT = 'For example: CREATE TRIGGER ... AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account(''id'').';
+    -- Its value is not in the row that was deleted.
+    ELSIF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = TG_ARGV[0] AND attgenerated = 'v'
+    ) THEN
+        RAISE EXCEPTION 'column % of %.% is a virtual generated column', TG_ARGV[0], TG_TABLE_SCHEMA, TG_TABLE_NAME
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'Triggers cannot read the values of such columns.',
+                  HINT = 'Make it a stored generated column.';
     END IF;
     -- Uses the output function of the column's type. A cast could be a user's own function, which
     -- would run here with the privileges of totp_owner.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO account USING OLD;
-    IF account IS NULL OR pg_catalog.length(account) NOT BETWEEN 1 AND 255 THEN
+    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING OLD;
+    -- Names that are too long for an account have none. Some encodings count otherwise.
+    IF name IS NULL OR name = '' OR (
+        length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
+    ) THEN
         RETURN OLD;
     END IF;
-    PERFORM totp.totp_forget(account, pg_catalog.format('row deleted from %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
+    PERFORM totp.totp_forget(name, pg_catalog.format('row deleted from %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME));
     RETURN OLD;
 END $$;
 COMMENT ON FUNCTION totp.forget_account() IS
-'Erases the account of a row that is deleted from the application''s table of users. To be used in triggers on DELETE, for each row. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 55P03, F0000, 25006.';
+'Erases the account of a row that is deleted from the application''s table of users. To be used in triggers on DELETE, for each row. The argument of the trigger is the name of the column that contains the account. In a BEFORE TRUNCATE trigger, it refuses TRUNCATE, which would leave accounts behind. The creator of the trigger needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 0A000 TRUNCATE, or a virtual generated column, 55P03, F0000, 25006.';
 
 CREATE FUNCTION totp.rename_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

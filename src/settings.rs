@@ -54,6 +54,7 @@ static JWT_LOGINS: Text = Text::new(Some(c"authenticator"));
 static JWT_CLAIM: Text = Text::new(Some(c"sub"));
 static JWT_ROLE: Text = Text::new(Some(c"authenticated"));
 static JWT_SECRET_FILE: Text = Text::new(Some(c""));
+static JWT_SECRET_COMMAND: Text = Text::new(Some(c""));
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
     GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
@@ -216,6 +217,12 @@ switches! {
         c"totp.force_sync_commit",
         c"Whether a transaction that spent a code commits synchronously.",
         c"Overrides synchronous_commit = off of the caller, with which a crash could make the code valid again.";
+
+    /// Whether the secret of JSON Web Tokens is written as base64.
+    JWT_SECRET_BASE64 jwt_secret_base64 = false,
+        c"totp.jwt_secret_base64",
+        c"Whether the secret for signing JSON Web Tokens is base64.",
+        c"Same as jwt-secret-is-base64 of PostgREST: the text is decoded before use, and can then be a JSON Web Key.";
 }
 
 /// Defines the settings and reserves the prefix. Called once, when the library is loaded.
@@ -287,7 +294,8 @@ pub fn init() {
         c"totp.key_file",
         c"File that contains the encryption keys, one Fernet key per line; the first key encrypts.",
         c"A relative path is resolved from the data directory. The file must be owned by the server's operating \
-          system user and have mode 0600. Changes to the file take effect immediately.",
+          system user and have mode 0600 or less, or by root and have mode 0640 or less. Changes to the file take \
+          effect immediately.",
         &KEY_FILE,
         GucContext::Sighup,
     );
@@ -302,10 +310,17 @@ pub fn init() {
     text(
         c"totp.jwt_secret_file",
         c"File that contains the secret for signing JSON Web Tokens, at least 32 bytes.",
-        c"This must be the secret that the API server uses. A relative path is resolved from the data directory. The \
-          file must be owned by the server's operating system user and have mode 0600; a newline at the end is \
-          ignored.",
+        c"This must be the secret that the API server uses: raw, base64 (totp.jwt_secret_base64) or a JSON Web Key. \
+          A newline at the end is ignored. Path, owner and mode are as for totp.key_file.",
         &JWT_SECRET_FILE,
+        GucContext::Sighup,
+    );
+    text(
+        c"totp.jwt_secret_command",
+        c"Shell command that prints the secret for signing JSON Web Tokens.",
+        c"Takes precedence over totp.jwt_secret_file. Each server process runs it once, and again when the setting \
+          changes.",
+        &JWT_SECRET_COMMAND,
         GucContext::Sighup,
     );
     if server::is_preloading() {
@@ -363,9 +378,19 @@ pub fn identity() -> Identity {
     IDENTITY.get()
 }
 
+/// Returns the login roles whose claims are trusted.
+pub fn jwt_logins() -> Vec<String> {
+    let listed = non_empty(&JWT_LOGINS).unwrap_or_default();
+    listed
+        .split(',')
+        .map(|login| login.trim().to_owned())
+        .filter(|login| !login.is_empty())
+        .collect()
+}
+
 /// Returns whether the claims of a session with this login role are trusted.
 pub fn is_jwt_login(role: &str) -> bool {
-    non_empty(&JWT_LOGINS).is_some_and(|logins| logins.split(',').any(|login| login.trim() == role))
+    jwt_logins().iter().any(|login| login == role)
 }
 
 /// Returns the name of the claim that identifies the account.
@@ -381,6 +406,11 @@ pub fn jwt_role() -> String {
 /// Returns the path of the file with the secret for JSON Web Tokens, if set.
 pub fn jwt_secret_file() -> Option<PathBuf> {
     non_empty(&JWT_SECRET_FILE).map(|file| server::data_directory().join(file))
+}
+
+/// Returns the command that prints the secret for JSON Web Tokens, if set.
+pub fn jwt_secret_command() -> Option<String> {
+    non_empty(&JWT_SECRET_COMMAND)
 }
 
 /// Returns which events are audited.

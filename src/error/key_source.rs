@@ -1,12 +1,18 @@
 //! Error messages for unusable sources of keys and secrets.
 
-use super::{CommandProblem, FileProblem, KeyringError, report};
+use super::{CommandProblem, FileProblem, KeyRows, KeySource, KeyringError, preflight, report};
+use crate::pure::jwt_secret::Flaw;
 use crate::pure::keyring::Malformed;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
 
+const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
+/// The HINT when rows need keys that are missing.
+const RESTORE: &str = "Restore the key file that was in use, from a backup or, after pg_upgrade, from the old data \
+                       directory. A new key cannot decrypt existing rows.";
+
 /// Returns DETAIL and HINT for a problem with a file.
-pub fn file_problem(problem: FileProblem) -> (String, &'static str) {
+fn file_problem(problem: FileProblem) -> (String, &'static str) {
     match problem {
         FileProblem::Io(kind) => (
             format!("The operating system reported: {kind}."),
@@ -17,11 +23,17 @@ pub fn file_problem(problem: FileProblem) -> (String, &'static str) {
         }
         FileProblem::Mode(mode) => (
             format!("Its mode is {mode:04o}, which gives access to users other than its owner."),
-            "Set its mode to 0600.",
+            "Set its mode to 0600, or have root own it with mode 0640 and the server's group.",
+        ),
+        FileProblem::RootMode(mode) => (
+            format!(
+                "Its mode is {mode:04o}, which allows more than reading by its owner and group."
+            ),
+            "Set its mode to 0640 or 0440 and its group to the server's; in Kubernetes, set defaultMode: 0440.",
         ),
         FileProblem::Owner => (
             "It is owned by another user.".to_owned(),
-            "Change its owner to the server's operating system user.",
+            "Change its owner to the server's operating system user or to root.",
         ),
         FileProblem::TooLarge => (
             "It is larger than 65536 bytes.".to_owned(),
@@ -47,21 +59,29 @@ fn command_problem(problem: CommandProblem) -> &'static str {
 
 /// Returns the error report for an unusable keyring.
 pub fn unusable(error: KeyringError) -> ErrorReport {
-    const CODE: PgSqlErrorCode = PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR;
     match error {
-        KeyringError::Missing { file } => report(
+        KeyringError::Missing { is_needed } => report(
             CODE,
             "no encryption keys found",
-            format!(
-                "totp.key_command is empty, file \"{}\" does not exist, and TOTP_ENCRYPTION_KEY is not set.",
-                file.display()
-            ),
-            "Restore the key file; for a new installation, run SELECT totp.key_generate() as a superuser.",
+            "totp.key_command is empty, the file that totp.key_file names does not exist, and \
+             TOTP_ENCRYPTION_KEY is not set.",
+            if is_needed {
+                RESTORE
+            } else {
+                "If other databases of this server use totp, restore their key file; for a new installation, \
+                 run SELECT totp.key_generate() as a superuser."
+            },
         ),
-        KeyringError::File { file, problem } => {
+        KeyringError::File(problem) => {
             let (detail, hint) = file_problem(problem);
-            report(CODE, format!("could not use key file \"{}\"", file.display()), detail, hint)
+            report(CODE, "could not use the file that totp.key_file names", detail, hint)
         }
+        KeyringError::NotWritten(kind) => report(
+            CODE,
+            "could not write the file that totp.key_file names",
+            format!("The operating system reported: {kind}."),
+            "Create its directory, and let the server's operating system user write to it.",
+        ),
         KeyringError::Command(problem) => report(
             CODE,
             "totp.key_command failed",
@@ -70,10 +90,9 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
         ),
         KeyringError::Malformed { source, flaw } => {
             let (detail, hint) = match flaw {
-                Malformed::Empty => (
-                    "It contains no key.".to_owned(),
-                    "Add one Fernet key per line; SELECT totp.key_generate() generates one.",
-                ),
+                Malformed::Empty => {
+                    ("It contains no key.".to_owned(), "Restore its keys, one Fernet key per line.")
+                }
                 Malformed::ByteOrderMark => (
                     "It begins with a byte order mark.".to_owned(),
                     "Save it as UTF-8 without a byte order mark.",
@@ -87,7 +106,82 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
                     "Remove one of the two lines.",
                 ),
             };
+            let source = match source {
+                KeySource::Command => "the output of totp.key_command",
+                KeySource::File => "the file that totp.key_file names",
+                KeySource::Variable => "environment variable TOTP_ENCRYPTION_KEY",
+            };
             report(CODE, format!("could not parse encryption keys from {source}"), detail, hint)
         }
     }
+}
+
+/// Returns the error report for a new key while rows need old ones.
+pub fn needed(rows: &KeyRows) -> ErrorReport {
+    report(
+        CODE,
+        "existing rows need encryption keys that are not in the keyring",
+        preflight::list(rows),
+        RESTORE,
+    )
+}
+
+/// Returns the error report for an unusable file with the secret for JSON Web Tokens.
+pub fn unusable_secret_file(problem: FileProblem) -> ErrorReport {
+    let (detail, hint) = file_problem(problem);
+    report(CODE, "could not use the file that totp.jwt_secret_file names", detail, hint)
+}
+
+/// Returns the error report for a command that should have printed that secret.
+pub fn failed_secret_command(problem: CommandProblem) -> ErrorReport {
+    report(
+        CODE,
+        "totp.jwt_secret_command failed",
+        command_problem(problem),
+        "Run it as the server's operating system user; it must print the secret and exit with status 0.",
+    )
+}
+
+/// Returns the error report for a secret that cannot sign, or that the API server would read
+/// differently.
+pub fn unusable_secret(flaw: Flaw) -> ErrorReport {
+    const MESSAGE: &str = "could not use the secret for JSON Web Tokens";
+    let (message, detail, hint) = match flaw {
+        Flaw::TooShort => (
+            "the secret for JSON Web Tokens is too short",
+            "HS256 requires at least 32 bytes (RFC 7518, section 3.2).",
+            "Use at least 32 random bytes, both here and in your API server.",
+        ),
+        Flaw::ByteOrderMark => (
+            MESSAGE,
+            "It begins with a byte order mark.",
+            "Save it as UTF-8 without a byte order mark.",
+        ),
+        Flaw::CarriageReturn => (
+            MESSAGE,
+            "It ends with a carriage return, which API servers take as part of the secret.",
+            "End the line with a newline only, or with nothing.",
+        ),
+        Flaw::Base64 => (
+            MESSAGE,
+            "totp.jwt_secret_base64 is on, but it is not base64.",
+            "Turn the setting off if your API server uses the text as it is; otherwise write the base64 on one line.",
+        ),
+        Flaw::Pem => (
+            MESSAGE,
+            "It is a PEM key or certificate, which HS256 cannot use.",
+            "Use a secret that is shared with your API server; tokens are signed with HS256 only.",
+        ),
+        Flaw::Jwk => (
+            MESSAGE,
+            "It is JSON, but neither a JSON Web Key of type \"oct\" nor a key set with exactly one of them.",
+            "Use a key of the form {\"kty\": \"oct\", \"k\": \"base64url\"}, or the secret itself.",
+        ),
+        Flaw::JwkUse => (
+            MESSAGE,
+            "It is a JSON Web Key for another purpose than signing with HS256.",
+            "Its \"alg\" must be HS256 and its \"use\" must be sig, if it has them.",
+        ),
+    };
+    report(CODE, message, detail, hint)
 }

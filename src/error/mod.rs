@@ -7,10 +7,10 @@ pub mod notice;
 pub mod preflight;
 
 use crate::pure::invalid::Invalid;
+use crate::pure::jwt_secret::Flaw;
 use crate::pure::keyring::{Malformed, Unreadable};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::PgSqlErrorCode;
-use std::path::PathBuf;
 
 /// A failed call. A wrong code is not an error but a verdict.
 #[derive(Debug)]
@@ -49,8 +49,10 @@ pub enum Error {
     NoJwtSecret,
     /// The file with the secret for JSON Web Tokens cannot be used.
     JwtSecretFile(FileProblem),
-    /// The secret for JSON Web Tokens is too short.
-    WeakJwtSecret,
+    /// `totp.jwt_secret_command` failed.
+    JwtSecretCommand(CommandProblem),
+    /// The secret for JSON Web Tokens cannot be used.
+    JwtSecret(Flaw),
     /// The caller is not a superuser.
     NotSuperuser,
     /// A procedure that commits was called in a transaction block.
@@ -63,6 +65,8 @@ pub enum Error {
     Prepared,
     /// The keyring cannot be used.
     Keyring(KeyringError),
+    /// Rows need keys that are not in the keyring, so a new key would not help.
+    KeysNeeded(KeyRows),
     /// A stored secret could not be decrypted.
     Unreadable(Unreadable),
     /// The database's encoding cannot hold the result.
@@ -77,33 +81,44 @@ pub enum Error {
     Corrupt(&'static str),
 }
 
-/// Why the keyring cannot be used.
+/// Key IDs, each with the number of rows encrypted with that key.
+pub type KeyRows = Vec<(String, i64)>;
+
+/// A source of keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeySource {
+    /// `totp.key_command`.
+    Command,
+    /// The file that `totp.key_file` names.
+    File,
+    /// The server's environment.
+    Variable,
+}
+
+/// Why the keyring cannot be used. No variant contains a path, since any caller can cause the error.
 #[derive(Debug)]
 pub enum KeyringError {
     /// No source has keys.
     Missing {
-        /// The path of the key file that does not exist.
-        file: PathBuf,
+        /// Whether rows of this database may need them; if not, a new key can be generated.
+        is_needed: bool,
     },
-    /// The key file cannot be used.
-    File {
-        /// The path of the file.
-        file: PathBuf,
-        /// The reason.
-        problem: FileProblem,
-    },
+    /// The key file cannot be read.
+    File(FileProblem),
+    /// The key file cannot be written.
+    NotWritten(std::io::ErrorKind),
     /// `totp.key_command` failed.
     Command(CommandProblem),
     /// The contents of a source are not a keyring.
     Malformed {
-        /// A description of the source.
-        source: String,
+        /// The source.
+        source: KeySource,
         /// The reason.
         flaw: Malformed,
     },
 }
 
-/// Why `totp.key_command` failed.
+/// Why a command that prints keys or a secret failed.
 #[derive(Debug)]
 pub enum CommandProblem {
     /// It could not be started.
@@ -127,8 +142,10 @@ pub enum FileProblem {
     Io(std::io::ErrorKind),
     /// It is a directory, a pipe or a device.
     NotAFile,
-    /// This mode gives access to users other than its owner.
+    /// It is owned by the server's user, and this mode gives access to others.
     Mode(u32),
+    /// It is owned by root, and this mode allows more than reading by its group.
+    RootMode(u32),
     /// It is owned by another user.
     Owner,
     /// It has more bytes than any keyring needs.
@@ -248,24 +265,13 @@ impl From<Error> for ErrorReport {
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 "no secret for JSON Web Tokens configured",
-                "totp.jwt_secret_file is empty.",
-                "Set it to a file with mode 0600 that contains the secret your API server verifies tokens with.",
+                "totp.jwt_secret_command and totp.jwt_secret_file are empty.",
+                "Set one of them to a command that prints, or a file that contains, the secret that your API \
+                 server verifies tokens with.",
             ),
-            Error::JwtSecretFile(problem) => {
-                let (detail, hint) = key_source::file_problem(problem);
-                report(
-                    PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                    "could not use the file that totp.jwt_secret_file names",
-                    detail,
-                    hint,
-                )
-            }
-            Error::WeakJwtSecret => report(
-                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                "the secret for JSON Web Tokens is too short",
-                "HS256 requires at least 32 bytes (RFC 7518, section 3.2).",
-                "Use at least 32 random bytes, both in the file and in your API server.",
-            ),
+            Error::JwtSecretFile(problem) => key_source::unusable_secret_file(problem),
+            Error::JwtSecretCommand(problem) => key_source::failed_secret_command(problem),
+            Error::JwtSecret(flaw) => key_source::unusable_secret(flaw),
             Error::NotSuperuser => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "permission denied for function key_generate",
@@ -300,6 +306,7 @@ impl From<Error> for ErrorReport {
                 "Restore the tables to a database in which Citus does not manage them.",
             ),
             Error::Keyring(error) => key_source::unusable(error),
+            Error::KeysNeeded(rows) => key_source::needed(&rows),
             Error::Unreadable(Unreadable::UnknownKey(key_id)) => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),

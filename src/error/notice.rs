@@ -4,10 +4,21 @@ use super::report;
 use crate::pure::keyring::Unreadable;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::prelude::*;
+use std::path::Path;
 
 /// Reports that an imported secret is short.
 pub fn weak_secret() {
     notice!("the imported secret has fewer than 128 bits");
+}
+
+/// Returns the result of `key_generate` after it wrote the key file.
+pub fn generated(key_id: &str, file: &Path, in_data_directory: bool) -> String {
+    let advice = if in_data_directory {
+        "; move it out of the data directory, where pg_basebackup copies it and pg_upgrade leaves it behind"
+    } else {
+        ""
+    };
+    format!("wrote key {key_id} to {}{advice}", file.display())
 }
 
 /// Logs that the library was loaded too late for shared memory.

@@ -1,6 +1,7 @@
 //! The rows of `preflight`: what each check found, and what to do about it.
 
-use super::Error;
+use super::{Error, KeyRows};
+use crate::pure::configuration::Configured;
 use pgrx::pg_sys::panic::ErrorReport;
 
 /// The result of a check.
@@ -37,9 +38,6 @@ pub struct Check {
     pub hint: Option<String>,
 }
 
-/// Key IDs, each with the number of rows encrypted with that key.
-pub type KeyRows = Vec<(String, i64)>;
-
 /// What a check found.
 pub enum Finding {
     /// Whether shared memory is available.
@@ -65,8 +63,29 @@ pub enum Finding {
     MissingKeys(KeyRows),
     /// Keys in the keyring that rows need, other than the first.
     OlderKeys(KeyRows),
-    /// Whether statement parameters are logged.
-    StatementLogging(bool),
+    /// The settings because of which statement parameters are logged.
+    StatementLogging(Vec<Configured>),
+    /// The settings of the extension that are not at their defaults.
+    Settings(Vec<Configured>),
+    /// Login roles whose claims are trusted, and which do not exist.
+    JwtLogins(Vec<String>),
+    /// Members of `totp_owner`.
+    MembersOfOwner(Vec<String>),
+    /// Roles, other than superusers, that can grant the extension's roles.
+    Admins(Vec<String>),
+    /// Privileges that the extension did not grant.
+    Grants(Vec<String>),
+    /// Objects of the extension that belong to others.
+    Owners(Vec<String>),
+    /// Columns, indexes and domains whose collation is not "C".
+    Collations(Vec<String>),
+    /// The order of the database's own collation has changed.
+    NewOrder,
+    /// Whether the sequence of the audit trail's IDs is behind them.
+    AuditSequence {
+        /// Whether it is behind.
+        is_behind: bool,
+    },
     /// Whether `totp.clock` is set.
     Clock(bool),
     /// The setting `fsync`.
@@ -98,11 +117,12 @@ impl From<Finding> for Check {
             Finding::KeyFile { in_data_directory: false } => {
                 ok("key_source", "The key file is outside the data directory.")
             }
-            Finding::KeyFile { in_data_directory: true } => warn(
+            Finding::KeyFile { in_data_directory: true } => fail(
                 "key_source",
-                "The key file is in the data directory: a physical backup contains both the secrets \
-                 and the keys that decrypt them.",
-                "Move it to a directory of its own, set totp.key_file accordingly, and reload the server.",
+                "The key file is in the data directory: pg_basebackup copies it together with the secrets, and \
+                 pg_upgrade leaves it behind.",
+                "Copy it to a directory of its own, set totp.key_file accordingly, reload the server, and remove the \
+                 old file.",
             ),
             Finding::KeyVariable => warn(
                 "key_source",
@@ -119,7 +139,7 @@ impl From<Finding> for Check {
             }
             Finding::NoKeyring(error) => error_found("keyring", error),
             Finding::UnknownKeys(rows) if rows.is_empty() => {
-                fail("missing_keys", "No row needs a key.", "Restore the keyring.")
+                ok("missing_keys", "No row in this database needs a key.")
             }
             Finding::UnknownKeys(rows) => fail("missing_keys", list(&rows), "Restore the keyring."),
             Finding::MissingKeys(rows) if rows.is_empty() => {
@@ -141,15 +161,95 @@ impl From<Finding> for Check {
                 "CALL totp.key_rotate(); when no database of the server needs these keys any \
                  longer, remove them.",
             ),
-            Finding::StatementLogging(false) => {
+            Finding::StatementLogging(settings) if settings.is_empty() => {
                 ok("statement_logging", "No setting writes statement parameters to the log.")
             }
-            Finding::StatementLogging(true) => warn(
+            Finding::StatementLogging(settings) => warn(
                 "statement_logging",
-                "Statements are logged with their parameters, including codes and imported secrets.",
-                "Set log_parameter_max_length = 0, or turn off log_statement, \
-                 log_min_duration_statement, log_min_duration_sample and \
-                 log_transaction_sample_rate.",
+                format!(
+                    "Statement parameters, including codes and imported secrets, can be logged: {}.",
+                    joined(&settings)
+                ),
+                "Set log_parameter_max_length, log_parameter_max_length_on_error and \
+                 auto_explain.log_parameter_max_length to 0, and turn off auto_explain.log_verbose, \
+                 pgaudit.log_parameter and debug_print_plan, for all roles and databases.",
+            ),
+            Finding::Settings(settings) if settings.is_empty() => {
+                ok("settings", "All settings of the extension have their default values.")
+            }
+            Finding::Settings(settings) => ok(
+                "settings",
+                format!("These settings differ from their defaults: {}.", joined(&settings)),
+            ),
+            Finding::JwtLogins(missing) if missing.is_empty() => {
+                ok("jwt_logins", "Every login role whose claims are trusted exists.")
+            }
+            Finding::JwtLogins(missing) => warn(
+                "jwt_logins",
+                format!(
+                    "totp.jwt_logins lists roles that do not exist: {}. Whoever can create roles can \
+                     create them and claim to be any user.",
+                    missing.join(", ")
+                ),
+                "Remove them from totp.jwt_logins. If there is no API server, set it to an empty string.",
+            ),
+            Finding::MembersOfOwner(members) if members.is_empty() => {
+                ok("owner_members", "Nobody is a member of totp_owner.")
+            }
+            Finding::MembersOfOwner(members) => fail(
+                "owner_members",
+                format!("Members can read and change all tables: {}.", members.join(", ")),
+                "Revoke totp_owner from its members.",
+            ),
+            Finding::Admins(admins) if admins.is_empty() => {
+                ok("role_admins", "Only superusers can grant the extension's roles.")
+            }
+            Finding::Admins(admins) => warn(
+                "role_admins",
+                format!("Others can grant the extension's roles: {}.", admins.join(", ")),
+                "Revoke ADMIN OPTION from roles that should not decide who has these roles.",
+            ),
+            Finding::Grants(grants) if grants.is_empty() => {
+                ok("grants", "There are no privileges other than those granted by the extension.")
+            }
+            Finding::Grants(grants) => warn(
+                "grants",
+                format!("The extension did not grant these privileges: {}.", grants.join(", ")),
+                "Revoke them, and grant the extension's roles instead.",
+            ),
+            Finding::Owners(owners) if owners.is_empty() => ok(
+                "owners",
+                "Tables and privileged functions belong to totp_owner, everything else to a superuser.",
+            ),
+            Finding::Owners(owners) => fail(
+                "owners",
+                format!("Objects have the wrong owner: {}.", owners.join(", ")),
+                "Tables, views, sequences and SECURITY DEFINER functions must belong to totp_owner, \
+                 everything else to a superuser: use ALTER ... OWNER TO.",
+            ),
+            Finding::Collations(others) if others.is_empty() => {
+                ok("collation", "Accounts are found whatever the collation of the database is.")
+            }
+            Finding::Collations(others) => fail(
+                "collation",
+                format!("The collation should be \"C\": {}.", others.join(", ")),
+                "Restore the original definitions, then run REINDEX SCHEMA totp. With any other \
+                 collation, accounts might not be found after an upgrade of the operating system.",
+            ),
+            Finding::NewOrder => warn(
+                "collation",
+                "The order of the database's collation has changed. The extension's tables do not \
+                 depend on it, but indexes on your tables might miss rows.",
+                "Run REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION.",
+            ),
+            Finding::AuditSequence { is_behind: false } => {
+                ok("audit_sequence", "New entries in the audit trail get new IDs.")
+            }
+            Finding::AuditSequence { is_behind: true } => warn(
+                "audit_sequence",
+                "The sequence of the audit trail is behind its entries, so that IDs will be repeated. \
+                 Logical replication does not copy sequences.",
+                "SELECT setval('totp.audit_events_id_seq', max(id)) FROM totp.audit_events;",
             ),
             Finding::Clock(false) => ok("clock", "The time comes from the operating system."),
             Finding::Clock(true) => fail(
@@ -225,7 +325,11 @@ fn error_found(name: &'static str, error: Error) -> Check {
     fail(name, detail, report.hint().unwrap_or_default())
 }
 
-fn list(keys: &KeyRows) -> String {
+fn joined(settings: &[Configured]) -> String {
+    settings.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn list(keys: &KeyRows) -> String {
     let named = keys.iter().map(|(key_id, rows)| format!("with key {key_id}: {rows}"));
     format!("Rows encrypted {}.", named.collect::<Vec<_>>().join(", "))
 }

@@ -2,7 +2,7 @@
 
 use super::attempt::locked;
 use super::audit::field;
-use super::context::{Context, begin_reading};
+use super::context::{self, Context, begin_reading};
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
 use super::verify::{verify_within, with_backup_codes_left};
@@ -176,7 +176,7 @@ fn unclaimed(
 /// Returns the account of a valid challenge, without using it up.
 pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
     begin_reading()?;
-    let keyring = keys::keyring()?;
+    let keyring = context::keyring()?;
     let now = clock::now()?;
     let Some(token) = read(token, &keyring).filter(|token| now < token.expires_at) else {
         return Ok(None);

@@ -1,8 +1,9 @@
 //! What one call works with from beginning to end.
 
-use crate::error::Error;
+use crate::error::{Error, KeyringError};
 use crate::pure::keyring::Keyring;
 use crate::pure::timestamp::Timestamp;
+use crate::store::rotation;
 use crate::{clock, keys, server};
 use std::rc::Rc;
 
@@ -23,7 +24,18 @@ impl Context {
 
     /// Continues a call that has already read the clock.
     pub fn at(now: Timestamp) -> Result<Self, Error> {
-        Ok(Self { now, keyring: keys::keyring()? })
+        Ok(Self { now, keyring: keyring()? })
+    }
+}
+
+/// Returns the current keyring. If there is none, the error proposes a new key only if no row needs
+/// an old one.
+pub fn keyring() -> Result<Rc<Keyring>, Error> {
+    match keys::keyring() {
+        Err(Error::Keyring(KeyringError::Missing { .. })) => {
+            Err(KeyringError::Missing { is_needed: rotation::has_rows()? }.into())
+        }
+        result => result,
     }
 }
 

@@ -1,12 +1,29 @@
 //! Encryption keys.
 
-use crate::error::Error;
+use crate::error::{Error, KeyRows, KeyringError};
+use crate::pure::keyring::Keyring;
+use crate::store::rotation;
 use crate::{keys, server};
 
-/// Generates a key, for superusers only: see `keys::generate`.
+/// Generates a key, for superusers only: see `keys::generate`. Fails while rows of this
+/// database need keys that are not in the keyring, since a new key would not help.
 pub fn generate() -> Result<String, Error> {
     server::require_superuser()?;
-    keys::generate()
+    let used = rotation::keys()?;
+    if used.is_empty() {
+        return keys::generate();
+    }
+    let missing = match keys::keyring() {
+        Ok(keyring) => split(used, &keyring).1,
+        Err(Error::Keyring(KeyringError::Missing { .. })) => used,
+        Err(error) => return Err(error),
+    };
+    if missing.is_empty() { keys::generate() } else { Err(Error::KeysNeeded(missing)) }
+}
+
+/// Splits the keys of rows into those that the keyring has and those that it lacks.
+pub fn split(used: KeyRows, keyring: &Keyring) -> (KeyRows, KeyRows) {
+    used.into_iter().partition(|(id, _)| keyring.ids().any(|known| known == id))
 }
 
 /// Returns the IDs of all encryption keys, and whether each is the first.

@@ -12,10 +12,8 @@ use crate::{clock, server, store};
 
 /// Returns the session of this call, or `None` if nothing identifies its account.
 pub fn current() -> Option<Session> {
-    let login = server::session_user();
+    let login = server::session_user_as_text()?;
     match settings::identity() {
-        // Bytes of a name that are not UTF-8 are replaced: two names could become one account.
-        Identity::Role if login.contains(char::REPLACEMENT_CHARACTER) => None,
         Identity::Role => {
             Some(Session { account: Account::new(login).ok()?, id: Some(server::connection_id()) })
         }
@@ -24,6 +22,10 @@ pub fn current() -> Option<Session> {
         Identity::Jwt if settings::is_jwt_login(&login) => {
             let text = server::setting(c"request.jwt.claims")?;
             let Claims { account, session } = Claims::read(&text, &settings::jwt_claim())?;
+            // JSON can write characters that the database cannot store.
+            if !server::is_text(&account) || !session.as_deref().is_none_or(server::is_text) {
+                return None;
+            }
             // Nothing else in the claims is sure to differ between two logins.
             Some(Session { account, id: session })
         }
@@ -39,9 +41,8 @@ pub fn account() -> Result<Account, Error> {
 /// Returns the claim that the token of this session lacks, which names its account or the session
 /// itself. Returns `None` if both are there, or the session has no trusted token.
 pub fn missing_claim() -> Option<String> {
-    if !matches!(settings::identity(), Identity::Jwt)
-        || !settings::is_jwt_login(&server::session_user())
-    {
+    let login = server::session_user_as_text()?;
+    if !matches!(settings::identity(), Identity::Jwt) || !settings::is_jwt_login(&login) {
         return None;
     }
     let account_claim = settings::jwt_claim();

@@ -1,14 +1,14 @@
 //! Trusted devices: "do not ask on this device again".
 
 use super::audit::field;
-use super::context::{Context, begin_reading};
+use super::context::{self, Context, begin_reading};
 use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
-use crate::{clock, keys, settings, store};
+use crate::{clock, settings, store};
 use serde_json::Map;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -34,7 +34,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
 /// Returns whether a token makes a device trusted by the account.
 pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
     begin_reading()?;
-    let keyring = keys::keyring()?;
+    let keyring = context::keyring()?;
     let now = clock::now()?;
     let Some(token) = token
         .and_then(|text| Token::read(text, Kind::Trust, &keyring))

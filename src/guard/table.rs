@@ -316,8 +316,14 @@ pub fn clear(bucket: &mut Bucket, key: Key) {
     }
 }
 
-/// Removes all that is known of an account.
-pub fn remove(bucket: &mut Bucket, key: Key) {
+/// Removes the entry of an account that has no failures.
+pub fn remove_without_failures(bucket: &mut Bucket, key: Key) {
+    if find(bucket, key).is_some_and(|entry| entry.failures == 0) {
+        remove(bucket, key);
+    }
+}
+
+fn remove(bucket: &mut Bucket, key: Key) {
     bucket.iter_mut().filter(|slot| slot.key == key).for_each(|slot| *slot = Slot::FREE);
 }
 

@@ -43,6 +43,20 @@ enum Change {
 }
 
 impl Change {
+    fn key(&self) -> Key {
+        match *self {
+            Self::Attempt { key, .. }
+            | Self::Match { key, .. }
+            | Self::Success(key)
+            | Self::Written { key, .. }
+            | Self::Clear(key)
+            | Self::NewAccount(key)
+            | Self::NewSecret { key, .. }
+            | Self::Step { key, .. }
+            | Self::Reported { key, .. } => key,
+        }
+    }
+
     fn attempt_of(&self, own: Key) -> Option<u64> {
         match *self {
             Self::Attempt { key, code, .. } | Self::Match { key, code } if key == own => Some(code),
@@ -242,9 +256,6 @@ fn rolled_back(change: Change) {
             add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
-        Change::NewAccount(key) => {
-            memory::with_bucket(key, |bucket, _| table::remove(bucket, key));
-        }
         Change::Step { key, secret, step, older, burn } => {
             // Of a commit that the server refused, the client knows that it failed: nothing came of
             // the code.
@@ -256,7 +267,40 @@ fn rolled_back(change: Change) {
         Change::Match { .. }
         | Change::Written { .. }
         | Change::Clear(_)
+        | Change::NewAccount(_)
         | Change::NewSecret { .. } => {}
+    }
+}
+
+/// Settles a change to an account that is gone with the transaction that created it.
+fn forgotten(change: Change) {
+    match change {
+        Change::Attempt { key, .. } => {
+            memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, None));
+        }
+        Change::Step { key, secret, step, older, .. } => {
+            let spent = (secret, step);
+            memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
+        }
+        Change::NewAccount(key) => {
+            memory::with_bucket(key, |bucket, _| table::remove_without_failures(bucket, key));
+        }
+        _ => {}
+    }
+}
+
+/// Settles changes that were rolled back, newest first, so that steps are given back in reverse order.
+fn roll_back(pending: &[PendingChange]) {
+    let created = |it: &PendingChange| match it.change {
+        Change::NewAccount(key) => Some(key),
+        _ => None,
+    };
+    let new_accounts: Vec<Key> = pending.iter().filter_map(created).collect();
+    for it in pending.iter().rev() {
+        match new_accounts.contains(&it.change.key()) {
+            true => forgotten(it.change),
+            false => rolled_back(it.change),
+        }
     }
 }
 
@@ -273,10 +317,9 @@ fn add_unreported(key: Key, unreported: Unreported) {
     });
 }
 
-/// Settles all changes, newest first, so that steps are given back in reverse order.
-fn settle(end: impl Fn(Change)) {
-    let pending = PENDING.take();
-    pending.iter().rev().for_each(|it| end(it.change));
+/// Settles all changes at the end of the transaction.
+fn settle(end: impl Fn(&[PendingChange])) {
+    end(&PENDING.take());
     IS_COMMITTING.set(false);
     IS_REFUSED.set(false);
 }
@@ -297,8 +340,8 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_PRE_COMMIT => IS_COMMITTING.set(true),
-        XACT_EVENT_COMMIT => settle(committed),
-        XACT_EVENT_ABORT => settle(rolled_back),
+        XACT_EVENT_COMMIT => settle(|pending| pending.iter().for_each(|it| committed(it.change))),
+        XACT_EVENT_ABORT => settle(roll_back),
         XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
         // The outcome is open: what it spent stays spent here, and its failures stay counted.
         XACT_EVENT_PREPARE => settle(|_| {}),
@@ -323,7 +366,7 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
                 pending.iter_mut().skip(first).for_each(|it| it.subtransaction = parent);
             }
             SUBXACT_EVENT_ABORT_SUB => {
-                pending.drain(first..).rev().for_each(|it| rolled_back(it.change));
+                roll_back(&pending.split_off(first));
             }
             _ => {}
         }

@@ -1,13 +1,11 @@
-//! Runs `totp.key_command` the way PostgreSQL runs `ssl_passphrase_command`: through the shell, in
-//! the data directory.
+//! Runs a command that prints keys or a secret the way PostgreSQL runs `ssl_passphrase_command`:
+//! through the shell, in the data directory, with a pipe as its output.
 
 use super::file;
-use crate::error::{CommandProblem, Error, KeyringError};
+use crate::error::CommandProblem;
 use crate::pure::redaction;
 use crate::server;
 use std::io::{ErrorKind, PipeReader, Read, Write};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -15,33 +13,34 @@ use zeroize::Zeroizing;
 
 /// The maximum run time.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The maximum delay before a cancel takes effect or error output is passed on.
-const POLL: Duration = Duration::from_millis(10);
+/// The time between two looks for output, for a cancel and for the end of the command.
+const PAUSE: Duration = Duration::from_millis(2);
 /// The maximum number of bytes of error output that reach the log.
 const COMPLAINTS_LIMIT: usize = 4096;
 /// The maximum number of consecutive reads of error output, which may be endless.
 const READS_LIMIT: usize = 64;
 
 /// Runs a command and returns its output. Its error output is copied to the server's standard
-/// error, without possible keys.
-pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
-    let not_started = |_| failed(CommandProblem::NotStarted);
-    // A socket instead of a pipe, because reads from it can have a timeout.
-    let (output, its_output) = UnixStream::pair().map_err(not_started)?;
+/// error, without possible keys, each line after the name of the setting.
+pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, CommandProblem> {
+    let not_started = |_| CommandProblem::NotStarted;
+    let (output, its_output) = std::io::pipe().map_err(not_started)?;
     let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
+    server::set_nonblocking(&output);
     server::set_nonblocking(&stderr);
     // The command must not inherit the client's connection or the server's files.
     server::close_files_on_exec();
     let child = Command::new("/bin/sh")
         .args(["-c", command])
         .stdin(Stdio::null())
-        .stdout(OwnedFd::from(its_output))
+        .stdout(its_output)
         .stderr(its_complaints)
         // A separate process group, so that everything the shell has started can be killed.
         .process_group(0)
         .spawn()
         .map_err(not_started)?;
     let stderr = Stderr {
+        setting,
         pipe: stderr,
         line: Zeroizing::new(Vec::with_capacity(COMPLAINTS_LIMIT)),
         room: COMPLAINTS_LIMIT,
@@ -55,31 +54,26 @@ pub fn run(command: &str) -> Result<Zeroizing<String>, Error> {
     result
 }
 
-fn failed(problem: CommandProblem) -> Error {
-    KeyringError::Command(problem).into()
-}
-
 /// A running command.
 struct Running {
     group: Group,
-    output: UnixStream,
+    output: PipeReader,
     stderr: Stderr,
     deadline: Instant,
 }
 
 impl Running {
-    fn finish(&mut self) -> Result<Zeroizing<String>, Error> {
-        let late = || failed(CommandProblem::TimedOut);
+    fn finish(&mut self) -> Result<Zeroizing<String>, CommandProblem> {
         let bytes = file::read_limited(&mut *self)
             .map_err(|error| match error.kind() {
-                ErrorKind::TimedOut => late(),
-                _ => failed(CommandProblem::NoOutput),
+                ErrorKind::TimedOut => CommandProblem::TimedOut,
+                _ => CommandProblem::NoOutput,
             })?
-            .ok_or_else(|| failed(CommandProblem::TooLarge))?;
-        if !self.wait().ok_or_else(late)?.success() {
-            return Err(failed(CommandProblem::Failed));
+            .ok_or(CommandProblem::TooLarge)?;
+        if !self.wait().ok_or(CommandProblem::TimedOut)?.success() {
+            return Err(CommandProblem::Failed);
         }
-        let text = std::str::from_utf8(&bytes).map_err(|_| failed(CommandProblem::NotText))?;
+        let text = std::str::from_utf8(&bytes).map_err(|_| CommandProblem::NotText)?;
         Ok(Zeroizing::new(text.to_owned()))
     }
 
@@ -90,7 +84,7 @@ impl Running {
             }
             self.stderr.drain();
             server::check_for_interrupts();
-            std::thread::sleep(Duration::from_millis(2));
+            std::thread::sleep(PAUSE);
         }
         None
     }
@@ -98,6 +92,7 @@ impl Running {
 
 /// The error output of a command.
 struct Stderr {
+    setting: &'static str,
     pipe: PipeReader,
     /// The start of a line that has not ended yet.
     line: Zeroizing<Vec<u8>>,
@@ -130,7 +125,7 @@ impl Stderr {
         let text = redaction::redacted(&lines, is_last && self.is_cut);
         if !text.is_empty() {
             // If this fails, there is nowhere to report it.
-            let _ = writeln!(std::io::stderr(), "totp.key_command: {text}");
+            let _ = writeln!(std::io::stderr(), "{}: {text}", self.setting);
         }
     }
 }
@@ -140,14 +135,13 @@ impl Read for Running {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
         loop {
             self.stderr.drain();
-            let left = self.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if Instant::now() >= self.deadline {
                 return Err(ErrorKind::TimedOut.into());
             }
-            self.output.set_read_timeout(Some(left.min(POLL)))?;
             match self.output.read(buffer) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     server::check_for_interrupts();
+                    std::thread::sleep(PAUSE);
                 }
                 result => return result,
             }

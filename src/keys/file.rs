@@ -1,4 +1,4 @@
-//! Files with keys and secrets that only the server's operating system user can read.
+//! Files with keys and secrets that are private to the server.
 
 use crate::error::FileProblem;
 use crate::server;
@@ -8,6 +8,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
+/// The user ID of root, which mounts secrets in containers.
+const ROOT: u32 = 0;
 /// The maximum size of a source of keys, in bytes.
 const LIMIT: u64 = 65_536;
 
@@ -33,7 +35,7 @@ impl From<&Metadata> for FileStamp {
     }
 }
 
-/// Reads a file that only the server's operating system user can read.
+/// Reads a file whose owner and mode PostgreSQL would accept for its `ssl_key_file`.
 pub fn read(path: &Path) -> Result<(FileStamp, Zeroizing<String>), FileProblem> {
     let io = |error: std::io::Error| FileProblem::Io(error.kind());
     // Checked before opening, because opening a pipe would block and opening another user's file
@@ -51,11 +53,14 @@ fn check(file: &Metadata) -> Result<(), FileProblem> {
     if !file.is_file() {
         return Err(FileProblem::NotAFile);
     }
-    if file.mode() & 0o077 != 0 {
-        return Err(FileProblem::Mode(file.mode() & 0o7777));
-    }
     let own_user = own_user().map_err(|error| FileProblem::Io(error.kind()))?;
-    if file.uid() == own_user { Ok(()) } else { Err(FileProblem::Owner) }
+    let mode = file.mode() & 0o7777;
+    match file.uid() {
+        owner if owner == own_user && mode & 0o077 != 0 => Err(FileProblem::Mode(mode)),
+        ROOT if mode & 0o037 != 0 => Err(FileProblem::RootMode(mode)),
+        owner if owner == own_user || owner == ROOT => Ok(()),
+        _ => Err(FileProblem::Owner),
+    }
 }
 
 /// Returns the ID of the server's operating system user, which always owns the data directory.
@@ -74,7 +79,7 @@ pub fn read_limited(source: impl Read) -> std::io::Result<Option<Zeroizing<Vec<u
 /// Writes a key to a new file and makes sure that it survives a crash.
 pub fn write_new(path: &Path, key: &str) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    writeln!(file, "# totp encryption keys: the first seals, all open")?;
+    writeln!(file, "# totp encryption keys: the first encrypts, all decrypt")?;
     writeln!(file, "{key}")?;
     file.sync_all()?;
     // The directory entry must survive too, or secrets encrypted with the key would be lost.

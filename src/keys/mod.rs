@@ -6,13 +6,13 @@ mod command;
 mod file;
 pub mod jwt;
 
-use crate::error::{Error, FileProblem, KeyringError};
+use crate::error::notice::generated;
+use crate::error::{Error, FileProblem, KeySource, KeyringError};
 use crate::pure::keyring::Keyring;
-use crate::settings;
+use crate::{server, settings};
 use file::FileStamp;
 use std::cell::RefCell;
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use zeroize::Zeroizing;
 
@@ -32,8 +32,7 @@ thread_local! {
 
 /// Returns the current keyring.
 pub fn keyring() -> Result<Rc<Keyring>, Error> {
-    let source =
-        find_source()?.ok_or_else(|| KeyringError::Missing { file: settings::key_file() })?;
+    let source = find_source()?.ok_or(KeyringError::Missing { is_needed: true })?;
     CACHE.with_borrow_mut(|cache| {
         if let Some((known, keyring)) = cache
             && *known == source
@@ -55,21 +54,11 @@ pub fn forget_command() {
     });
 }
 
-/// A source of keys.
-pub enum KeySource {
-    /// `totp.key_command`.
-    Command,
-    /// The key file at this path.
-    File(PathBuf),
-    /// The server's environment.
-    Variable,
-}
-
 /// Returns the source of the current keyring; `None` if no source has one.
 pub fn source() -> Result<Option<KeySource>, Error> {
     Ok(find_source()?.map(|source| match source {
         Source::Command(_) => KeySource::Command,
-        Source::File(_) => KeySource::File(settings::key_file()),
+        Source::File(_) => KeySource::File,
         Source::Variable => KeySource::Variable,
     }))
 }
@@ -82,9 +71,16 @@ pub fn generate() -> Result<String, Error> {
         return Ok(key.to_string());
     }
     let path = settings::key_file();
-    file::write_new(&path, &key)
-        .map_err(|error| file_error(&path, FileProblem::Io(error.kind())))?;
-    Ok(format!("wrote key {} to {}", Keyring::id_of(&key), path.display()))
+    file::write_new(&path, &key).map_err(|error| KeyringError::NotWritten(error.kind()))?;
+    Ok(generated(&Keyring::id_of(&key), &path, is_in_data_directory()))
+}
+
+/// Returns whether the key file, with links resolved, is in the data directory.
+pub fn is_in_data_directory() -> bool {
+    match (settings::key_file().canonicalize(), server::data_directory().canonicalize()) {
+        (Ok(file), Ok(directory)) => file.starts_with(directory),
+        _ => false,
+    }
 }
 
 fn find_source() -> Result<Option<Source>, Error> {
@@ -96,31 +92,26 @@ fn find_source() -> Result<Option<Source>, Error> {
         Err(error) if error.kind() == ErrorKind::NotFound => {
             Ok(std::env::var_os(VARIABLE).map(|_| Source::Variable))
         }
-        Err(error) => Err(file_error(&settings::key_file(), FileProblem::Io(error.kind()))),
+        Err(error) => Err(KeyringError::File(FileProblem::Io(error.kind())).into()),
     }
 }
 
 fn read(source: Source) -> Result<(Source, Keyring), Error> {
     let (source, text, name) = match source {
         Source::Command(command) => {
-            let text = command::run(&command)?;
-            (Source::Command(command), text, "the output of totp.key_command".to_owned())
+            let text = command::run("totp.key_command", &command).map_err(KeyringError::Command)?;
+            (Source::Command(command), text, KeySource::Command)
         }
         Source::File(_) => {
-            let path = settings::key_file();
-            let (stamp, text) = file::read(&path).map_err(|problem| file_error(&path, problem))?;
-            (Source::File(stamp), text, format!("key file \"{}\"", path.display()))
+            let (stamp, text) = file::read(&settings::key_file()).map_err(KeyringError::File)?;
+            (Source::File(stamp), text, KeySource::File)
         }
         Source::Variable => {
             let text = Zeroizing::new(std::env::var(VARIABLE).unwrap_or_default());
-            (Source::Variable, text, format!("environment variable {VARIABLE}"))
+            (Source::Variable, text, KeySource::Variable)
         }
     };
     let keyring =
         Keyring::parse(&text).map_err(|flaw| KeyringError::Malformed { source: name, flaw })?;
     Ok((source, keyring))
-}
-
-fn file_error(path: &Path, problem: FileProblem) -> Error {
-    KeyringError::File { file: path.to_owned(), problem }.into()
 }

@@ -18,8 +18,8 @@ pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
     /// Creates a secret; returns `None` if it is too short.
-    pub fn new(bytes: &[u8]) -> Option<Self> {
-        (bytes.len() >= MIN_SECRET_BYTES).then(|| Self(bytes.to_vec().into()))
+    pub fn new(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        (bytes.len() >= MIN_SECRET_BYTES).then_some(Self(bytes))
     }
 
     /// Signs claims. `iat` is set to `now`, and `exp`, unless present, to `ttl` seconds later.
@@ -85,9 +85,13 @@ mod tests {
 
     const SECRET: &[u8] = b"0123456789abcdef0123456789abcdef";
 
+    fn secret(bytes: &[u8]) -> Option<Secret> {
+        Secret::new(Zeroizing::new(bytes.to_vec()))
+    }
+
     fn signed(claims: &str) -> String {
         let claims = serde_json::from_str(claims).unwrap();
-        let secret = Secret::new(SECRET).unwrap();
+        let secret = secret(SECRET).unwrap();
         secret.sign(claims, Timestamp::from_secs(1_700_000_000), 3_600).unwrap()
     }
 
@@ -138,13 +142,13 @@ mod tests {
     fn an_expiry_that_is_not_a_whole_number_is_rejected() {
         for expiry in ["null", "\"1700000060\"", "1.5", "1e10", "[]"] {
             let claims = serde_json::from_str(&format!(r#"{{"exp": {expiry}}}"#)).unwrap();
-            let signed = Secret::new(SECRET).unwrap().sign(claims, Timestamp::from_secs(0), 1);
+            let signed = secret(SECRET).unwrap().sign(claims, Timestamp::from_secs(0), 1);
             assert_eq!(signed, Err(Invalid::Expiry), "{expiry}");
         }
     }
 
     #[test]
     fn a_short_secret_is_rejected() {
-        assert!(Secret::new(&SECRET[1..]).is_none());
+        assert!(secret(&SECRET[1..]).is_none());
     }
 }

@@ -74,6 +74,28 @@ pub fn hashed(name: &str) -> String {
     format!("sha256:{}", Sha256::digest(name).iter().map(hex).collect::<String>())
 }
 
+/// A name of unknown encoding as text that every database can store: bytes that are not text in it are
+/// written as `\\xNN`, and so is the backslash of what looks like that already.
+pub fn escaped(name: &[u8], is_unicode: bool) -> String {
+    let mut text = String::with_capacity(name.len());
+    for chunk in name.utf8_chunks() {
+        for (index, character) in chunk.valid().char_indices() {
+            let is_escape = chunk.valid().get(index..).is_some_and(|rest| rest.starts_with("\\x"));
+            if is_escape || !(is_unicode || character.is_ascii()) {
+                text.extend(character.encode_utf8(&mut [0; 4]).bytes().map(escape));
+            } else {
+                text.push(character);
+            }
+        }
+        text.extend(chunk.invalid().iter().copied().map(escape));
+    }
+    text
+}
+
+fn escape(byte: u8) -> String {
+    format!("\\x{byte:02X}")
+}
+
 fn checked(text: String, argument: &'static str, limit: usize) -> Result<String, Invalid> {
     if text.is_empty() {
         return Err(Invalid::Missing { argument });
@@ -91,6 +113,17 @@ fn checked(text: String, argument: &'static str, limit: usize) -> Result<String,
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_of_any_encoding_becomes_text_and_no_two_become_one() {
+        let unicode = |name: &[u8]| escaped(name, true);
+        assert_eq!(unicode("DOMAIN\\müller".as_bytes()), "DOMAIN\\müller");
+        assert_eq!(unicode(b"m\xFCller"), "m\\xFCller");
+        assert_eq!(unicode(b"m\\xFCller"), "m\\x5CxFCller");
+        assert_eq!(unicode(b"\xC6\xFC\xCB\xDC"), "\\xC6\\xFC\\xCB\\xDC");
+        assert_eq!(escaped("é\\x".as_bytes(), false), "\\xC3\\xA9\\x5Cx");
+        assert_eq!(escaped(b"alice", false), "alice");
+    }
 
     #[test]
     fn limits_count_characters_not_bytes() {

@@ -2,9 +2,9 @@
 
 use zeroize::Zeroizing;
 
-/// The length from which a run of letters and digits may be a key, or most of one: a key has 44
-/// characters, or 64 as hex digits.
-const SUSPICIOUS: usize = 40;
+/// The length from which a run of letters and digits may be a key or a secret, or most of one: a key
+/// has 44 characters, or 64 as hex digits, and a secret for JSON Web Tokens at least 32.
+const SUSPICIOUS: usize = 32;
 /// The replacement for a possible key.
 const LEFT_OUT: &str = "[left out]";
 
@@ -53,7 +53,7 @@ mod tests {
             let line = whole(&format!("+ echo '{key}', said the shell\n"));
             assert_eq!(line, "+ echo '[left out]', said the shell");
         }
-        assert_eq!(whole(&KEY[..40]), "[left out]");
+        assert_eq!(whole(&KEY[..32]), "[left out]");
         assert_eq!(whole(&format!("{KEY}{KEY}")), "[left out]");
     }
 

@@ -16,8 +16,8 @@ pub use process::{
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
 };
 pub use session::{
-    connection_id, database_name, effective_role, installation_id, require_superuser,
-    require_unicode, session_user, setting,
+    connection_id, database_name, effective_role, installation_id, is_text, require_superuser,
+    require_unicode, session_user, session_user_as_text, setting,
 };
 pub use transaction::{
     force_sync_commit, is_read_committed, is_transaction_block, require_writable,

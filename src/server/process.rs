@@ -2,8 +2,9 @@
 
 use pgrx::pg_sys;
 use pgrx::prelude::pg_guard;
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsString, c_char};
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -37,7 +38,8 @@ pub fn hide_backtraces() {
 /// Returns the data directory.
 pub fn data_directory() -> PathBuf {
     // SAFETY: set before any library is loaded, and never changed.
-    unsafe { c_string(pg_sys::DataDir) }.map(PathBuf::from).unwrap_or_default()
+    let path = unsafe { c_bytes(pg_sys::DataDir) }.unwrap_or_default();
+    OsString::from_vec(path).into()
 }
 
 /// Aborts the call here if the user or an administrator has cancelled it.
@@ -126,7 +128,7 @@ pub fn set_nonblocking(pipe: &impl AsRawFd) {
 ///
 /// # Safety
 /// `chars` must be null or a C string that stays valid during the call.
-pub(super) unsafe fn c_string(chars: *const c_char) -> Option<String> {
+pub(super) unsafe fn c_bytes(chars: *const c_char) -> Option<Vec<u8>> {
     // SAFETY: guaranteed by the caller.
-    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_string_lossy().into_owned())
+    (!chars.is_null()).then(|| unsafe { CStr::from_ptr(chars) }.to_bytes().to_vec())
 }

@@ -1,26 +1,40 @@
 //! The session: its roles, settings, connection and database.
 
-use super::process::c_string;
+use super::process::c_bytes;
 use crate::error::Error;
+use crate::pure::name::escaped;
 use pgrx::pg_sys;
 use std::ffi::CStr;
 
-/// Returns the login role of the session.
+/// Returns the login role of the session, for people to read.
 pub fn session_user() -> String {
+    escaped(&session_user_bytes(), is_unicode())
+}
+
+/// Returns the login role of the session, or `None` if its name is not text in the encoding of the
+/// database: no two roles must become one account.
+pub fn session_user_as_text() -> Option<String> {
+    String::from_utf8(session_user_bytes()).ok().filter(|name| is_text(name))
+}
+
+fn session_user_bytes() -> Vec<u8> {
     // SAFETY: a function without arguments that reads this process's state.
     role_name(unsafe { pg_sys::GetSessionUserId() })
 }
 
-/// Returns the role that called the outermost function, if SET ROLE changed it from the login role.
+/// Returns the role that called the outermost function, if SET ROLE changed it from the login role;
+/// for people to read.
 pub fn effective_role() -> Option<String> {
     // SAFETY: as above.
     let (outer, login) = unsafe { (pg_sys::GetOuterUserId(), pg_sys::GetSessionUserId()) };
-    (outer != login).then(|| role_name(outer))
+    (outer != login).then(|| escaped(&role_name(outer), is_unicode()))
 }
 
-fn role_name(role: pg_sys::Oid) -> String {
+/// Names of roles and databases are shared by the whole cluster; their bytes are in the encoding of
+/// the database in which they were created.
+fn role_name(role: pg_sys::Oid) -> Vec<u8> {
     // SAFETY: with `noerr` the result is null or a C string in the current memory context.
-    unsafe { c_string(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
+    unsafe { c_bytes(pg_sys::GetUserNameFromId(role, true)) }.unwrap_or_default()
 }
 
 /// Fails if the caller is not a superuser.
@@ -47,19 +61,29 @@ pub fn connection_id() -> String {
     format!("connection:{process}:{start}")
 }
 
-/// Returns the name of the session's database.
+/// Returns the name of the session's database, for people to read.
 pub fn database_name() -> String {
     // SAFETY: the result is null or a C string in the current memory context.
-    unsafe { c_string(pg_sys::get_database_name(pg_sys::MyDatabaseId)) }.unwrap_or_default()
+    let name = unsafe { c_bytes(pg_sys::get_database_name(pg_sys::MyDatabaseId)) };
+    escaped(&name.unwrap_or_default(), is_unicode())
 }
 
 /// Fails if the database encoding lacks most of Unicode.
 pub fn require_unicode() -> Result<(), Error> {
+    if is_unicode() { Ok(()) } else { Err(Error::NotUnicode) }
+}
+
+/// Returns whether the database can store a text that does not come from SQL.
+pub fn is_text(text: &str) -> bool {
+    text.is_ascii() || is_unicode()
+}
+
+fn is_unicode() -> bool {
     // SAFETY: a function without arguments that reads this process's state.
     let encoding = unsafe { pg_sys::GetDatabaseEncoding() };
     // SQL_ASCII accepts any bytes.
     let known = [pg_sys::pg_enc::PG_UTF8, pg_sys::pg_enc::PG_SQL_ASCII].map(|known| known as i32);
-    if known.contains(&encoding) { Ok(()) } else { Err(Error::NotUnicode) }
+    known.contains(&encoding)
 }
 
 /// Returns the OIDs of the database and of the table of accounts, which together identify this

@@ -12,8 +12,13 @@ use std::ops::RangeInclusive;
 use std::thread::LocalKey;
 
 plans! {
+    // The extension's script makes no decoys: logical replication would find the same rows on both
+    // sides. Before there is an account, there is none to tell from unknown ones.
     ENSURE(TEXT, TIME) =
-        "INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
+        "WITH decoys AS (
+             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
+             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
+         INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
          ON CONFLICT (account) DO NOTHING";
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
@@ -119,7 +124,7 @@ pub struct Status {
     pub last_verified_at: Option<Timestamp>,
 }
 
-/// Creates the account's row if there is none. Returns whether it did.
+/// Creates the account's row if there is none, along with the decoys. Returns whether it did.
 pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let arguments = [account.into(), now.into()];
     Ok(ENSURE.execute(&arguments)? > 0)

@@ -5,6 +5,7 @@
 pub mod account;
 pub mod audit;
 pub mod backup_code;
+pub mod catalog;
 pub mod decoy;
 pub mod factor;
 mod plan;

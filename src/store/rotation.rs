@@ -26,6 +26,8 @@ plans! {
                SELECT key_id::text, count(*) FROM totp.backup_codes GROUP BY key_id)
               AS used (key_id, rows)
          GROUP BY key_id ORDER BY key_id";
+    HAS_ROWS() =
+        "SELECT EXISTS (SELECT FROM totp.factors) OR EXISTS (SELECT FROM totp.backup_codes)";
     PAGES_OF(TEXT) =
         "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint";
     FACTORS(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
@@ -54,6 +56,11 @@ plans! {
 /// Returns every key that encrypted a row, and the number of its rows.
 pub fn keys() -> Result<Vec<(String, i64)>, Error> {
     KEYS.rows(&[], |row| Ok((row.get(1)?, row.get(2)?)))
+}
+
+/// Returns whether there are any encrypted rows.
+pub fn has_rows() -> Result<bool, Error> {
+    HAS_ROWS.value(&[])
 }
 
 /// A table with ciphertexts.

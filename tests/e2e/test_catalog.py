@@ -128,6 +128,8 @@ def test_every_setting_explains_itself(dba):
         ("jwt_role", "authenticated"),
         ("jwt_ttl", "1h"),
         ("jwt_secret_file", ""),
+        ("jwt_secret_command", ""),
+        ("jwt_secret_base64", "off"),
         ("lock_timeout", "2s"),
         ("audit", "all"),
         ("key_file", "totp.keys"),

@@ -14,8 +14,9 @@ CONTENT = "SELECT DISTINCT failures, locked_until, suspended FROM totp.decoys"
 
 
 @pytest.fixture
-def written(dba):
-    """Counts the decoys that were written since the test began."""
+def written(app, dba):
+    """Counts the decoys that were written since the test began. The first account made them."""
+    app.create(new_account())
     (begin,) = dba.row("SELECT pg_current_xact_id()::text::bigint")
     return lambda: dba.value(WRITTEN, begin)
 

@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass
 
 import pytest
+from cryptography.fernet import Fernet
 
 from authenticator import Authenticator
 from client import Client, Person, Traveller
@@ -183,10 +184,8 @@ def test_a_dump_shows_no_secret(cluster, source, tmp_path):
         assert not found(key_forms(key), dump)
 
 
-def test_with_another_key_file_the_restored_secrets_do_not_open(
-    cluster, restored, source, key_file, dba
-):
-    key_file.write(dba.value("SELECT totp.key_generate()"))
+def test_with_another_key_file_the_restored_secrets_do_not_open(restored, source, key_file):
+    key_file.write(Fernet.generate_key().decode())
     person = source.logged_in
     with refused(NO_KEY):
         restored.verify(person.account, person.phone.code(restored.now, 1))

@@ -12,6 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from authenticator import Authenticator
+from client import Client
 from cluster import until
 from conftest import DATABASE
 from key_file import key_id
@@ -27,8 +28,9 @@ def new_key():
 
 
 def assert_no_key(client, person, without=()):
-    """Whatever needs a key says F0000, with a right code and a wrong one, and counts nothing."""
-    phone = person.phone
+    """Whatever needs a key says F0000, with a right code and a wrong one, and counts nothing. Nobody
+    learns where the key file is, or is told to make a new key."""
+    phone, without = person.phone, [*without, "totp.keys", "key_generate"]
     for code in (phone.code(client.now, 1), phone.wrong(client.now), person.backup_codes[0]):
         for function in (client.attempt, client.disable, client.backup_rotate):
             with refused(NO_KEY, without=[code, *without]):
@@ -179,7 +181,9 @@ def test_each_flaw_of_a_key_file_has_its_message(app, dba, account, key_file, tr
         app.create(account)
     diagnosis = caught.value.diag
     assert diagnosis.message_detail == MESSAGES[trouble]
-    assert str(key_file.path.resolve()) in diagnosis.message_primary
+    # Anybody may cause the error: only the setting is named, which a superuser can look up.
+    assert "totp.key_file" in diagnosis.message_primary
+    assert key_file.path.name not in str(caught.value)
     # Who asks before the first login is told the same.
     check = dba.row("SELECT * FROM totp.preflight() WHERE check_name = 'keyring'")
     said = f"{diagnosis.message_primary}: {diagnosis.message_detail}"
@@ -346,9 +350,17 @@ def test_a_running_session_takes_up_a_file_that_is_written_in_place(app, dba, ac
         assert dba.value(query, f"{account}-{n}") == key_id(key)
 
 
-def test_key_generate_makes_the_key_file_for_the_server_s_user_only(dba, key_file):
+@pytest.fixture
+def empty(cluster, other_database):
+    """A superuser in a database with the extension and without a row."""
+    cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    with cluster.connect(dbname=other_database) as connection:
+        yield Client(connection)
+
+
+def test_key_generate_makes_the_key_file_for_the_server_s_user_only(empty, key_file):
     key_file.remove()
-    answer = dba.value("SELECT totp.key_generate()")
+    answer = empty.value("SELECT totp.key_generate()")
     (key,) = key_file.keys
     assert key_file.mode == 0o600
     assert key_file.path.stat().st_uid == key_file.owner
@@ -356,17 +368,100 @@ def test_key_generate_makes_the_key_file_for_the_server_s_user_only(dba, key_fil
     assert key not in answer
 
 
-def test_key_generate_prints_a_new_key_when_there_is_a_file(dba, account, key_file):
+def test_key_generate_prints_a_new_key_when_there_is_a_file(empty, account, key_file):
     before = key_file.text
-    keys = {dba.value("SELECT totp.key_generate()") for _ in range(3)}
+    keys = {empty.value("SELECT totp.key_generate()") for _ in range(3)}
     assert len(keys) == 3
     assert key_file.text == before
     # What is printed can be put in front of the others.
-    person = dba.enrol(account)
+    person = empty.enrol(account)
     for key in keys:
         Fernet(key)
         key_file.write(key, *key_file.keys)
-    assert_key_is_back(dba, person)
+        Fernet(empty.value("SELECT totp.key_generate()"))
+    assert_key_is_back(empty, person)
+
+
+@pytest.mark.parametrize(
+    "lose", [remove, point_nowhere, lambda file: file.write(new_key())], ids=["file", "link", "key"]
+)
+def test_key_generate_makes_no_key_while_rows_need_a_lost_one(empty, account, key_file, lose):
+    person = empty.enrol(account)
+    (old,) = key_file.keys
+    lose(key_file)
+    before = key_file.text if key_file.path.exists() else None
+    with refused(NO_KEY, without=["totp.keys", "key_generate"]) as caught:
+        empty.value("SELECT totp.key_generate()")
+    diagnosis = caught.value.diag
+    assert diagnosis.message_detail == f"Rows encrypted with key {key_id(old)}: 11."
+    assert "Restore" in diagnosis.message_hint and "pg_upgrade" in diagnosis.message_hint
+    assert (key_file.text if key_file.path.exists() else None) == before
+    key_file.restore()
+    assert_key_is_back(empty, person)
+    # Backup codes alone count, too.
+    empty.execute("DELETE FROM totp.factors")
+    lose(key_file)
+    with refused(NO_KEY):
+        empty.value("SELECT totp.key_generate()")
+    empty.execute("DELETE FROM totp.accounts")
+    key_file.path.unlink(missing_ok=True)
+    assert "move it out of the data directory" in empty.value("SELECT totp.key_generate()")
+
+
+UNUSABLE = [widen_to_world, turn_into_directory, belong_to_nobody]
+
+
+@pytest.mark.parametrize("trouble", UNUSABLE, ids=lambda trouble: trouble.__name__)
+def test_key_generate_says_what_is_wrong_with_the_key_file(empty, account, key_file, trouble):
+    empty.enrol(account)
+    trouble(key_file)
+    with refused(NO_KEY, without=["totp.keys"]) as caught:
+        empty.value("SELECT totp.key_generate()")
+    assert caught.value.diag.message_primary == "could not use the file that totp.key_file names"
+
+
+def test_key_generate_that_cannot_write_says_so(cluster, empty, key_file):
+    key_file.remove()
+    cluster.configure(totp__key_file="/nonexistent/totp.keys")
+    try:
+        with refused(NO_KEY, without=["/nonexistent"]) as caught:
+            empty.value("SELECT totp.key_generate()")
+    finally:
+        cluster.configure(totp__key_file=None)
+    assert caught.value.diag.message_primary == "could not write the file that totp.key_file names"
+
+
+def test_only_a_database_without_rows_is_told_to_make_a_key(cluster, empty, account, key_file):
+    key_file.remove()
+    calls = [
+        (empty.create, account),
+        (empty.challenge, account),
+        (empty.is_trusted, account, "token"),
+        (empty.value, "SELECT totp.challenge_account('token')"),
+    ]
+    hints = {True: set(), False: set()}
+
+    def hear(is_new):
+        for call, *arguments in calls:
+            with refused(NO_KEY) as caught:
+                call(*arguments)
+            hints[is_new].add(caught.value.diag.message_hint)
+        query = "SELECT hint FROM totp.preflight() WHERE check_name = 'keyring'"
+        hints[is_new].add(empty.value(query))
+        everything = "SELECT string_agg(hint || detail, '') FROM totp.preflight()"
+        assert ("key_generate" in empty.value(everything)) is is_new
+
+    hear(is_new=True)
+    key_file.restore()
+    empty.enrol(account)
+    key_file.remove()
+    hear(is_new=False)
+    (new,), (restore,) = hints.values()
+    assert "SELECT totp.key_generate()" in new and "other databases" in new
+    assert "key_generate" not in restore and "pg_upgrade" in restore
+    # Not even to those who may not read the tables.
+    with refused(NO_KEY, without=["key_generate"]):
+        empty.rows("SELECT * FROM totp.key_ids()")
 
 
 @pytest.mark.parametrize("role", ["app", "stranger", "administrator", "auditor", "self_service"])
@@ -548,6 +643,28 @@ def test_a_key_command_may_complain_without_end(cluster, app, account, key_comma
     connected(cluster, app).create(account)
     until(lambda: "totp.key_command: all is well" in cluster.log[before:], what="the complaint")
     assert cluster.log[before:].count("all is well") < 500
+
+
+PIPES = {
+    "reopens its output": "cat {keys} > /dev/stdout",
+    "reopens it by its number": "cat {keys} > /dev/fd/1",
+    "appends to it": "cat {keys} >> /proc/self/fd/1",
+    "writes it by dd": "dd if={keys} of=/dev/stdout status=none",
+    "writes it slowly": "while read -r line; do sleep 0.2; echo $line; done < {keys}",
+    "writes from a process of its own": "(sleep 0.3; cat {keys}) & wait",
+    "is cut off by a pipe": "(cat {keys}; yes '#') | head -n 2000",
+    "reads its input": "cat; cat {keys}",
+    "writes to its errors too": "cat {keys}; echo done > /dev/stderr",
+}
+
+
+@pytest.mark.parametrize("command", PIPES.values(), ids=PIPES.keys())
+def test_a_key_command_may_use_its_output_as_any_program_does(
+    cluster, app, account, key_file, key_command, command
+):
+    person = app.enrol(account)
+    key_command(command.format(keys=shlex.quote(str(key_file.path))))
+    assert_key_is_back(connected(cluster, app), person)
 
 
 @pytest.mark.parametrize("is_absolute", [True, False], ids=["absolute", "relative"])

@@ -1,7 +1,9 @@
 """Logins in two steps, from the password to the JSON Web Token, which other programs check."""
 
+import base64
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import jwt
 import pytest
 
 from client import Client
-from cluster import ROOT
+from cluster import ROOT, until
 from conftest import DATABASE
 from jwt_secret import JwtSecret
 from refusal import BAD_ARGUMENT, NO_KEY, denied, refused
@@ -130,8 +132,26 @@ def test_nobody_signs_without_the_right(app, stranger, secret):
 
 @pytest.mark.parametrize(
     ("text", "mode"),
-    [("", 0o600), ("x" * 31, 0o600), ("x" * 31 + "\n", 0o600), ("x" * 32, 0o640), (None, 0)],
-    ids=["empty", "31 bytes", "31 bytes and a line end", "readable for others", "missing"],
+    [
+        ("", 0o600),
+        ("x" * 31, 0o600),
+        ("x" * 31 + "\n", 0o600),
+        ("x" * 32, 0o640),
+        (None, 0),
+        ("\ufeff" + "x" * 32, 0o600),
+        ("x" * 32 + "\r\n", 0o600),
+        (f"-----BEGIN PUBLIC KEY-----\n{'x' * 64}\n-----END PUBLIC KEY-----\n", 0o600),
+        ('{"kty": "RSA", "n": "xxxx", "e": "AQAB"}', 0o600),
+        ('{"kty": "oct", "k": "' + "x" * 42 + '"}', 0o600),
+        ('{"kty": "oct", "alg": "HS512", "k": "' + "x" * 64 + '"}', 0o600),
+        ('{"keys": []}', 0o600),
+        ('{"type": "HS256", "key": "' + "x" * 64 + '"}', 0o600),
+    ],
+    ids=[
+        *("empty", "31 bytes", "31 bytes and a line end", "readable for others", "missing"),
+        *("a byte order mark", "a DOS line end", "PEM", "an RSA key", "a short key", "another alg"),
+        *("no key", "other JSON"),
+    ],
 )
 def test_a_secret_that_is_none_signs_nothing(administrator, secret, text, mode):
     secret.path.unlink()
@@ -143,6 +163,106 @@ def test_a_secret_that_is_none_signs_nothing(administrator, secret, text, mode):
     finally:
         secret.write(f"{secret.text}\n")
     assert decode(sign(administrator, ALICE), secret)["sub"] == "alice"
+
+
+def as_jwk(secret, **members):
+    k = base64.urlsafe_b64encode(secret).decode().rstrip("=")
+    return {"kty": "oct", "k": k, **members}
+
+
+RAW = secrets.token_bytes(48)
+RSA = {"kty": "RSA", "n": "AQAB", "e": "AQAB"}
+FORMS = {
+    "base64": (base64.b64encode(RAW).decode(), True),
+    "url-safe base64": (base64.urlsafe_b64encode(RAW).decode().rstrip("="), True),
+    "a JSON Web Key": (json.dumps(as_jwk(RAW, alg="HS256", use="sig", kid="1")), False),
+    "a key set": (json.dumps({"keys": [RSA, as_jwk(RAW)]}, indent=1), False),
+    "a JSON Web Key in base64": (base64.b64encode(json.dumps(as_jwk(RAW)).encode()).decode(), True),
+}
+
+
+@pytest.fixture
+def jwt_settings(cluster):
+    """A function that sets totp.jwt_secret_*; all are as they were, afterwards."""
+    changed = set()
+
+    def configure(**settings):
+        settings = {f"totp__jwt_secret_{name}": value for name, value in settings.items()}
+        changed.update(settings)
+        cluster.configure(**settings)
+
+    yield configure
+    cluster.configure(**dict.fromkeys(changed))
+
+
+@pytest.mark.parametrize(("text", "is_base64"), FORMS.values(), ids=FORMS.keys())
+@pytest.mark.parametrize("source", ["file", "command"])
+def test_a_secret_may_have_every_form_that_postgrest_reads(
+    administrator, secret, jwt_settings, text, is_base64, source
+):
+    secret.write(f"{text}\n")
+    jwt_settings(base64="on" if is_base64 else "off")
+    if source == "command":
+        jwt_settings(command=f"cat {secret.path.name} > /dev/stdout")
+    try:
+        token = sign(administrator, ALICE)
+    finally:
+        secret.write(f"{secret.text}\n")
+    assert jwt.decode(token, RAW, algorithms=["HS256"])["sub"] == "alice"
+
+
+def test_the_command_for_the_secret_runs_once_in_a_session(administrator, secret, jwt_settings, cluster):
+    count = cluster.data_dir / "count"
+    command = f"echo x >> count; cat {secret.path.name}"
+    jwt_settings(command=command)
+    for _ in range(3):
+        assert decode(sign(administrator, ALICE), secret)["sub"] == "alice"
+    assert count.read_text().count("x") == 1
+    # And again when the setting changes, or its form.
+    jwt_settings(command=f"{command} # again")
+    sign(administrator, ALICE)
+    assert count.read_text().count("x") == 2
+    jwt_settings(base64="on")
+    with pytest.raises(jwt.InvalidSignatureError):
+        decode(sign(administrator, ALICE), secret)
+    count.unlink()
+
+
+FAILURES = {
+    "fails": f"echo {'x' * 32}; exit 1",
+    "is not there": "/nonexistent/vault",
+    "prints nothing": "true",
+    "prints a short secret": "echo xxxx",
+    "prints garbage": "head -c 1000 /dev/urandom",
+    "prints without end": "yes xxxx",
+}
+
+
+@pytest.mark.parametrize("command", FAILURES.values(), ids=FAILURES.keys())
+def test_a_command_for_the_secret_that_fails_signs_nothing(
+    administrator, secret, jwt_settings, command
+):
+    # The file is not used instead.
+    jwt_settings(command=command)
+    with refused(NO_KEY, without=["xxxx", "vault", "jwt.secret"]):
+        sign(administrator, ALICE)
+    jwt_settings(command=f"cat {secret.path.name}")
+    assert decode(sign(administrator, ALICE), secret)["sub"] == "alice"
+
+
+def test_a_command_for_the_secret_complains_to_the_log_without_the_secret(
+    administrator, cluster, secret, jwt_settings
+):
+    before = len(cluster.log)
+    jwt_settings(command=f"cat {secret.path.name}; set -x; true $(cat {secret.path.name})")
+    sign(administrator, ALICE)
+    until(lambda: "totp.jwt_secret_command: " in cluster.log[before:], what="the trace of the shell")
+    assert secret.text not in cluster.log[before:]
+    # The shortest secret is also left out.
+    shortest = "s" * 32
+    jwt_settings(command=f"echo {shortest}; echo no {shortest} >&2")
+    sign(administrator, ALICE)
+    until(lambda: "no [left out]" in cluster.log[before:], what="the complaint")
 
 
 # Logins by totp_api

@@ -98,3 +98,90 @@ def test_roles_whose_names_are_no_text_are_nobody(cluster, narrow):
             assert dba.value("SELECT totp.current_account()") is None
             dba.execute("RESET SESSION AUTHORIZATION")
             dba.execute(f"DO $$ BEGIN EXECUTE format('DROP ROLE %I', E'{role}'); END $$")
+
+
+def database_in(cluster, encoding):
+    name = f"{encoding.lower()}_{secrets.token_hex(4)}"
+    create = "CREATE DATABASE {} TEMPLATE template0 ENCODING {} LC_COLLATE 'C' LC_CTYPE 'C'"
+    cluster.execute(sql.SQL(create).format(sql.Identifier(name), sql.Literal(encoding)))
+    return name
+
+
+# Where a role was created, its name, where it logs in, and how the audit trail calls it there.
+NAMES = [
+    ("UTF8", "müller", "EUC_JP", rb"m\xC3\xBCller"),
+    ("EUC_JP", "日本", "EUC_JP", rb"\xC6\xFC\xCB\xDC"),
+    ("EUC_JP", "日本", "UTF8", rb"\xC6\xFC\xCB\xDC"),
+    ("LATIN1", "müller", "UTF8", rb"m\xFCller"),
+    ("LATIN1", "müller", "EUC_JP", rb"m\xFCller"),
+    ("LATIN1", "müller", "SQL_ASCII", rb"m\xFCller"),
+    ("UTF8", "müller", "SQL_ASCII", "müller".encode()),
+    ("UTF8", "DOMAIN\\müller", "UTF8", "DOMAIN\\müller".encode()),
+    ("UTF8", r"m\xFCller", "UTF8", rb"m\x5CxFCller"),
+]
+
+
+@pytest.mark.parametrize(("home", "role", "place", "shown"), NAMES)
+def test_a_name_of_another_encoding_leaves_the_audit_trail_readable(
+    cluster, home, role, place, shown
+):
+    """Bytes that are not text in the database's encoding broke audit_log, dumps and restores."""
+    born, used, restored = (database_in(cluster, name) for name in (home, place, place))
+    encoded = role.encode({"EUC_JP": "euc_jp", "LATIN1": "latin1"}.get(home, "utf8"))
+    identifier = sql.Identifier(role)
+    create = sql.SQL("CREATE ROLE {} LOGIN IN ROLE totp_app").format(identifier)
+    try:
+        install(cluster, used)
+        cluster.execute(create, dbname=born)
+        user = {
+            "PGUSER": encoded.decode("utf8", "surrogateescape"),
+            "PGCLIENTENCODING": "SQL_ASCII",
+        }
+        create = "SELECT FROM totp.totp_create('somebody')"
+        cluster.run("psql", "-X", "-v", "ON_ERROR_STOP=1", "-d", used, "-c", create, **user)
+        # As long as there is such a role, PostgreSQL's own pg_dump cannot read its name.
+        cluster.execute(sql.SQL("DROP ROLE {}").format(identifier), dbname=born)
+        dump = cluster.data_dir / f"{used}.dump"
+        cluster.run("pg_dump", "-Fc", "-f", dump, used)
+        cluster.run("pg_restore", "--exit-on-error", "-d", restored, dump)
+        for dbname in used, restored:
+            with cluster.connect(dbname=dbname) as connection:
+                query = "SELECT actor FROM totp.audit_log"
+                (actor,) = [row.actor for row in Client(connection).rows(query)]
+            assert (actor if isinstance(actor, bytes) else actor.encode()) == shown
+    finally:
+        cluster.execute(sql.SQL("DROP ROLE IF EXISTS {}").format(identifier), dbname=born)
+        for dbname in born, used, restored:
+            cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(dbname)))
+
+
+def test_a_claim_that_the_database_cannot_store_is_nobody(cluster):
+    """JSON can write any character, whatever the encoding of the database is."""
+    name = database_in(cluster, "EUC_JP")
+    install(cluster, name)
+    with cluster.connect("authenticator", name) as connection:
+        client = Client(connection)
+        client.execute("SET ROLE authenticated")
+        for claims in (r'{"sub": "\u00fc"}', r'{"sub": "x", "session_id": "\u00fc"}'):
+            client.execute("SELECT set_config('request.jwt.claims', %s, false)", claims)
+            assert client.value("SELECT totp.current_account()") is None
+    cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "UTF8", "LATIN1", "EUC_JP"])
+def test_names_are_as_long_in_any_encoding(cluster, encoding):
+    """The functions count characters: a name that they take fits into the tables, too."""
+    name = database_in(cluster, encoding)
+    install(cluster, name)
+    is_unicode = encoding in ("SQL_ASCII", "UTF8")
+    try:
+        with cluster.connect(dbname=name, client_encoding="UTF8") as connection:
+            client = Client(connection)
+            letter = "ü" if is_unicode else "u"
+            client.create(letter * 255, label=letter * 64)
+            client.challenge(letter * 255, purpose=letter * 64)
+            for options in ({"account": letter * 256}, {"account": "a", "label": letter * 65}):
+                with pytest.raises(errors.InvalidParameterValue):
+                    client.create(**options)
+    finally:
+        cluster.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

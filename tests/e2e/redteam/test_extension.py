@@ -4,6 +4,7 @@ import pytest
 from psycopg import errors
 
 from client import Client
+from cluster import Cluster
 from redteam.grant import LOGINS
 
 SQUATTERS = {
@@ -64,6 +65,134 @@ def test_an_owner_role_that_somebody_can_become_is_refused(cluster, other_databa
             cluster.execute("CREATE EXTENSION totp", dbname=other_database)
     finally:
         cluster.execute("REVOKE totp_owner FROM stranger")
+
+
+ROLES = ["totp_owner", "totp_app", "totp_user", "totp_admin", "totp_auditor"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+@pytest.mark.parametrize(
+    ("prepared", "undone"),
+    [
+        ("GRANT {} TO stranger WITH ADMIN OPTION", "REVOKE {} FROM stranger"),
+        ("ALTER ROLE {} LOGIN", "ALTER ROLE {} NOLOGIN"),
+        ("ALTER ROLE {} CREATEROLE", "ALTER ROLE {} NOCREATEROLE"),
+        ("ALTER ROLE {} BYPASSRLS", "ALTER ROLE {} NOBYPASSRLS"),
+    ],
+)
+def test_roles_that_somebody_prepared_are_refused(cluster, other_database, role, prepared, undone):
+    """Roles belong to the cluster: who made them before the extension would hold its rights."""
+    cluster.execute(prepared.format(role))
+    try:
+        with pytest.raises(errors.InvalidRoleSpecification, match=role):
+            cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    finally:
+        cluster.execute(undone.format(role))
+
+
+def test_an_owner_role_that_is_somebody_else_is_refused(cluster, other_database):
+    cluster.execute("GRANT stranger TO totp_owner")
+    try:
+        with pytest.raises(errors.InvalidRoleSpecification, match="member of other roles"):
+            cluster.execute("CREATE EXTENSION totp", dbname=other_database)
+    finally:
+        cluster.execute("REVOKE stranger FROM totp_owner")
+
+
+def warnings_of(connection, statement):
+    """Messages and details."""
+    warnings = {}
+    connection.add_notice_handler(
+        lambda notice: warnings.update({notice.message_primary: notice.message_detail})
+    )
+    connection.execute(statement)
+    return warnings
+
+
+def test_members_that_were_there_before_are_reported(cluster, other_database):
+    cluster.execute("GRANT totp_admin TO stranger")
+    try:
+        with cluster.connect(dbname=other_database) as connection:
+            warnings = warnings_of(connection, "CREATE EXTENSION totp")
+    finally:
+        cluster.execute("REVOKE totp_admin FROM stranger")
+    assert "stranger" in warnings["role totp_admin already has members"]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_whoever_may_create_roles_gets_none_of_ours_by_being_first(role):
+    """Since PostgreSQL 16, who creates a role can grant it; before, it takes a GRANT."""
+    with Cluster() as cluster:
+        cluster.execute("CREATE ROLE delegate LOGIN CREATEROLE")
+        with cluster.connect("delegate") as connection:
+            connection.execute(f"CREATE ROLE {role}")
+            is_old = connection.info.server_version < 160_000
+            if is_old:
+                connection.execute(f"GRANT {role} TO delegate")
+        with cluster.connect() as connection:
+            if is_old and role != "totp_owner":
+                warnings = warnings_of(connection, "CREATE EXTENSION totp")
+                assert "delegate" in warnings[f"role {role} already has members"]
+            else:
+                with pytest.raises(errors.InvalidRoleSpecification, match=role):
+                    connection.execute("CREATE EXTENSION totp")
+
+
+OBJECTS = ["TABLES", "SEQUENCES", "FUNCTIONS", "TYPES", "SCHEMAS"]
+NOT_OURS = """
+    SELECT object, grantee FROM (
+        SELECT relname AS object, relowner AS owner, relacl AS acl FROM pg_class
+        WHERE relnamespace = 'totp'::regnamespace
+        UNION ALL
+        SELECT proname, proowner, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+        WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
+        UNION ALL
+        SELECT typname, typowner, coalesce(typacl, acldefault('T', typowner)) FROM pg_type
+        WHERE typnamespace = 'totp'::regnamespace AND typcategory <> 'A'
+        UNION ALL
+        SELECT nspname, nspowner, nspacl FROM pg_namespace WHERE nspname LIKE 'totp%%'
+    ) AS objects, aclexplode(acl)
+    WHERE grantee <> owner AND (grantee = 0 OR grantee::regrole::text NOT LIKE 'totp\\_%%')
+"""
+
+
+def test_default_privileges_of_the_installer_give_nothing_away(cluster, other_database):
+    """With USAGE on the audit trail's sequence, anybody could stop every verification."""
+    cluster.execute(
+        *(f"ALTER DEFAULT PRIVILEGES GRANT ALL ON {kind} TO PUBLIC, stranger" for kind in OBJECTS),
+        "CREATE EXTENSION totp",
+        dbname=other_database,
+    )
+    with cluster.connect(dbname=other_database) as connection:
+        found = {tuple(row) for row in Client(connection).rows(NOT_OURS)}
+    anonymous = {(name, grantee) for name, grantee in found if grantee != 0}
+    assert {name for name, _ in anonymous} <= {"challenge_verify", "totp_api"}
+    public = {name for name, grantee in found if grantee == 0}
+    assert public == {"totp", "totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
+    with (
+        cluster.connect("stranger", other_database) as connection,
+        pytest.raises(errors.InsufficientPrivilege),
+    ):
+        connection.execute("SELECT setval('totp.audit_events_id_seq', 9223372036854775807)")
+
+
+def test_nobody_makes_a_column_of_our_types(cluster, connect, dba):
+    """Such a table keeps DROP EXTENSION and every change of a domain from working."""
+    types = dba.rows("""
+        SELECT oid::regtype::text AS name FROM pg_type WHERE typnamespace = 'totp'::regnamespace
+        AND typtype IN ('d', 'c', 'b')
+    """)
+    assert len(types) > 40
+    dba.execute("CREATE SCHEMA tables AUTHORIZATION stranger")
+    client = connect("stranger")
+    try:
+        for row in types:
+            with pytest.raises(errors.InsufficientPrivilege):
+                client.execute(f"CREATE TABLE tables.x (a {row.name})")
+            with pytest.raises(errors.InsufficientPrivilege):
+                client.execute(f"CREATE FUNCTION tables.f({row.name}) RETURNS int RETURN 1")
+    finally:
+        dba.execute("DROP SCHEMA tables CASCADE")
 
 
 def test_a_role_that_may_create_roles_does_not_become_one_of_ours(cluster, connect, dba):

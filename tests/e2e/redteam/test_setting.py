@@ -26,6 +26,8 @@ WISHES = {
     "key_file": "/tmp/keys",
     "key_command": "touch /tmp/pwned",
     "jwt_secret_file": "/tmp/secret",
+    "jwt_secret_command": "touch /tmp/pwned",
+    "jwt_secret_base64": "on",
 }
 ROLES_THAT_TRY = ["stranger", "app", "administrator", "auditor", "self_service", "authenticator"]
 REFUSED = (errors.InsufficientPrivilege, errors.CantChangeRuntimeParam)
@@ -107,7 +109,8 @@ def test_the_owner_of_a_database_sets_none_for_it(connect, dba):
 
 
 def test_no_role_sees_where_the_keys_are(attacker):
-    for name in ("totp.key_file", "totp.key_command", "totp.jwt_secret_file"):
+    names = ("key_file", "key_command", "jwt_secret_file", "jwt_secret_command")
+    for name in (f"totp.{name}" for name in names):
         with pytest.raises(errors.InsufficientPrivilege):
             attacker.execute(f"SHOW {name}")
         with pytest.raises(errors.InsufficientPrivilege):

@@ -134,7 +134,7 @@ def test_nothing_is_planted_on_a_table(gardener, statement):
 
 def test_what_is_planted_on_one_s_own_view_of_a_table_shows_nothing(gardener):
     """A view may be made of anything; whoever reads it needs its owner's right to the table."""
-    gardener.execute("CREATE VIEW mine.spy AS SELECT * FROM totp.factors")
+    gardener.execute("CREATE VIEW mine.spy AS SELECT account::text, sealed FROM totp.factors")
     assert refuses(gardener, "SELECT count(*) FROM mine.spy")
     with pytest.raises(errors.InsufficientPrivilege):
         gardener.execute("CREATE MATERIALIZED VIEW mine.kept AS SELECT * FROM totp.factors")
@@ -178,6 +178,8 @@ def test_pg_dump_by_a_role_of_ours_brings_nothing(cluster, victim, dba, role):
     with pytest.raises(RuntimeError, match=r"permission denied|may lack SELECT") as caught:
         cluster.run("pg_dump", "--username", role, DATABASE)
     assert sealed not in str(caught.value) and victim.account not in str(caught.value)
+    dump = cluster.run("pg_dump", "-N", "totp", "--username", role, DATABASE)
+    assert sealed not in dump and "CREATE EXTENSION IF NOT EXISTS totp" in dump
 
 
 @pytest.mark.parametrize("login", LOGINS)

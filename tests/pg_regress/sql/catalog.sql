@@ -1,7 +1,7 @@
 -- The extension's objects in the system catalogs.
 -- Every function: flags, search path, owner and grants.
 SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result,
-       p.provolatile AS v, p.proparallel AS p, p.prosecdef AS definer, p.proisstrict AS strict, p.proleakproof AS leak,
+       p.provolatile AS v, p.proparallel AS p, p.prosecdef AS definer, p.proisstrict AS strict, p.proleakproof AS leak, p.procost AS cost, p.prorows AS rows,
        array_to_string(p.proconfig, ' ') AS config,
        CASE WHEN o.rolname = 'totp_owner' THEN 'totp_owner' ELSE 'installer' END AS owner
 FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner
@@ -31,6 +31,17 @@ WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'c')
   AND col_description(c.oid, a.attnum) IS NULL
   AND (a.attnum > 0 OR obj_description(c.oid, 'pg_class') IS NULL);
 
+-- No text that is compared or sorted has an order that can change: this list is empty.
+SELECT a.attrelid::regclass, a.attname AS not_in_order_of_bytes FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid
+WHERE c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'v', 'i') AND a.attnum > 0
+  AND a.attcollation NOT IN (0, '"C"'::regcollation)
+UNION ALL SELECT NULL, typname FROM pg_type
+WHERE typnamespace = 'totp'::regnamespace AND typtype = 'd' AND typcollation NOT IN (0, '"C"'::regcollation);
+
+-- Nobody but its owner can use a type: who can, keeps it from being changed or dropped. This list is empty.
+SELECT t.oid::regtype AS type, g.grantee::regrole FROM pg_type AS t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS g
+WHERE t.typnamespace = 'totp'::regnamespace AND t.typcategory <> 'A' AND g.grantee <> t.typowner;
+
 -- Every table and sequence is included in dumps: this list is empty.
 SELECT c.oid::regclass AS not_dumped FROM pg_class AS c, pg_extension AS e
 WHERE e.extname = 'totp' AND c.relnamespace = 'totp'::regnamespace AND c.relkind IN ('r', 'S')
@@ -50,7 +61,7 @@ SET totp.no_such_setting = 1;
 
 -- The same for schema totp_api: every function runs as totp_owner, on the session's account.
 SELECT p.oid::regprocedure AS function, p.provolatile AS v, p.proparallel AS p, p.prosecdef AS definer, p.proisstrict AS strict,
-       p.proleakproof AS leak, array_to_string(p.proconfig, ' ') AS config, p.proowner::regrole AS owner,
+       p.proleakproof AS leak, p.procost AS cost, array_to_string(p.proconfig, ' ') AS config, p.proowner::regrole AS owner,
        (SELECT string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, ' ' ORDER BY g.grantee::regrole::text)
         FROM aclexplode(p.proacl) AS g WHERE g.grantee <> p.proowner) AS may_call
 FROM pg_proc AS p WHERE p.pronamespace = 'totp_api'::regnamespace ORDER BY p.proname;

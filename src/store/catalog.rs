@@ -1,0 +1,198 @@
+//! What the system catalogs say about the extension: for `preflight`. Each row names something.
+
+use super::plan::{Row, Statement, TEXT, TEXTS, plans};
+use crate::error::Error;
+use crate::pure::configuration::Configured;
+use pgrx::datum::DatumWithOid;
+
+/// A role's name, if it is ASCII: anything else might not be text in the encoding of this database.
+macro_rules! role {
+    ($oid:literal) => {
+        concat!(
+            "(SELECT CASE WHEN rolname ~ '^[ -~]+$' THEN quote_ident(rolname)
+                     ELSE 'OID ' || oid END
+              FROM pg_roles WHERE oid = ",
+            $oid,
+            ")"
+        )
+    };
+}
+
+plans! {
+    COLLATIONS() =
+        "WITH collated (name, order_of) AS (
+             SELECT format('column %s.%s', attrelid::regclass, attname), attcollation
+             FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+             WHERE relnamespace = 'totp'::regnamespace AND relkind = 'r' AND attnum > 0
+             UNION ALL
+             SELECT format('index %s', indexrelid::regclass), unnest(indcollation::oid[])
+             FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+             WHERE relnamespace = 'totp'::regnamespace
+             UNION ALL
+             SELECT format('domain %s', oid::regtype), typcollation
+             FROM pg_type WHERE typnamespace = 'totp'::regnamespace AND typtype = 'd')
+         SELECT DISTINCT name FROM collated
+         WHERE order_of <> 0 AND order_of <> 'pg_catalog.\"C\"'::regcollation ORDER BY 1";
+    #[cfg(not(feature = "pg14"))]
+    NEW_ORDER() =
+        "SELECT coalesce(
+             datcollversion <> pg_database_collation_actual_version(oid), false)
+         FROM pg_database WHERE datname = current_database()";
+    #[cfg(feature = "pg14")]
+    NEW_ORDER() =
+        "SELECT false";
+    MEMBERS(TEXT) =
+        concat!(
+            "SELECT format('%s of %s', ", role!("m.member"), ", ours.rolname)
+                    || CASE WHEN admin_option THEN ' with ADMIN OPTION' ELSE '' END
+             FROM pg_auth_members AS m JOIN pg_roles AS ours ON ours.oid = m.roleid
+             JOIN pg_roles AS member ON member.oid = m.member
+             WHERE NOT member.rolsuper AND CASE $1 WHEN 'owner' THEN ours.rolname = 'totp_owner'
+                 ELSE admin_option AND ours.rolname IN (
+                     'totp_app', 'totp_user', 'totp_admin', 'totp_auditor') END
+             ORDER BY 1"
+        );
+    GRANTS() =
+        concat!(
+            "WITH objects (name, owner, acl) AS (
+                 SELECT CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || oid::regclass,
+                        relowner, relacl
+                 FROM pg_class
+                 WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'v', 'S')
+                 UNION ALL
+                 SELECT format('column %s.%s', attrelid::regclass, attname), relowner, attacl
+                 FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid
+                 WHERE relnamespace = 'totp'::regnamespace AND attacl IS NOT NULL
+                 UNION ALL
+                 SELECT 'type ' || oid::regtype, typowner, coalesce(typacl, acldefault('T', typowner))
+                 FROM pg_type WHERE typnamespace = 'totp'::regnamespace AND typcategory <> 'A'
+                 UNION ALL
+                 SELECT 'function ' || oid::regprocedure, proowner,
+                        coalesce(proacl, acldefault('f', proowner))
+                 FROM pg_proc
+                 WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
+                   AND proname <> ALL ('{totp_code,totp_check,totp_uri,qr_svg,qr_text}')
+                 UNION ALL
+                 SELECT 'schema ' || nspname, nspowner, nspacl FROM pg_namespace
+                 WHERE nspname IN ('totp', 'totp_api'))
+             SELECT format('%s on %s to %s', privilege_type, name,
+                           coalesce(", role!("grantee"), ", 'PUBLIC'))
+             FROM objects, aclexplode(acl)
+             WHERE grantee <> owner AND grantee <> ALL (ARRAY(
+                       SELECT oid FROM pg_roles WHERE rolname IN (
+                           'totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor')
+                       OR rolname = 'anon' AND (name = 'schema totp_api'
+                                                OR name LIKE 'function totp_api.challenge_verify(%')))
+               AND NOT (grantee = 0 AND name = 'schema totp' AND privilege_type = 'USAGE')
+             ORDER BY 1"
+        );
+    OWNERS() =
+        concat!(
+            "WITH objects (name, owner, is_ours) AS (
+                 SELECT CASE relkind WHEN 'S' THEN 'sequence ' ELSE 'table ' END || oid::regclass,
+                        relowner, true
+                 FROM pg_class
+                 WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'v', 'S')
+                 UNION ALL
+                 SELECT 'function ' || oid::regprocedure, proowner, prosecdef FROM pg_proc
+                 WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
+                 UNION ALL
+                 SELECT 'type ' || oid::regtype, typowner, false FROM pg_type
+                 WHERE typnamespace = 'totp'::regnamespace AND typtype IN ('d', 'c')
+                   AND typcategory <> 'A' AND typrelid NOT IN (
+                       SELECT oid FROM pg_class WHERE relkind IN ('r', 'v', 'S'))
+                 UNION ALL
+                 SELECT 'schema ' || nspname, nspowner, false FROM pg_namespace
+                 WHERE nspname IN ('totp', 'totp_api')
+                 UNION ALL
+                 SELECT 'extension totp', extowner, false FROM pg_extension WHERE extname = 'totp')
+             SELECT format('%s belongs to %s', name, ", role!("owner"), ")
+             FROM objects
+             WHERE CASE WHEN is_ours THEN owner <> 'totp_owner'::regrole
+                   ELSE owner NOT IN (SELECT oid FROM pg_roles WHERE rolsuper) END
+             ORDER BY 1"
+        );
+    MISSING_ROLES(TEXTS) =
+        "SELECT name FROM unnest($1) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles)";
+    // This session's value, then what is set for databases and roles.
+    CONFIGURED(TEXT) =
+        concat!(
+            "SELECT '' AS place, name, setting, source FROM pg_settings
+             WHERE name ~* $1 AND source <> 'default' AND setting IS DISTINCT FROM boot_val
+             UNION ALL
+             SELECT '', name, current_setting(name, true), 'library not loaded'
+             FROM unnest('{auto_explain.log_min_duration,auto_explain.log_verbose,
+                           auto_explain.log_parameter_max_length,pgaudit.log_parameter}'::text[]) AS name
+             WHERE name ~* $1 AND current_setting(name, true) <> ''
+               AND name NOT IN (SELECT name FROM pg_settings)
+             UNION ALL
+             SELECT coalesce(nullif(concat_ws(' ', 'role ' || ", role!("setrole"), ",
+                 CASE WHEN datname ~ '^[ -~]+$' THEN 'database ' || quote_ident(datname)
+                      WHEN setdatabase <> 0 THEN 'database OID ' || setdatabase END), ''), 'all roles'),
+                    split_part(entry, '=', 1), substr(entry, strpos(entry, '=') + 1), ''
+             FROM pg_db_role_setting LEFT JOIN pg_database ON pg_database.oid = setdatabase,
+                  unnest(setconfig) AS entry
+             WHERE split_part(entry, '=', 1) ~* $1 AND entry ~ '^[ -~]*$'
+             ORDER BY 1, 2"
+        );
+    AUDIT_IS_BEHIND() =
+        "SELECT coalesce((SELECT max(id) FROM totp.audit_events WHERE at >= now() - interval '1 month')
+                         > (SELECT last_value FROM totp.audit_events_id_seq), false)";
+}
+
+fn names(row: &Row) -> Result<String, Error> {
+    row.get(1)
+}
+
+/// Columns, indexes and domains whose order can change.
+pub fn other_collations() -> Result<Vec<String>, Error> {
+    COLLATIONS.rows(&[], names)
+}
+
+/// Whether the order of the database's own collation has changed since it was last noted.
+pub fn has_new_order() -> Result<bool, Error> {
+    NEW_ORDER.value(&[])
+}
+
+/// Members of totp_owner.
+pub fn members_of_owner() -> Result<Vec<String>, Error> {
+    MEMBERS.rows(&["owner".into()], names)
+}
+
+/// Who can grant the other roles.
+pub fn admins_of_roles() -> Result<Vec<String>, Error> {
+    MEMBERS.rows(&["others".into()], names)
+}
+
+/// Privileges that the extension did not grant.
+pub fn other_grants() -> Result<Vec<String>, Error> {
+    GRANTS.rows(&[], names)
+}
+
+/// Objects that belong to others than totp_owner, or a superuser where that is enough.
+pub fn other_owners() -> Result<Vec<String>, Error> {
+    OWNERS.rows(&[], names)
+}
+
+/// Those roles that do not exist.
+pub fn missing_roles(roles: Vec<String>) -> Result<Vec<String>, Error> {
+    MISSING_ROLES.rows(&[DatumWithOid::from(roles)], names)
+}
+
+/// Settings whose name matches a regular expression and whose value is not the default: in this
+/// session, and for databases and roles.
+pub fn configured(pattern: &str) -> Result<Vec<Configured>, Error> {
+    CONFIGURED.rows(&[pattern.into()], |row| {
+        Ok(Configured {
+            place: row.get(1)?,
+            name: row.get(2)?,
+            value: row.get(3)?,
+            source: row.get(4)?,
+        })
+    })
+}
+
+/// Whether the sequence of the audit trail's IDs is behind them.
+pub fn is_audit_sequence_behind() -> Result<bool, Error> {
+    AUDIT_IS_BEHIND.value(&[])
+}
