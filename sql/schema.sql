@@ -89,7 +89,8 @@ CREATE TYPE totp.verdict AS (
     label text,
     reason text,
     retry_after interval,
-    backup_codes_left integer
+    backup_codes_left integer,
+    retry_after_seconds integer
 );
 COMMENT ON TYPE totp.verdict IS 'Result of an attempt';
 COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verified';
@@ -99,6 +100,7 @@ COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belon
 COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired or spent; a spent code gives invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
+COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
 
 -- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
 -- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
@@ -149,6 +151,7 @@ CREATE TABLE totp.accounts (
     suspended boolean NOT NULL DEFAULT false,
     changed_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
+    last_verified_at timestamptz,
     CHECK (failures > 0 OR (locked_until IS NULL AND NOT suspended))
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.accounts', '');
@@ -160,6 +163,7 @@ COMMENT ON COLUMN totp.accounts.locked_until IS 'Every attempt is refused until 
 COMMENT ON COLUMN totp.accounts.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
 COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last changed; earlier verifications do not count';
 COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
+COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
 
 CREATE TABLE totp.factors (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -175,6 +179,7 @@ CREATE TABLE totp.factors (
     created_at timestamptz NOT NULL,
     confirmed_at timestamptz,
     last_used_at timestamptz,
+    changed_at timestamptz,
     PRIMARY KEY (account, label, state),
     CHECK ((state = 'active') = (confirmed_at IS NOT NULL))
 ) WITH (fillfactor = 80);
@@ -196,6 +201,7 @@ COMMENT ON COLUMN totp.factors.drift IS 'Number of steps that the app''s clock i
 COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was created';
 COMMENT ON COLUMN totp.factors.confirmed_at IS 'When the factor was confirmed by a code';
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When one of its codes was last accepted';
+COMMENT ON COLUMN totp.factors.changed_at IS 'The account''s changed_at when the secret was created; a different one voids a pending factor';
 
 CREATE TABLE totp.backup_codes (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -275,7 +281,7 @@ SELECT pg_catalog.pg_extension_config_dump('totp.sessions', '');
 ALTER TABLE totp.sessions OWNER TO totp_owner;
 COMMENT ON TABLE totp.sessions IS 'Sessions that have verified a second factor';
 COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs to';
-COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token, otherwise the server connection';
+COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token; with totp.identity = role, the server connection';
 COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that time; a different one ends the verification';
@@ -301,7 +307,7 @@ COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
 COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget, key_rotate';
-COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled or last_factor';
+COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
 COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 of all other columns except id';

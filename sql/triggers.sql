@@ -18,7 +18,9 @@ BEGIN
         RAISE EXCEPTION 'two-factor authentication is required for %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'insufficient_privilege',
                   DETAIL = 'This session has not been verified, or was verified too long ago.',
-                  HINT = 'Verify a TOTP or backup code in this session first.';
+                  HINT = CASE WHEN totp.current_account() IS NOT NULL AND totp.missing_claim() IS NOT NULL
+                      THEN 'Its token has neither the claim session_id nor jti. Have the issuer of the token add one, with a new value for each login.'
+                      ELSE 'Verify a TOTP or backup code in this session first.' END;
     END IF;
     IF TG_LEVEL = 'STATEMENT' THEN
         RETURN NULL;

@@ -18,7 +18,7 @@ ALTER VIEW totp.factor_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.factor_status IS 'Authenticator apps of accounts, without their secrets';
 COMMENT ON COLUMN totp.factor_status.account IS 'The account that the app belongs to; join it with your table of users';
 COMMENT ON COLUMN totp.factor_status.label IS 'Distinguishes several apps of one account';
-COMMENT ON COLUMN totp.factor_status.state IS 'pending until confirmed by a code, then active';
+COMMENT ON COLUMN totp.factor_status.state IS 'pending until confirmed by a code, then active; a pending one is void after totp.pending_ttl, and after any change to the account''s factors';
 COMMENT ON COLUMN totp.factor_status.algorithm IS 'SHA1, SHA256 or SHA512';
 COMMENT ON COLUMN totp.factor_status.digits IS 'Number of digits in a code';
 COMMENT ON COLUMN totp.factor_status.period IS 'Length of a step in seconds';
@@ -37,14 +37,14 @@ SELECT a.account::text,
        a.failures::integer,
        CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
        a.suspended,
-       greatest(f.last_used_at, b.last_used_at) AS last_verified_at,
+       greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
        a.created_at
 FROM totp.accounts AS a,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
-               WHERE state = 'pending'
+               WHERE state = 'pending' AND factors.changed_at = a.changed_at
                  AND created_at > clock_timestamp() - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
@@ -59,7 +59,7 @@ COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and l
 COMMENT ON COLUMN totp.account_status.account IS 'The application''s key for the account; join it with your table of users';
 COMMENT ON COLUMN totp.account_status.enabled IS 'Whether the account has an active factor';
 COMMENT ON COLUMN totp.account_status.factors IS 'Number of active factors';
-COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was created, but is neither confirmed nor expired';
+COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was created, and is neither confirmed, expired nor void';
 COMMENT ON COLUMN totp.account_status.backup_codes_left IS 'Number of unused backup codes';
 COMMENT ON COLUMN totp.account_status.failures IS 'Number of consecutive failed attempts';
 COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock; NULL if the account is not locked';

@@ -8,7 +8,7 @@
 // totp.jwt_sign(jsonb) TO <role>`. The database needs `CREATE EXTENSION totp` and a key.
 
 import assert from "node:assert/strict";
-import { randomBytes, scryptSync, timingSafeEqual } from "node:crypto";
+import { randomBytes, randomUUID, scryptSync, timingSafeEqual } from "node:crypto";
 import { jwtVerify } from "jose";
 import pg from "pg";
 
@@ -54,7 +54,8 @@ async function secondStep(challenge, code, browser) {
 }
 
 async function signed(account, method) {
-  const claims = { sub: account, aal: method === "pwd" ? "aal1" : "aal2", role: "authenticated" };
+  const aal = method === "pwd" ? "aal1" : "aal2";
+  const claims = { sub: account, aal, role: "authenticated", jti: randomUUID() };  // jti: the session
   return (await call("SELECT totp.jwt_sign($1) AS token", claims)).token;
 }
 

@@ -13,6 +13,7 @@ import hmac
 import os
 import secrets
 import time
+import uuid
 
 import jwt
 import psycopg
@@ -69,7 +70,8 @@ def second_step(challenge, code, browser):
 
 def signed(account, method):
     level = "aal1" if method == "pwd" else "aal2"
-    claims = Jsonb({"sub": account, "aal": level, "role": "authenticated"})
+    jti = str(uuid.uuid4())  # identifies the session
+    claims = Jsonb({"sub": account, "aal": level, "role": "authenticated", "jti": jti})
     return call("SELECT totp.jwt_sign(%s)", claims)[0]
 
 

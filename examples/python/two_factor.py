@@ -39,7 +39,7 @@ print(f"secret {secret}, QR code of {len(qr_svg)} bytes")
 
 # 2. The first code proves that the app works, and returns the backup codes: show them once.
 confirmed, backup_codes, reason = call(
-    "SELECT * FROM totp.totp_confirm(%s, %s)", account, phone(secret)
+    "SELECT confirmed, backup_codes, reason FROM totp.totp_confirm(%s, %s)", account, phone(secret)
 )
 assert confirmed, reason
 print("backup codes:", *backup_codes)

@@ -3,6 +3,7 @@
 use crate::clock;
 use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
+use crate::pure::json;
 use crate::pure::name::{Account, AuditReason, Label, Purpose};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
@@ -45,7 +46,7 @@ pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
             Err(Invalid::TooManyChars { argument: "label", limit: Label::LIMIT })
         }
         Some(text) => Label::new(required(Some(text), "label")?),
-        None => Label::new("default".to_owned()),
+        None => Label::new(Label::DEFAULT.to_owned()),
     }
 }
 
@@ -87,7 +88,7 @@ pub fn reason(text: Option<Text>) -> Result<AuditReason, Invalid> {
 /// Reads the state that `key_rotate_step` returned; NULL begins a rotation.
 pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
     match json.map(|json| json.0) {
-        Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::RotationState),
+        Some(Text::Fits(text)) => json::parse(&text).ok_or(Invalid::RotationState),
         Some(Text::TooManyBytes | Text::NotUtf8) => Err(Invalid::RotationState),
         None => Ok(None),
     }
@@ -123,7 +124,7 @@ pub fn parameters(
 /// Reads a JSON object; NULL means an empty one.
 pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
     match json.map(|json| json.0) {
-        Some(Text::Fits(text)) => serde_json::from_str(&text).map_err(|_| Invalid::Claims),
+        Some(Text::Fits(text)) => json::parse(&text).ok_or(Invalid::Claims),
         Some(Text::TooManyBytes) => {
             Err(Invalid::TooManyBytes { argument: "claims", limit: Text::LIMIT })
         }

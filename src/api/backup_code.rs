@@ -25,7 +25,31 @@ fn backup_rotate(
 ) -> Result<Option<Vec<String>>, ErrorReport> {
     let account = argument::account(account)?;
     let code = argument::code(code, Accepts::Either);
-    Ok(limited(|| backup_code::rotate(&account, code.as_ref()))?)
+    let (_, codes) = limited(|| backup_code::rotate(&account, code.as_ref()))?;
+    Ok(codes)
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn rotate_attempt(
+    account: Option<Text>,
+    code: Option<Text>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(backup_codes, Option<Vec<String>>),
+            name!(reason, &'static str),
+            name!(retry_after_seconds, Option<i32>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let account = argument::account(account)?;
+    let code = argument::code(code, Accepts::Either);
+    let (verdict, codes) = limited(|| backup_code::rotate(&account, code.as_ref()))?;
+    let row = (codes, verdict.reason.as_str(), verdict.retry_after_seconds());
+    Ok(TableIterator::once(row))
 }
 
 #[pg_extern(stable, parallel_restricted, security_definer)]

@@ -64,6 +64,7 @@ fn challenge_login(
             name!(retry_after, Option<Interval>),
             name!(backup_codes_left, Option<i32>),
             name!(access_token, Option<String>),
+            name!(retry_after_seconds, Option<i32>),
         ),
     >,
     ErrorReport,
@@ -72,9 +73,9 @@ fn challenge_login(
     let [token, binding] = [token, binding].map(argument::compared);
     let (result, access_token) =
         limited(|| challenge::log_in(token.as_str(), code.as_ref(), binding.as_str()))?;
-    let (verified, account, method, label, reason, retry_after, left) =
+    let (verified, account, method, label, reason, retry_after, left, seconds) =
         verdict::columns(result.account.as_ref(), result.verdict);
-    let row = (verified, account, method, label, reason, retry_after, left, access_token);
+    let row = (verified, account, method, label, reason, retry_after, left, access_token, seconds);
     Ok(TableIterator::once(row))
 }
 

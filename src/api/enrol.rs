@@ -1,7 +1,7 @@
 //! Enrolling an authenticator app.
 
 use super::argument;
-use crate::flow::enrol;
+use crate::flow::enrol::{self, NewFactor};
 use crate::flow::lock_timeout::limited;
 use crate::pure::name::{AccountName, Issuer};
 use crate::server::Text;
@@ -18,6 +18,7 @@ fn totp_create(
     algorithm: default!(Option<Text>, "'SHA1'"),
     digits: default!(Option<i32>, 6),
     period: default!(Option<i32>, 30),
+    reuse: default!(Option<bool>, "false"),
 ) -> Result<
     TableIterator<'static, (name!(secret, String), name!(uri, String), name!(qr_svg, String))>,
     ErrorReport,
@@ -28,8 +29,11 @@ fn totp_create(
     let account_name = argument::optional(account_name, "account_name")?;
     let account_name = AccountName::new(account_name.unwrap_or_else(|| account.to_string()))?;
     let parameters = argument::parameters(algorithm, digits, period)?;
-    let created = limited(|| enrol::create(&account, label, issuer, account_name, parameters))?;
-    let row = (created.secret.to_string(), created.uri.to_string(), created.qr_svg);
+    let reuse = reuse.unwrap_or_default();
+    let new = NewFactor { label, issuer, account_name, parameters, reuse };
+    let created = limited(|| enrol::create(&account, new))?;
+    let secret = created.secret.to_base32().to_string();
+    let row = (secret, created.uri.to_string(), created.qr_svg);
     Ok(TableIterator::once(row))
 }
 
@@ -46,6 +50,8 @@ fn totp_confirm(
             name!(confirmed, bool),
             name!(backup_codes, Option<Vec<String>>),
             name!(reason, &'static str),
+            name!(retry_after_seconds, Option<i32>),
+            name!(clock_offset_seconds, Option<i32>),
         ),
     >,
     ErrorReport,
@@ -54,6 +60,13 @@ fn totp_confirm(
     let label = argument::label(label)?;
     let code = argument::totp_code(code);
     let done = limited(|| enrol::confirm(&account, &label, code.as_ref()))?;
-    let row = (done.verdict.is_ok(), done.backup_codes, done.verdict.reason.as_str());
+    let verdict = done.verdict;
+    let row = (
+        verdict.is_ok(),
+        done.backup_codes,
+        verdict.reason.as_str(),
+        verdict.retry_after_seconds(),
+        done.clock_offset.and_then(|seconds| i32::try_from(seconds).ok()),
+    );
     Ok(TableIterator::once(row))
 }

@@ -19,6 +19,12 @@ fn session_account() -> Result<String, ErrorReport> {
     Ok(session::account()?.to_string())
 }
 
+#[pg_extern(stable, parallel_restricted)]
+#[search_path(pg_catalog, pg_temp)]
+fn missing_claim() -> Option<String> {
+    session::missing_claim()
+}
+
 #[pg_extern(volatile, parallel_unsafe)]
 #[search_path(pg_catalog, pg_temp)]
 fn verified_account() -> Result<String, ErrorReport> {

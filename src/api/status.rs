@@ -46,3 +46,26 @@ fn totp_status(
         status.last_verified_at.map(clock::to_sql),
     )))
 }
+
+#[pg_extern(stable, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn account_factors(
+    account: Option<Text>,
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(label, String),
+            name!(state, String),
+            name!(created_at, TimestampWithTimeZone),
+            name!(last_used_at, Option<TimestampWithTimeZone>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let factors = status::factors(&argument::account(account)?)?;
+    Ok(TableIterator::new(factors.into_iter().map(|factor| {
+        let last_used_at = factor.last_used_at.map(clock::to_sql);
+        (factor.label, factor.state, clock::to_sql(factor.created_at), last_used_at)
+    })))
+}

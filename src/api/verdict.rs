@@ -8,7 +8,8 @@ use pgrx::datum::Interval;
 use pgrx::heap_tuple::PgHeapTuple;
 use pgrx::prelude::*;
 
-/// The columns verified, account, method, label, reason, retry_after, backup_codes_left.
+/// The columns verified, account, method, label, reason, retry_after, backup_codes_left,
+/// retry_after_seconds.
 pub type Columns = (
     bool,
     Option<String>,
@@ -17,11 +18,13 @@ pub type Columns = (
     &'static str,
     Option<Interval>,
     Option<i32>,
+    Option<i32>,
 );
 
 /// Returns the columns of a verdict. A refused token has no account.
 pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
     let (verified, reason) = (verdict.is_ok(), verdict.reason.as_str());
+    let seconds = verdict.retry_after_seconds();
     let retry_after = verdict.retry_after.map(clock::interval);
     let method = verdict.method.as_ref().map(Method::as_str);
     let label = match verdict.method {
@@ -29,7 +32,8 @@ pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
         Some(Method::Backup) | None => None,
     };
     let left = verdict.backup_codes_left;
-    (verified, account.map(|name| name.to_string()), method, label, reason, retry_after, left)
+    let account = account.map(|name| name.to_string());
+    (verified, account, method, label, reason, retry_after, left, seconds)
 }
 
 /// Returns a verdict as a row.
@@ -37,7 +41,8 @@ pub fn tuple(
     account: Option<&Account>,
     verdict: Verdict,
 ) -> Result<PgHeapTuple<'static, AllocatedByRust>, Error> {
-    let (verified, account, method, label, reason, retry_after, left) = columns(account, verdict);
+    let (verified, account, method, label, reason, retry_after, left, seconds) =
+        columns(account, verdict);
     let columns = [
         Some(verified).into(),
         account.into(),
@@ -46,6 +51,7 @@ pub fn tuple(
         Some(reason).into(),
         retry_after.into(),
         left.into(),
+        seconds.into(),
     ];
     server::composite(c"verdict", columns).ok_or(Error::Corrupt("type verdict"))
 }

@@ -43,6 +43,8 @@ pub enum Error {
     NoSession,
     /// The session has not passed two-factor verification, which its account requires.
     SessionNotVerified,
+    /// As above, and it never can be: nothing tells the session from others.
+    SessionUnidentified,
     /// No secret for JSON Web Tokens is configured.
     NoJwtSecret,
     /// The file with the secret for JSON Web Tokens cannot be used.
@@ -177,14 +179,15 @@ impl From<Error> for ErrorReport {
             Error::NoPending => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no pending enrolment with this label",
-                "No enrolment was started, it is already confirmed, or it has expired.",
+                "No enrolment was started, it is already confirmed, it has expired, or the account's \
+                 factors have changed since.",
                 "Call totp_create first, then totp_confirm within totp.pending_ttl.",
             ),
             Error::NoFactor => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no factor with this label",
                 "The account has no such factor, or there is no such account.",
-                "The view totp.factor_status lists the labels of each account.",
+                "Check the label; totp_api.totp_factors lists those of the session's account.",
             ),
             Error::NoAccount => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -251,6 +254,13 @@ impl From<Error> for ErrorReport {
                 "two-factor authentication is required",
                 "The account has an authenticator app, and this session has not been verified.",
                 "Call totp_verify with a code first.",
+            ),
+            Error::SessionUnidentified => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "two-factor authentication is required",
+                "The account has an authenticator app, and this session cannot be verified: its token has \
+                 neither the claim session_id nor jti, so nothing distinguishes it from another session.",
+                "Have the issuer of the token add session_id or jti, with a new value for each login.",
             ),
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,

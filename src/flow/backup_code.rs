@@ -9,19 +9,22 @@ use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
 use crate::pure::code::Code;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
+use crate::pure::verdict::Verdict;
 use crate::{random, settings, store};
 
-/// Replaces the set of backup codes after checking a code. Returns `None` if the code is refused.
-pub fn rotate(account: &Account, code: Option<&Code>) -> Result<Option<Vec<String>>, Error> {
+/// Replaces the set of backup codes after checking a code. Returns no set if the code is refused.
+pub fn rotate(
+    account: &Account,
+    code: Option<&Code>,
+) -> Result<(Verdict, Option<Vec<String>>), Error> {
     let context = Context::begin()?;
-    if check_lock(account, context.now)?.is_some() {
-        return Ok(None);
+    if let Some(verdict) = check_lock(account, context.now)? {
+        return Ok((verdict, None));
     }
     store::account::lock(account)?;
-    if !verify_within(&context, account, code, Event::Rotate)?.is_ok() {
-        return Ok(None);
-    }
-    new_set(&context, account).map(Some)
+    let verdict = verify_within(&context, account, code, Event::Rotate)?;
+    let codes = if verdict.is_ok() { Some(new_set(&context, account)?) } else { None };
+    Ok((verdict, codes))
 }
 
 /// Replaces the set of backup codes. The caller holds the account's row.

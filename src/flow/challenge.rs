@@ -9,6 +9,7 @@ use super::verify::{verify_within, with_backup_codes_left};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
+use crate::pure::json;
 use crate::pure::jwt::Login;
 use crate::pure::keyring::Keyring;
 use crate::pure::name::{Account, Purpose};
@@ -94,16 +95,16 @@ pub fn log_in(
     let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
         return Ok((result.for_anonymous(), None));
     };
-    let session = Session { account: account.clone(), id: random::uuid()? };
+    let session_id = random::uuid()?;
+    let session = Session { account: account.clone(), id: Some(session_id.clone()) };
     session::begin(&session, method, context.now)?;
-    let claims = serde_json::from_str(&store::token::claims(&token)?)
-        .map_err(|_| Error::Corrupt("claims"))?;
+    let claims = json::parse(&store::token::claims(&token)?).ok_or(Error::Corrupt("claims"))?;
     let login = Login {
         account,
         account_claim: &settings::jwt_claim(),
         role: &settings::jwt_role(),
         method: method.as_str(),
-        session_id: &session.id,
+        session_id: &session_id,
         now: context.now,
     };
     let access_token = secret.sign(login.claims(claims), context.now, settings::jwt_ttl())?;

@@ -2,13 +2,14 @@
 
 use super::audit::field;
 use super::context::Context;
+use super::session;
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
 use crate::pure::name::{Account, Label};
-use crate::pure::verdict::Verdict;
+use crate::pure::verdict::{Reason, Verdict};
 use crate::store;
 use crate::store::factor::FactorRow;
 
@@ -41,10 +42,10 @@ pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), 
 
 /// Removes one of several authenticator apps after checking a code of any of them or a backup code.
 /// The last active one stays: `disable` removes that.
-pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<bool, Error> {
+pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<Verdict, Error> {
     let context = Context::begin()?;
-    if check_lock(account, context.now)?.is_some() {
-        return Ok(false);
+    if let Some(verdict) = check_lock(account, context.now)? {
+        return Ok(verdict);
     }
     store::account::lock(account)?.ok_or(Error::NoFactor)?;
     let factors = store::factor::all(account)?;
@@ -56,13 +57,15 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<b
     if active.peek().is_some() && active.all(|row| is_this(&row)) {
         let fields = field("label", &**label);
         context.record_free(account, Event::Remove, Outcome::LastFactor, fields)?;
-        return Ok(false);
+        return Ok(Verdict::refused(Reason::LastFactor, None));
     }
-    let is_verified = verify_within(&context, account, code, Event::Remove)?.is_ok();
-    if is_verified {
+    let verdict = verify_within(&context, account, code, Event::Remove)?;
+    if let Some(method) = &verdict.method {
         store::factor::delete(account, label)?;
         store::account::mark_changed(account, context.now)?;
+        // That ended all sessions, but in this one a right code was just given.
+        session::mark_verified(account, method, context.now)?;
         context.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
     }
-    Ok(is_verified)
+    Ok(verdict)
 }

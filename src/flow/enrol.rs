@@ -4,6 +4,7 @@ use super::attempt::{Attempt, locked};
 use super::audit::field;
 use super::backup_code;
 use super::context::Context;
+use super::session;
 use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
 use crate::guard::AccountGuard;
@@ -21,35 +22,73 @@ use serde_json::Map;
 use zeroize::Zeroizing;
 
 /// Maximum number of factors per account, including pending ones.
-pub const FACTORS_LIMIT: i32 = 20;
+pub const FACTORS_LIMIT: usize = 20;
+
+/// How long a pending secret can be shown again. A page is reloaded at once, or not at all.
+const REUSABLE_SECS: i64 = 60;
+
+/// How far from the server's time a first code is looked for, to tell a wrong clock from a wrong
+/// code. A wrong code of 6 digits matches one of the 5760 steps by chance with p = 0.6 %, and is then
+/// reported as a clock that is off.
+const CLOCK_OFF_SECS: i64 = 86_400;
 
 /// What a person needs to set up an authenticator app.
 pub struct Created {
-    /// The secret in base32, for typing in.
-    pub secret: Zeroizing<String>,
+    /// The secret.
+    pub secret: Secret,
     /// The `otpauth` URI.
     pub uri: Zeroizing<String>,
     /// The URI as a QR code.
     pub qr_svg: String,
 }
 
+impl Created {
+    fn new(
+        secret: Secret,
+        account_name: &AccountName,
+        issuer: &Issuer,
+        parameters: &Parameters,
+    ) -> Result<Self, Error> {
+        let uri = uri::build(&secret, account_name, issuer, parameters);
+        let qr_svg = qr::svg(&uri)?;
+        Ok(Self { secret, uri, qr_svg })
+    }
+}
+
+/// A secret to create, and how an authenticator app shows it.
+pub struct NewFactor {
+    /// The label.
+    pub label: Label,
+    /// The issuer; `totp.issuer` if there is none.
+    pub issuer: Option<Issuer>,
+    /// The account.
+    pub account_name: AccountName,
+    /// The algorithm, digits and period of its codes.
+    pub parameters: Parameters,
+    /// Whether the pending secret of the last minute will do, if there is one like it.
+    pub reuse: bool,
+}
+
 /// Creates a pending factor, replacing a pending one with the same label. An active one keeps
 /// working.
-pub fn create(
-    account: &Account,
-    label: Label,
-    issuer: Option<Issuer>,
-    account_name: AccountName,
-    parameters: Parameters,
-) -> Result<Created, Error> {
+pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     let context = Context::begin()?;
+    let NewFactor { label, issuer, account_name, parameters, reuse } = new;
     let issuer = match issuer {
         Some(issuer) => issuer,
         None => Issuer::new(settings::issuer().unwrap_or_else(server::database_name))?,
     };
     let secret = Secret::from_bytes(random::vec(parameters.algorithm.secret_bytes())?)?;
-    let uri = uri::build(&secret, &account_name, &issuer, &parameters);
-    let qr_svg = qr::svg(&uri)?;
+    let created = Created::new(secret, &account_name, &issuer, &parameters)?;
+    let session = session::current().filter(|session| session.account == *account);
+    // A session without an ID could be anyone's.
+    let reuse = reuse && session.as_ref().is_none_or(|session| session.id.is_some());
+    let plaintext = Plaintext {
+        issuer: Some(issuer.to_string()),
+        account_name: Some(account_name.to_string()),
+        session: session.and_then(|session| session.id),
+        ..Plaintext::of(created.secret.expose())
+    };
 
     let account_guard = AccountGuard::of(account);
     if store::account::ensure(account, context.now)? {
@@ -60,23 +99,52 @@ pub fn create(
     }
     store::account::lock(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
-    if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
+    if reuse && let Some(pending) = pending_like(&context, account, &label, parameters, &plaintext)?
+    {
+        let mut fields = field("label", &*label);
+        fields.insert("reused".to_owned(), true.into());
+        context.record_free(account, Event::Create, Outcome::Ok, fields)?;
+        return Created::new(pending, &account_name, &issuer, &parameters);
+    }
+    // Before the first enrolment, anyone who knows the password can create pending factors: they
+    // must not keep the owner from enrolling.
+    let is_first = &*label == Label::DEFAULT && !store::factor::is_enrolled(account)?;
+    if !is_first && store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
     let associated_data = AssociatedData::factor(account, &label, context.now);
-    let plaintext = Plaintext {
-        issuer: Some(issuer.to_string()),
-        account_name: Some(account_name.to_string()),
-        ..Plaintext::of(secret.expose())
-    };
     let ciphertext = context.keyring.encrypt(&associated_data, &plaintext);
     let factor =
         Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
     store::factor::upsert_pending(account, &factor)?;
-    account_guard.created_secret(secret.expose());
+    account_guard.created_secret(created.secret.expose());
     context.record_free(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(expired)?;
-    Ok(Created { secret: secret.to_base32(), uri, qr_svg })
+    Ok(created)
+}
+
+/// Returns the secret of a pending factor of the last minute, if it differs from a new one in nothing
+/// else: not in what an authenticator app shows, nor in the session that created it.
+fn pending_like(
+    context: &Context,
+    account: &Account,
+    label: &Label,
+    parameters: Parameters,
+    new: &Plaintext,
+) -> Result<Option<Secret>, Error> {
+    let since = context.now.plus_secs(-settings::pending_ttl().min(REUSABLE_SECS));
+    let pending = store::factor::pending(account, label, since)?;
+    let Some(factor) = pending.filter(|factor| factor.parameters == parameters) else {
+        return Ok(None);
+    };
+    let associated_data = AssociatedData::factor(account, label, factor.created_at);
+    // One that cannot be decrypted is replaced.
+    let Ok(old) = context.keyring.decrypt(&associated_data, &factor.ciphertext) else {
+        return Ok(None);
+    };
+    let shown = |it: &Plaintext| (it.issuer.clone(), it.account_name.clone(), it.session.clone());
+    let is_like = shown(&old) == shown(new);
+    Ok(if is_like { Some(Secret::from_bytes(old.value.to_vec())?) } else { None })
 }
 
 /// The result of a confirmation.
@@ -85,11 +153,13 @@ pub struct Confirmation {
     pub verdict: Verdict,
     /// New backup codes, if the account had none.
     pub backup_codes: Option<Vec<String>>,
+    /// By how many seconds the clock of the authenticator app seems to be ahead, if that is why.
+    pub clock_offset: Option<i64>,
 }
 
 impl From<Verdict> for Confirmation {
     fn from(verdict: Verdict) -> Self {
-        Self { verdict, backup_codes: None }
+        Self { verdict, backup_codes: None, clock_offset: None }
     }
 }
 
@@ -131,7 +201,7 @@ pub fn confirm(
     };
     let (window, now) = decrypted.window(&context);
     let Some(step) = decrypted.otp.find(code, window.steps(now)) else {
-        return Ok(attempt.fail(Outcome::Invalid)?.into());
+        return miss(attempt, &decrypted, code, now);
     };
     if let Err(refusal) = attempt.spend_in_memory(
         &decrypted.factor,
@@ -155,5 +225,21 @@ pub fn confirm(
     if let Some(entry) = attempt.success_entry(&method, Map::new()) {
         store::audit::append(&entry)?;
     }
-    Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes })
+    Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes, clock_offset: None })
+}
+
+/// Counts a failure, and reports a code that would be right at another time. Only here: of a
+/// confirmed factor, that would help to guess a code.
+fn miss(
+    attempt: Attempt,
+    pending: &DecryptedFactor,
+    code: &TotpCode,
+    now: i64,
+) -> Result<Confirmation, Error> {
+    let period = i64::from(pending.factor.parameters.period);
+    let Some(offset) = pending.otp.offset(code, now, CLOCK_OFF_SECS / period) else {
+        return Ok(attempt.fail(Outcome::Invalid)?.into());
+    };
+    let verdict = Verdict { reason: Reason::ClockOff, ..attempt.fail(Outcome::ClockOff)? };
+    Ok(Confirmation { clock_offset: Some(offset * period), ..verdict.into() })
 }

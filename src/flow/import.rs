@@ -9,8 +9,8 @@ use crate::pure::audit::{Event, Outcome};
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason, Label};
 use crate::pure::uri::Imported;
+use crate::store;
 use crate::store::factor::Factor;
-use crate::{settings, store};
 
 /// Secrets below 128 bits are weak (RFC 4226, section 4, R6).
 const WEAK_BELOW_BYTES: usize = 16;
@@ -33,8 +33,8 @@ pub fn import(
     if factors.iter().any(|row| row.is_active() && row.factor.label == label) {
         return Err(Error::FactorExists);
     }
-    let expired = context.now.plus_secs(-settings::pending_ttl());
-    if store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
+    // The import voids the pending ones.
+    if factors.iter().filter(|row| row.is_active()).count() >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
     let Imported { secret, parameters, issuer, account_name } = imported;

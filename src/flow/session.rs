@@ -3,7 +3,7 @@
 use super::context::{begin_reading, begin_writing};
 use crate::error::Error;
 use crate::pure::claims::Claims;
-use crate::pure::name::{self, Account};
+use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::Method;
 use crate::settings::{self, Identity};
@@ -15,7 +15,7 @@ pub fn current() -> Option<Session> {
     let login = server::session_user_as_text()?;
     match settings::identity() {
         Identity::Role => {
-            Some(Session { account: Account::new(login).ok()?, id: server::connection_id() })
+            Some(Session { account: Account::new(login).ok()?, id: Some(server::connection_id()) })
         }
         // Any role can set the claims: they are trusted only from servers that have checked the
         // token.
@@ -26,10 +26,8 @@ pub fn current() -> Option<Session> {
             if !server::is_text(&account) || !session.as_deref().is_none_or(server::is_text) {
                 return None;
             }
-            // Several people share the connection: their claims distinguish them.
-            let id = session
-                .unwrap_or_else(|| format!("{}:{}", server::connection_id(), name::hashed(&text)));
-            Some(Session { account, id })
+            // Nothing else in the claims is sure to differ between two logins.
+            Some(Session { account, id: session })
         }
         Identity::Jwt => None,
     }
@@ -40,16 +38,35 @@ pub fn account() -> Result<Account, Error> {
     current().map(|session| session.account).ok_or(Error::NoSession)
 }
 
+/// Returns the claim that the token of this session lacks, which names its account or the session
+/// itself. Returns `None` if both are there, or the session has no trusted token.
+pub fn missing_claim() -> Option<String> {
+    let login = server::session_user_as_text()?;
+    if !matches!(settings::identity(), Identity::Jwt) || !settings::is_jwt_login(&login) {
+        return None;
+    }
+    let account_claim = settings::jwt_claim();
+    match current() {
+        Some(session) => session.id.is_none().then(|| "session_id".to_owned()),
+        None => server::setting(c"request.jwt.claims")
+            .is_some_and(|text| Claims::name_nobody(&text, &account_claim))
+            .then_some(account_claim),
+    }
+}
+
 /// Returns the account of this session, which must be verified if the account is enrolled. Holds
 /// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {
     begin_writing()?;
-    let account = account()?;
+    let Session { account, id } = current().ok_or(Error::NoSession)?;
     store::account::lock(&account)?;
-    if store::factor::is_enrolled(&account)? && !is_verified(None)? {
-        return Err(Error::SessionNotVerified);
+    if !store::factor::is_enrolled(&account)? || is_verified(None)? {
+        Ok(account)
+    } else if id.is_none() {
+        Err(Error::SessionUnidentified)
+    } else {
+        Err(Error::SessionNotVerified)
     }
-    Ok(account)
 }
 
 /// Records that the current session is verified, if it belongs to the account.

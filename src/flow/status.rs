@@ -7,6 +7,7 @@ use crate::guard::{self, AccountGuard, Usage};
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::store::account::Status;
+use crate::store::factor::LabelledFactor;
 use crate::{clock, settings, store};
 
 /// Returns the status of an account and the current time. The lock state is the stricter of shared
@@ -23,6 +24,13 @@ pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     status.lock_state = status.lock_state.stricter(&memory);
     status.lock_state.suspended = suspended;
     Ok((status, now))
+}
+
+/// Returns the factors of an account, without pending ones that can no longer be confirmed.
+pub fn factors(account: &Account) -> Result<Vec<LabelledFactor>, Error> {
+    begin_reading()?;
+    let since = clock::now()?.plus_secs(-settings::pending_ttl());
+    store::factor::labels(account, since)
 }
 
 /// Returns whether an account has an active factor.

@@ -96,6 +96,8 @@ pub enum Outcome {
     NotEnrolled,
     /// The account's last factor, which cannot be removed; that requires `totp_disable`.
     LastFactor,
+    /// The first code of a pending factor, but of another time.
+    ClockOff,
 }
 
 impl Outcome {
@@ -108,6 +110,7 @@ impl Outcome {
             Self::ColdStart => "cold_start",
             Self::NotEnrolled => "not_enrolled",
             Self::LastFactor => "last_factor",
+            Self::ClockOff => "clock_off",
         }
     }
 }

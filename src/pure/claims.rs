@@ -1,5 +1,6 @@
 //! The identity of a session: the claims of its JSON Web Token, as set by PostgREST.
 
+use super::json;
 use super::name::{Account, hashed};
 use serde_json::{Map, Value};
 
@@ -19,10 +20,16 @@ impl Claims {
     /// Parses the claims; `account_claim` identifies the account. Returns `None` if the text is not
     /// a JSON object, or that claim is missing or not a valid account name.
     pub fn read(text: &str, account_claim: &str) -> Option<Self> {
-        let claims: Map<String, Value> = serde_json::from_str(text).ok()?;
+        let claims: Map<String, Value> = json::parse(text)?;
         let account = Account::new(claim_text(claims.get(account_claim)?)?).ok()?;
         let session = ["session_id", "jti"].iter().find_map(|name| claim_text(claims.get(*name)?));
         Some(Self { account, session: session.map(bounded) })
+    }
+
+    /// Returns whether claims are there, but not the one that names the account.
+    pub fn name_nobody(text: &str, account_claim: &str) -> bool {
+        json::parse(text)
+            .is_some_and(|claims: Map<_, _>| claims.get(account_claim).is_none_or(Value::is_null))
     }
 }
 
@@ -77,11 +84,25 @@ mod tests {
             r#"{"sub": true}"#,
             r#"{"sub": "a\u0000b"}"#,
             r#"{"Sub": "a"}"#,
+            r#"{"sub": {"$serde_json::private::Number": "1"}}"#,
+            r#"{"sub": {"\u0024serde_json::private::Number": "1"}}"#,
+            r#"{"sub": "a", "b": [{"$serde_json::private::Number": "1"}]}"#,
         ] {
             assert_eq!(read(claims), None, "{claims}");
         }
         assert_eq!(read(&format!(r#"{{"sub": "{}"}}"#, "a".repeat(256))), None);
         assert_eq!(read(&"[".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn claims_without_an_account_name_nobody() {
+        for claims in ["{}", r#"{"role": "authenticated"}"#, r#"{"sub": null}"#, r#"{"Sub": "a"}"#]
+        {
+            assert!(Claims::name_nobody(claims, "sub"), "{claims}");
+        }
+        for claims in ["", "{", "[]", r#"{"sub": "a"}"#, r#"{"sub": ""}"#, r#"{"sub": [1]}"#] {
+            assert!(!Claims::name_nobody(claims, "sub"), "{claims}");
+        }
     }
 
     #[test]

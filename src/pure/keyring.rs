@@ -63,6 +63,8 @@ pub struct Plaintext {
     pub issuer: Option<String>,
     /// The account name that the authenticator app shows.
     pub account_name: Option<String>,
+    /// The session that created the secret, if the account's own session did.
+    pub session: Option<String>,
 }
 
 impl Plaintext {
@@ -249,8 +251,11 @@ fn pack(associated_data: &AssociatedData, plaintext: &Plaintext) -> Zeroizing<St
     let secret = Zeroizing::new(base32::encode(ALPHABET, &plaintext.value));
     let mut fields =
         json!({ "purpose": purpose, "account": account, "label": label, "identity": identity });
-    for (name, value) in [("issuer", &plaintext.issuer), ("account_name", &plaintext.account_name)]
-    {
+    for (name, value) in [
+        ("issuer", &plaintext.issuer),
+        ("account_name", &plaintext.account_name),
+        ("session", &plaintext.session),
+    ] {
         if let (Some(fields), Some(value)) = (fields.as_object_mut(), value) {
             fields.insert(name.to_owned(), value.as_str().into());
         }
@@ -282,7 +287,12 @@ fn unpack(associated_data: &AssociatedData, payload: Zeroizing<Vec<u8>>) -> Opti
         return None;
     }
     let value = Zeroizing::new(base32::decode(ALPHABET, &secret)?);
-    Some(Plaintext { value, issuer: take("issuer"), account_name: take("account_name") })
+    Some(Plaintext {
+        value,
+        issuer: take("issuer"),
+        account_name: take("account_name"),
+        session: take("session"),
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod code;
 pub mod configuration;
 pub mod invalid;
+pub mod json;
 pub mod jwt;
 pub mod jwt_secret;
 pub mod keyring;

@@ -47,6 +47,11 @@ names! {
     AuditReason("reason", 500, long_enough);
 }
 
+impl Label {
+    /// The label of an app that nobody labelled.
+    pub const DEFAULT: &str = "default";
+}
+
 fn anything(_text: &str) -> Result<(), Invalid> {
     Ok(())
 }

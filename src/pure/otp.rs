@@ -124,6 +124,12 @@ impl Otp {
         found
     }
 
+    /// Returns how far from `now` the nearest step with this code is, at most `reach` steps away.
+    pub fn offset(&self, code: &TotpCode, now: i64, reach: i64) -> Option<i64> {
+        let offsets = (0..=reach).flat_map(|distance| [-distance, distance]);
+        offsets.into_iter().find(|offset| self.has(code, now.saturating_add(*offset)))
+    }
+
     fn has(&self, code: &TotpCode, step: i64) -> bool {
         self.time(step).is_some_and(|time| self.0.check(code.expose(), time).is_some())
     }
@@ -244,6 +250,18 @@ mod tests {
         assert_eq!(otp.find_pair(&code(7), &code(9), 0..=20), None);
         assert_eq!(otp.find_pair(&code(7), &code(7), 0..=20), None);
         assert_eq!(otp.find_pair(&code(21), &code(22), 0..=20), None);
+    }
+
+    #[test]
+    fn the_offset_is_that_of_the_nearest_step() {
+        let secret = Secret::from_bytes(vec![1; 20]).unwrap();
+        let otp = Otp::new(&secret, &Parameters::new("SHA1", 8, 30).unwrap());
+        let code = |step| TotpCode::parse(&otp.code(step).unwrap()).unwrap();
+        assert_eq!(otp.offset(&code(103), 100, 5), Some(3));
+        assert_eq!(otp.offset(&code(95), 100, 5), Some(-5));
+        assert_eq!(otp.offset(&code(100), 100, 5), Some(0));
+        assert_eq!(otp.offset(&code(106), 100, 5), None);
+        assert_eq!(otp.offset(&code(0), 2, 5), Some(-2));
     }
 
     #[test]

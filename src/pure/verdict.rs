@@ -15,6 +15,10 @@ pub enum Reason {
     Suspended,
     /// There is no such account, or it has no active factor.
     NotEnrolled,
+    /// The first code of a pending factor is right for another time: a clock is wrong.
+    ClockOff,
+    /// The last authenticator app of an account is not removed.
+    LastFactor,
     /// The token has expired.
     Expired,
     /// The token was used, was tried too often, or was revoked by a change of the account's factors.
@@ -30,6 +34,8 @@ impl Reason {
             Self::Locked => "locked",
             Self::Suspended => "suspended",
             Self::NotEnrolled => "not_enrolled",
+            Self::ClockOff => "clock_off",
+            Self::LastFactor => "last_factor",
             Self::Expired => "expired",
             Self::SpentStep => "spent",
         }
@@ -87,8 +93,29 @@ impl Verdict {
         Self { reason, method: None, retry_after, backup_codes_left: None }
     }
 
+    /// Returns the seconds until the lock ends, rounded up, so that it has ended by then.
+    pub fn retry_after_seconds(&self) -> Option<i32> {
+        let seconds = self.retry_after?.saturating_add(999_999).div_euclid(1_000_000);
+        Some(i32::try_from(seconds).unwrap_or(i32::MAX))
+    }
+
     /// Returns whether the attempt was accepted.
     pub fn is_ok(&self) -> bool {
         self.reason == Reason::Ok
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        let seconds = |micros| Verdict::refused(Reason::Locked, micros).retry_after_seconds();
+        assert_eq!(seconds(None), None);
+        assert_eq!(seconds(Some(1)), Some(1));
+        assert_eq!(seconds(Some(30_000_000)), Some(30));
+        assert_eq!(seconds(Some(30_000_001)), Some(31));
+        assert_eq!(seconds(Some(i64::MAX)), Some(i32::MAX));
     }
 }

@@ -79,15 +79,35 @@ plans! {
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account = a.account AND f.state = 'active')::integer,
                 EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2),
+                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2
+                          AND f.changed_at = a.changed_at),
                 (SELECT count(*) FROM totp.backup_codes AS b
                  WHERE b.account = a.account AND b.used_at IS NULL)::integer,
-                greatest((SELECT max(f.last_used_at) FROM totp.factors AS f
+                greatest(a.last_verified_at,
+                         (SELECT max(f.last_used_at) FROM totp.factors AS f
                           WHERE f.account = a.account),
                          (SELECT max(b.used_at) FROM totp.backup_codes AS b
                           WHERE b.account = a.account))
          FROM totp.accounts AS a WHERE a.account = $1";
 }
+
+/// A statement that removes rows which tell when the account `$1` was last verified: its row keeps
+/// the latest of these times.
+macro_rules! removing {
+    ($rows:literal, $time:literal) => {
+        concat!(
+            "WITH removed AS (DELETE FROM ",
+            $rows,
+            " RETURNING ",
+            $time,
+            " AS at)
+             UPDATE totp.accounts
+             SET last_verified_at = greatest(last_verified_at, (SELECT max(at) FROM removed))
+             WHERE account = $1 AND EXISTS (SELECT FROM removed)"
+        )
+    };
+}
+pub(super) use removing;
 
 /// The status of an account.
 #[derive(Default)]
@@ -160,8 +180,8 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     CLEAR.run(&[account.into()])
 }
 
-/// Records that the account's factors changed: ends its tokens and the verification of its
-/// sessions.
+/// Records that the account's factors changed: ends its tokens, its other pending factors and the
+/// verification of its sessions.
 pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
@@ -183,7 +203,7 @@ pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
 }
 
 /// Returns the status of an account, or `None` if there is no such account. Pending factors created
-/// before `pending_since` do not count.
+/// before `pending_since`, or before the account's factors last changed, do not count.
 pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {

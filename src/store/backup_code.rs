@@ -1,5 +1,6 @@
 //! The table `backup_codes`.
 
+use super::account::removing;
 use super::plan::{BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -19,6 +20,8 @@ plans! {
          WHERE account = $1 AND slot = $2 AND salt = $3 AND used_at IS NULL";
     DELETE_ALL(TEXT) =
         "DELETE FROM totp.backup_codes WHERE account = $1";
+    REMOVE_SET(TEXT) =
+        removing!("totp.backup_codes WHERE account = $1", "used_at");
     INSERT(TEXT, BYTEA, TEXTS, TEXT) =
         "INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id)
          SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)";
@@ -79,7 +82,7 @@ pub fn replace(
     tokens: Vec<String>,
     key_id: &str,
 ) -> Result<(), Error> {
-    delete_all(account)?;
+    REMOVE_SET.run(&[account.into()])?;
     INSERT.run(&[account.into(), salt.into(), tokens.into(), key_id.into()])
 }
 

@@ -1,6 +1,6 @@
 //! The table `factors`.
 
-use super::account;
+use super::account::{self, removing};
 use super::audit::{SignedEntry, appending};
 use super::plan::{BIGINT, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
@@ -24,7 +24,14 @@ plans! {
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at
          FROM totp.factors
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3";
+         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3
+           AND changed_at = (SELECT a.changed_at FROM totp.accounts AS a WHERE a.account = $1)";
+    LABELS(TEXT, TIME) =
+        "SELECT f.label::text, f.state::text, f.created_at, f.last_used_at
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
+         WHERE f.account = $1
+           AND (f.state = 'active' OR (f.created_at > $2 AND f.changed_at = a.changed_at))
+         ORDER BY f.label, f.state";
     ENROLLED(TEXT) =
         "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')";
     ALL(TEXT) =
@@ -40,20 +47,24 @@ plans! {
         "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
          WHERE account = $1 AND label = $2 AND state = $3";
     DELETE(TEXT, TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2";
+        removing!("totp.factors WHERE account = $1 AND label = $2", "last_used_at");
     PRUNE(TIME) =
         "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1";
     UPSERT_PENDING(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
         "INSERT INTO totp.factors
-             (account, label, state, algorithm, digits, period, sealed, key_id, created_at)
-         VALUES ($1, $2, 'pending', $3, $4, $5, $6, $7, $8)
+             (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
+              changed_at)
+         SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, changed_at
+         FROM totp.accounts WHERE account = $1
          ON CONFLICT (account, label, state) DO UPDATE
          SET algorithm = excluded.algorithm, digits = excluded.digits, period = excluded.period,
              sealed = excluded.sealed, key_id = excluded.key_id, created_at = excluded.created_at,
-             last_step = -1, drift = 0";
+             changed_at = excluded.changed_at, last_step = -1, drift = 0";
     COUNT_OTHERS(TEXT, TEXT, TIME) =
-        "SELECT count(DISTINCT label)::integer FROM totp.factors
-         WHERE account = $1 AND label <> $2 AND (state = 'active' OR created_at > $3)";
+        "SELECT count(DISTINCT f.label)::integer
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
+         WHERE f.account = $1 AND f.label <> $2
+           AND (f.state = 'active' OR (f.created_at > $3 AND f.changed_at = a.changed_at))";
     SPEND(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
@@ -72,9 +83,13 @@ plans! {
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3";
     DELETE_ACTIVE(TEXT, TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1 AND label = $2 AND state = 'active'";
+        removing!(
+            "totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
+            "last_used_at"
+        );
     DELETE_ALL(TEXT) =
-        "DELETE FROM totp.factors WHERE account = $1";
+        "WITH removed AS (DELETE FROM totp.factors WHERE account = $1)
+         UPDATE totp.accounts SET last_verified_at = NULL WHERE account = $1";
     SWEEP(TIME) =
         "DELETE FROM totp.factors WHERE (account, label, state) IN (
              SELECT account, label, state FROM totp.factors
@@ -131,7 +146,7 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     }))
 }
 
-/// Reads a pending factor created after `since`.
+/// Reads a pending factor created after `since`, and after the account's factors last changed.
 pub fn pending(
     account: &Account,
     label: &Label,
@@ -140,6 +155,34 @@ pub fn pending(
     let arguments = [account.into(), label.into(), since.into()];
     let read = |row: &Row| factor(row, row.get(1)?, 2);
     PENDING.row(&arguments, read)
+}
+
+/// What the owner of an account may know of a factor.
+pub struct LabelledFactor {
+    /// The label.
+    pub label: String,
+    /// `pending` or `active`.
+    pub state: String,
+    /// When the secret was created.
+    pub created_at: Timestamp,
+    /// When one of its codes was last accepted.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// Reads the labels of an account, not counting pending factors created up to `since`, or before
+/// the account's factors last changed.
+pub fn labels(account: &Account, since: Timestamp) -> Result<Vec<LabelledFactor>, Error> {
+    let read = |row: &Row| {
+        let (created_at, last_used_at): (TimestampWithTimeZone, _) =
+            (row.get(3)?, row.optional(4)?);
+        Ok(LabelledFactor {
+            label: row.get(1)?,
+            state: row.get(2)?,
+            created_at: clock::from_sql(&created_at),
+            last_used_at: last_used_at.as_ref().map(clock::from_sql),
+        })
+    };
+    LABELS.rows(&[account.into(), since.into()], read)
 }
 
 /// Returns whether the account has an active factor.
@@ -207,10 +250,11 @@ pub fn prune(until: Timestamp) -> Result<usize, Error> {
 }
 
 /// Returns how many other labels an account has, not counting those of pending factors created up
-/// to `since`.
-pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<i32, Error> {
+/// to `since`, or before the account's factors last changed.
+pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Result<usize, Error> {
     let arguments = [account.into(), label.into(), since.into()];
-    COUNT_OTHERS.value(&arguments)
+    let count: i32 = COUNT_OTHERS.value(&arguments)?;
+    Ok(usize::try_from(count).unwrap_or_default())
 }
 
 /// Spends a step of an active factor, and writes its audit entry in the same statement. Returns
@@ -242,7 +286,7 @@ pub fn activate(account: &Account, factor: &Factor, spent: SpentStep) -> Result<
     Ok(written > 0)
 }
 
-/// Removes all factors of an account, including pending ones.
+/// Removes all factors of an account, including pending ones, and what is known of removed ones.
 pub fn delete_all(account: &Account) -> Result<(), Error> {
     DELETE_ALL.run(&[account.into()])
 }

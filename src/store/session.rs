@@ -32,15 +32,18 @@ plans! {
 pub struct Session {
     /// The account.
     pub account: Account,
-    /// An ID that is unique among the account's sessions.
-    pub id: String,
+    /// An ID that is unique among the account's sessions. A session without one is never verified.
+    pub id: Option<String>,
 }
 
-/// Records that a session is verified.
+/// Records that a session is verified, if it has an ID.
 pub fn mark_verified(session: &Session, now: Timestamp, method: &str) -> Result<(), Error> {
-    let arguments =
-        [(&session.account).into(), session.id.as_str().into(), now.into(), method.into()];
-    MARK_VERIFIED.run(&arguments)
+    match session.id.as_deref() {
+        Some(id) => {
+            MARK_VERIFIED.run(&[(&session.account).into(), id.into(), now.into(), method.into()])
+        }
+        None => Ok(()),
+    }
 }
 
 /// Removes the account's sessions verified up to `ended`. Sessions of other accounts are left
@@ -52,9 +55,13 @@ pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
 /// Returns whether a session was verified within a time range, with no change of factors since.
 pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let (since, until) = (*time.start(), *time.end());
-    let arguments =
-        [(&session.account).into(), session.id.as_str().into(), since.into(), until.into()];
-    VERIFIED.value(&arguments)
+    match session.id.as_deref() {
+        Some(id) => {
+            let account = &session.account;
+            VERIFIED.value(&[account.into(), id.into(), since.into(), until.into()])
+        }
+        None => Ok(false),
+    }
 }
 
 /// Removes sessions verified up to `ended` and returns their number.

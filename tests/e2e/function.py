@@ -42,9 +42,17 @@ OF_SELF_SERVICE = {
 
 # Called by other functions only.
 INTERNAL = {
+    "account_factors": {"account": "x"},
     "challenge_login": {"token": "x", "code": "1", "binding": None},
+    "disable_attempt": {"account": "x", "code": "123456"},
+    "remove_attempt": {"account": "x", "label": "x", "code": "123456"},
+    "rotate_attempt": {"account": "x", "code": "123456"},
     "session_account": {},
+    "missing_claim": {},
+    "request_account": {},
+    "request_code": {"code": "123456"},
     "verified_account": {},
+    "verified_request_account": {},
 }
 
 # Of a secret that the caller has, beside the secret.

@@ -9,7 +9,7 @@ import copy
 import hashlib
 import hmac
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 NOT_THERE, ALREADY_THERE = "42704", "42710"
 # The settings that differ from their defaults, so that a few steps reach every state.
@@ -74,6 +74,7 @@ class Factor:
     last_used_at: int | None = None
     last_step: int = -1
     drift: int = 0
+    is_void: bool = False
 
     def find(self, code, now):
         """The newest step with this code, around now and around now plus the drift."""
@@ -133,6 +134,17 @@ class Account:
     standing: Standing = CLEAN
     factors: dict = field(default_factory=dict)  # (label, state): Factor
     codes: dict = field(default_factory=dict)  # text: when it was used, or None
+    remembered: int | None = None  # the newest time of use of what was removed
+
+    def change(self, now):
+        """The factors have changed: what is pending can no longer be confirmed."""
+        self.changed_at = max(self.changed_at, now)
+        for (_, state), factor in self.factors.items():
+            factor.is_void = state == "pending"
+
+    def remember(self, *times):
+        times = [at for at in (self.remembered, *times) if at is not None]
+        self.remembered = max(times, default=None)
 
     def active(self):
         return {label: f for (label, state), f in self.factors.items() if state == "active"}
@@ -142,6 +154,7 @@ class Account:
 
     def last_verified_at(self):
         times = [f.last_used_at for f in self.factors.values()] + list(self.codes.values())
+        times.append(self.remembered)
         return max((at for at in times if at is not None), default=None)
 
 
@@ -242,12 +255,13 @@ class Model:
         self._record(name, "create")
         self.sweep()
 
-    def confirm(self, name, label, code):
+    def confirm(self, name, label, code, offset=None):
+        """With the offset of the app's clock that the caller is told."""
         if until := self._locked(name):
             return self._refuse_locked(until)
         account = self.accounts.get(name)
         pending = account and account.factors.get((label, "pending"))
-        if not pending or self._is_expired(pending):
+        if not pending or pending.is_void or self._is_expired(pending):
             raise Refused(NOT_THERE)
         if self.standing(name).suspended:
             return SUSPENDED
@@ -255,13 +269,20 @@ class Model:
             return INVALID
         after = self._admit(name)
         step = pending.find(code, self.now)
+        if step is None and offset is not None:
+            here = pending.app.step(self.now)
+            assert abs(offset) <= 86_400
+            assert pending.app.code(here + offset // pending.app.period) == code
+            return replace(self._miss(name, "confirm", "clock_off", after), reason="clock_off")
         refusal = self._spend(name, "confirm", pending, step, after)
         if refusal:
             return refusal
         pending.confirmed_at = self.now
         del account.factors[label, "pending"]
+        if replaced := account.factors.get((label, "active")):
+            account.remember(replaced.last_used_at)
         account.factors[label, "active"] = pending
-        account.changed_at = max(account.changed_at, self.now)
+        account.change(self.now)
         return self._accept(name, "confirm", "totp", label)
 
     def wants_backup_codes(self, name):
@@ -269,6 +290,7 @@ class Model:
         return not self.accounts[name].unused()
 
     def put_backup_codes(self, name, codes):
+        self.accounts[name].remember(*self.accounts[name].codes.values())
         self.accounts[name].codes = dict.fromkeys(codes)
 
     def attempt(self, name, code, event="verify", kinds=("totp", "backup")):
@@ -350,8 +372,9 @@ class Model:
         if not self.attempt(name, code, "remove").verified:
             return False
         for state in ("active", "pending"):
-            account.factors.pop((label, state), None)
-        account.changed_at = max(account.changed_at, self.now)
+            removed = account.factors.pop((label, state), None)
+            account.remember(removed and removed.last_used_at)
+        account.change(self.now)
         self._record(name, "remove")
         return True
 
@@ -388,7 +411,7 @@ class Model:
         account = self.accounts[name]
         account.factors.pop((label, "pending"), None)
         account.factors[label, "active"] = Factor(app, self.now, confirmed_at=self.now)
-        account.changed_at = max(account.changed_at, self.now)
+        account.change(self.now)
         self._record(name, "import")
 
     def export(self, name, label):
@@ -407,7 +430,7 @@ class Model:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
         account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
-        account.changed_at = max(account.changed_at, self.now)
+        account.change(self.now)
         self.pardoned.append(new)
         for factor in account.factors.values():
             step = self.steps.get((name, factor.app.secret), -1)
@@ -508,7 +531,8 @@ class Model:
         account = self.accounts[name]
         account.factors.clear()
         account.codes.clear()
-        account.changed_at = max(account.changed_at, self.now)
+        account.remembered = None
+        account.change(self.now)
 
     def _is_expired(self, factor):
         return factor.created_at <= self.now - PENDING_TTL

@@ -207,3 +207,9 @@ def read(uri):
         assert peer.digest().name.upper() == algorithm
         assert (peer.digits, peer.interval) == (digits, period)
     return secret, issuer, account_name, algorithm, digits, period
+
+
+def test_an_import_without_a_reason_names_its_actor(dba, account):
+    assert dba.call("totp_import", account=account, uri="JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP")[0]
+    query = "SELECT actor, detail FROM totp.audit_log WHERE account = %s AND event = 'import'"
+    assert dba.row(query, account) == ("postgres", {"label": "default", "weak": False})

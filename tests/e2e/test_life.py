@@ -244,7 +244,7 @@ class Life:
             return [False, False, 0, 0, 0, None, False, None]
         active = len(account.active())
         pending = any(
-            state == "pending" and not self.model._is_expired(factor)
+            state == "pending" and not factor.is_void and not self.model._is_expired(factor)
             for (_, state), factor in account.factors.items()
         )
         lock = standing.locked_until
@@ -265,7 +265,7 @@ class Life:
             name,
             active > 0,
             active,
-            len(account.factors) > active,
+            any(s == "pending" and not f.is_void for (_, s), f in account.factors.items()),
             len(account.unused()),
             account.standing.failures,
             account.standing.locked_until or None,
@@ -344,10 +344,13 @@ class Life:
     def confirm(self, step, name):
         code = self.code(step, name, "pending")
         actual = self.ask("SELECT * FROM totp.totp_confirm(%s, %s, %s)", name, code, step.label)
-        verdict = self.same(actual, self.model.confirm, name, step.label, code)
+        offset = None if isinstance(actual, str) else actual[4]
+        verdict = self.same(actual, self.model.confirm, name, step.label, code, offset)
         if verdict:
-            confirmed, codes, reason = actual
-            assert (confirmed, reason) == (verdict.verified, verdict.reason)
+            confirmed, codes, reason, retry_after, _ = actual
+            expected = (verdict.verified, verdict.reason, verdict.retry_after)
+            assert (confirmed, reason, retry_after) == expected
+            assert (reason == "clock_off") is (offset is not None)
             wanted = verdict.verified and self.model.wants_backup_codes(name)
             self.put_backup_codes(name, codes, wanted)
 

@@ -142,7 +142,7 @@ def test_a_backup_code_clears_failures_too(traveller, account):
 
 def test_failures_of_all_kinds_share_one_count(traveller, account):
     person = traveller.enrol(account)
-    pending = Authenticator(traveller.create(account, label="second").uri)
+    pending = Authenticator(traveller.create(account, label="second", digits=8).uri)
     wrong = person.phone.wrong(traveller.now)
     assert traveller.verify(account, wrong) is False
     assert traveller.backup_verify(account, "ZZZZ-ZZZZ-ZZZZ-ZZZZ") is False

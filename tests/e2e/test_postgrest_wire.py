@@ -77,7 +77,7 @@ def test_a_schema_is_chosen_by_a_profile(start, web, version):
     token = f"Bearer {web.token('x')}"
     accept = {"Authorization": token, "Accept-Profile": "totp_api"}
     content = {"Authorization": token, "Content-Profile": "totp_api"}
-    verify = '{"code": "1"}'
+    verify = '{"code": "123456"}'
     assert server.request("GET", "/rpc/totp_status", accept).status == 200
     assert server.request("POST", "/rpc/totp_verify", content, verify).status == 200
     # The other header says nothing.

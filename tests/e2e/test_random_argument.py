@@ -42,6 +42,8 @@ def random_text(dice):
 def random_value(dice, kind):
     if kind == "integer":
         return dice.choice(INTEGERS)
+    if kind == "boolean":
+        return dice.choice([None, True, False])
     if kind == "timestamp with time zone":
         return dice.choice(MOMENTS)
     if kind == "interval":

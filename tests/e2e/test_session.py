@@ -6,10 +6,12 @@ from contextlib import closing
 import psycopg
 import pytest
 
+from authenticator import Authenticator
 from browser import ROLES, Browser
 from client import Client, Traveller
 from cluster import Cluster
 from conftest import install, new_account
+from refusal import NOT_ALLOWED, refused
 from timing import assert_ratio
 
 ROWS = 100_000
@@ -250,14 +252,73 @@ def test_a_jti_names_a_session_where_there_is_no_session_id(pool, person):
     assert not sees_rows(pool.browser(sub=person.account, jti="b"))
 
 
-def test_without_session_id_and_jti_a_session_is_a_token_on_a_connection(pool, person):
-    browser = pool.browser(sub=person.account, iat=1)
+@pytest.mark.parametrize("claims", [{}, {"iat": 1}, {"session_id": ""}, {"sid": "one"}], ids=str)
+def test_without_session_id_and_jti_a_session_is_never_verified(primary, pool, person, claims):
+    """Two logins in the same second can have equal claims, and all have without iat and exp. The
+    code is right, and its verdict says so, but nothing tells the session from another one."""
+    browser = pool.browser(sub=person.account, **claims)
     verify(browser, person)
+    assert not sees_rows(browser)
+    assert not says_verified(browser)
+    with refused(NOT_ALLOWED) as caught:
+        browser.post("totp_create", label="mine")
+    assert "session_id" in caught.value.diag.message_detail
+    assert "session_id or jti" in caught.value.diag.message_hint
+    stored = "SELECT count(*) FROM totp.sessions WHERE account = %s"
+    with closing(primary.connect()) as connection:
+        assert Client(connection).value(stored, person.account) == 0
+
+
+def test_a_first_enrolment_needs_no_session_id_but_verifies_no_session(pool):
+    browser = pool.browser(sub=new_account())
+    phone = Authenticator(browser.post("totp_create", label="default").uri)
+    confirmed = browser.post("totp_confirm", code=phone.take(pool.backend.now))
+    assert confirmed.confirmed and confirmed.backup_codes
+    assert not sees_rows(browser)
+
+
+# What keeps it
+
+
+def by_browser_confirm(pool, browser, person):
+    phone = Authenticator(browser.post("totp_create", label="third").uri)
+    assert browser.post("totp_confirm", code=phone.take(pool.backend.now), label="third").confirmed
+
+
+def by_browser_remove(pool, browser, person):
+    assert browser.post("totp_remove", label="second", code=person.backup_codes.pop()).removed
+
+
+def by_browser_rotate(pool, browser, person):
+    person.backup_codes = browser.post("backup_rotate", code=person.backup_codes.pop()).backup_codes
+
+
+KEEPING = [by_browser_confirm, by_browser_remove, by_browser_rotate]
+
+
+@pytest.mark.parametrize("change", KEEPING, ids=lambda change: change.__name__)
+def test_the_session_in_which_a_right_code_changed_the_factors_stays_verified(
+    pool, backend, browser, person, change
+):
+    backend.enrol(person.account, label="second")
+    other = pool.browser(sub=person.account, session_id="other")
+    for session in (browser, other):
+        verify(session, person)
+    change(pool, browser, person)
     assert sees_rows(browser)
-    assert not sees_rows(browser.over(pool.connections[1])), "another connection"
-    assert not sees_rows(pool.browser(sub=person.account, iat=2)), "another token"
-    other = pool.backend.enrol(new_account())
-    assert not sees_rows(pool.browser(sub=other.account, iat=1)), "another user"
+    # The set of backup codes is not a factor.
+    assert sees_rows(other) is (change is by_browser_rotate)
+
+
+def test_a_change_with_a_wrong_code_verifies_nothing(pool, backend, browser, person):
+    backend.enrol(person.account, label="second")
+    verify(browser, person)
+    other = pool.browser(sub=person.account, session_id="other")
+    with refused(NOT_ALLOWED):
+        other.post("totp_remove", label="second", code=person.backup_codes.pop())
+    wrong = person.phone.wrong(pool.backend.now)
+    assert browser.post("totp_remove", label="second", code=wrong).removed is False
+    assert sees_rows(browser) and not sees_rows(other)
 
 
 @pytest.mark.parametrize("local", ["true", "false"])

@@ -472,3 +472,22 @@ def test_a_transaction_with_an_old_snapshot_does_not_see_a_revocation(cluster, a
         assert client.is_trusted(account, token)
         connection.rollback()
         assert not client.is_trusted(account, token)
+
+
+def test_a_recovery_lifts_the_lock(app, account):
+    """There is nothing left to guess, and the owner must be able to enrol again."""
+    person = app.enrol(account)
+    app.fail(person, 5)
+    assert app.status(account).locked_until is not None
+    assert app.recover(app.recovery(account))
+    status = app.status(account)
+    assert (status.failures, status.locked_until) == (0, None)
+    assert app.enrol(account).backup_codes
+
+
+def test_a_code_lets_any_device_of_the_account_be_trusted(cluster, app, account):
+    """The backend knows whose request the code was in; the function does not."""
+    app.enrol(account)
+    with cluster.connect("app", DATABASE) as connection:
+        other = Client(connection)
+        assert app.is_trusted(account, other.trust(account))

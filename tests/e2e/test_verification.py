@@ -103,13 +103,13 @@ def test_the_age_of_the_transaction_is_no_age_of_the_code(cluster, traveller, ac
 def test_the_verdict_on_a_right_code_names_factor_and_backup_codes(app, account):
     person = app.enrol(account, label="phone")
     verdict = app.attempt(account, person.phone.take(app.now))
-    assert verdict == (True, account, "totp", "phone", "ok", None, 10)
+    assert verdict == (True, account, "totp", "phone", "ok", None, 10, None)
 
 
 def test_the_verdict_on_a_backup_code_says_how_many_are_left(app, account):
     person = app.enrol(account)
     verdict = app.attempt(account, person.backup_codes[3])
-    assert verdict == (True, account, "backup", None, "ok", None, 9)
+    assert verdict == (True, account, "backup", None, "ok", None, 9, None)
 
 
 def test_the_verdict_on_a_wrong_code_is_invalid(app, account):

@@ -45,6 +45,7 @@ BROWSER = {
     "totp_remove",
     "backup_rotate",
     "totp_status",
+    "totp_factors",
     "challenge_verify",
 }
 

@@ -10,7 +10,7 @@ from psycopg import errors
 from authenticator import Authenticator
 from cluster import until
 from conftest import DATABASE
-from refusal import NOT_ALLOWED, refused
+from refusal import BAD_ARGUMENT, NOT_ALLOWED, refused
 
 
 def claim(client, account, **claims):
@@ -127,6 +127,55 @@ def test_a_claim_that_can_be_no_account_is_nobody(person, sub):
     assert who(person(sub)) is None
 
 
+NUMBER = "$serde_json::private::Number"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        f'{{"sub": {{"{NUMBER}": "42"}}, "session_id": "s"}}',
+        '{"sub": {"\\u0024serde_json::private::Number": "42"}, "session_id": "s"}',
+        f'{{"sub": "42", "session_id": {{"{NUMBER}": "1"}}}}',
+        f'{{"sub": "42", "session_id": "s", "a": [{{"{NUMBER}": "1"}}]}}',
+    ],
+)
+def test_an_object_that_the_parser_takes_for_a_number_is_none(person, claims):
+    """sub is a text or a number, as it came."""
+    attacker = person("x")
+    attacker.execute("SELECT set_config('request.jwt.claims', %s, false)", claims)
+    assert who(attacker) is None
+    attacker.execute("SELECT set_config('request.jwt.claims', %s, false)", '{"sub": 42}')
+    assert who(attacker) == "42"
+
+
+@pytest.mark.parametrize("nested", ["{}", '{{"a": [{}]}}'])
+def test_claims_do_not_grow_by_what_the_parser_takes_for_a_number(app, dba, account, nested):
+    """4096 bytes became a token of 10 MB."""
+    bomb = nested.format(json.dumps({NUMBER: "1e131071"}))
+    for claims in (f'{{"x": {bomb}}}', bomb):
+        with refused(BAD_ARGUMENT):
+            app.call("challenge_create", account=account, claims=claims)
+        with refused(BAD_ARGUMENT):
+            dba.call("jwt_sign", claims=claims)
+
+
+def test_the_secret_of_another_session_is_not_shown_again(person, app, account):
+    """Who knows the password asks again and again, until the owner opens the page; or has made a
+    secret before, which the owner's page would show."""
+    attacker, owner = person(account, session_id="a"), person(account, session_id="o")
+    create = "SELECT secret FROM totp_api.totp_create(reuse => true)"
+    planted = attacker.value(create)
+    assert attacker.value(create) == planted
+    secret = owner.value(create)
+    assert secret != planted
+    assert owner.value(create) == secret
+    assert attacker.value(create) != secret
+    assert app.create(account, reuse=True).secret not in (planted, secret)
+    # Nothing tells a session without an ID from another one.
+    nobody = person(account, session_id="")
+    assert nobody.value(create) != nobody.value(create)
+
+
 def test_a_stolen_password_does_not_change_the_second_factor(person, victim):
     """The session of somebody who knows the password, and has no phone."""
     attacker = person(victim.account)
@@ -214,12 +263,11 @@ def test_a_code_of_the_attacker_s_own_account_verifies_no_other_session(person, 
 
 
 def test_another_person_on_the_same_connection_is_not_verified(person, app, victim):
-    """An API server serves everybody over one connection; tokens need not name a session."""
+    """An API server serves everybody over one connection, and two people's sessions may have the
+    same ID."""
     client = person(victim.account)
     for who_is_there, is_verified in ((victim.account, True), ("somebody-else", False)):
-        client.execute(
-            "SELECT set_config('request.jwt.claims', %s, false)", json.dumps({"sub": who_is_there})
-        )
+        claim(client, who_is_there)
         if is_verified:
             code = victim.backup_codes[0]
             assert client.value("SELECT verified FROM totp_api.totp_verify(%s)", code) is True

@@ -22,8 +22,8 @@ SELECT totp.totp_enabled('alice'), totp.totp_verify('alice', totp.totp_code(:'se
 SELECT * FROM totp.totp_attempt('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00'));
 SELECT totp.backup_rotate('alice', totp.totp_code(:'secret', '2030-01-01 00:00:00+00')) IS NULL AS no_codes_while_pending;
 
--- A wrong code leaves it pending and is counted; a malformed code is not counted.
-SELECT * FROM totp.totp_confirm('alice', lpad(((totp.totp_code(:'secret', '2030-01-01 00:00:00+00')::int + 1) % 1000000)::text, 6, '0'));
+-- A wrong code leaves it pending and is counted; a malformed code is not counted. It may be right for another hour.
+SELECT confirmed, backup_codes, reason IN ('invalid', 'clock_off') AS is_refused FROM totp.totp_confirm('alice', lpad(((totp.totp_code(:'secret', '2030-01-01 00:00:00+00')::int + 1) % 1000000)::text, 6, '0'));
 SELECT confirmed, reason FROM unnest(ARRAY[NULL, '', 'abc', '1234567890']) AS code, LATERAL totp.totp_confirm('alice', code);
 SELECT failures FROM totp.totp_status('alice');
 -- The right code activates it, clears failures and returns backup codes.
@@ -49,6 +49,13 @@ SELECT totp.totp_verify('alice', totp.totp_code(:'old', '2030-01-01 00:01:00+00'
        totp.totp_verify('alice', totp.totp_code(:'secret', '2030-01-01 00:01:00+00')) AS new_works;
 SELECT enabled, pending, factors FROM totp.totp_status('alice');
 
+-- A page that is loaded twice can ask for the same secret, within a minute.
+SELECT count(DISTINCT secret) AS same FROM generate_series(1, 2) AS n, LATERAL totp.totp_create(left('gil', 2 + n), reuse => true);
+SELECT count(DISTINCT secret) AS new FROM generate_series(1, 2) AS n, LATERAL totp.totp_create(left('gil', 2 + n));
+-- The code of another time tells how far the app's clock is off.
+SELECT secret AS gil FROM totp.totp_create('gil', digits => 8) \gset
+SELECT * FROM totp.totp_confirm('gil', totp.totp_code(:'gil', '2030-01-01 01:01:00+00', digits => 8));
+
 -- A second device, under another label.
 SELECT secret AS tablet FROM totp.totp_create('alice', 'tablet') \gset
 SELECT confirmed, backup_codes FROM totp.totp_confirm('alice', totp.totp_code(:'tablet', '2030-01-01 00:01:00+00'), 'tablet');
@@ -71,6 +78,12 @@ DO $$ BEGIN FOR i IN 1..19 LOOP PERFORM totp.totp_create('dave', 'device ' || i)
 SELECT count(*) FROM totp.totp_create('dave', 'device 19');
 SELECT count(*) FROM totp.totp_create('dave', 'device 20');
 \echo :LAST_ERROR_SQLSTATE
+
+-- Of two pending factors, the first confirmed voids the other.
+SELECT secret AS dave FROM totp.totp_create('dave') \gset
+SELECT confirmed FROM totp.totp_confirm('dave', totp.totp_code(:'dave', '2030-01-01 00:16:00+00'));
+SELECT * FROM totp.totp_confirm('dave', '123456', 'device 1');
+SELECT pending, factors FROM totp.totp_status('dave');
 
 -- Disabling requires a code.
 SELECT totp.totp_disable('alice', NULL), totp.totp_disable('alice', 'nonsense'), totp.totp_disable('nobody', '123456');

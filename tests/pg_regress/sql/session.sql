@@ -71,6 +71,18 @@ SELECT totp.challenge_create('gus') AS token \gset
 SELECT verified FROM totp.challenge_verify(:'token', :'gus2');
 SELECT totp.totp_verified();
 
+-- A session is not verified if its token does not tell it from another one.
+SELECT codes[1] AS hal1 FROM pg_temp.enrol('hal') \gset
+SET request.jwt.claims = '{"sub": "hal"}';
+SELECT totp.backup_verify('hal', :'hal1'), totp.totp_verified();
+\set VERBOSITY default
+SELECT * FROM totp_api.totp_create();
+SET request.jwt.claims = '{"role": "authenticated"}';
+SELECT * FROM totp_api.totp_status();
+\echo :LAST_ERROR_SQLSTATE
+\set VERBOSITY terse
+SET request.jwt.claims = '{"sub": "gus", "session_id": "g"}';
+
 -- Row-level security policies.
 CREATE FUNCTION pg_temp.plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
