@@ -115,7 +115,10 @@ impl<'a> Attempt<'a> {
         let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         match self.account_guard.spend(secret, step, expires, self.context.now) {
-            Spend::Done { .. } => Ok(self.matched()),
+            Spend::Done { .. } => {
+                self.matched();
+                Ok(())
+            }
             Spend::Spent => Err(Refusal::Raced),
             Spend::Full { until } => Err(Refusal::Full { until }),
         }

@@ -6,6 +6,6 @@ use crate::{guard, server, settings};
 /// Runs a flow that writes, waiting at most `totp.lock_timeout` for each row.
 pub fn limited<T>(flow: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
     server::with_lock_timeout(settings::lock_timeout(), || {
-        server::on_serialization_failure(flow, guard::refused)
+        server::on_error(flow, guard::mark(), guard::unanswered)
     })
 }

@@ -214,12 +214,16 @@ impl AccountGuard {
     }
 }
 
-/// Records that the server refused a write of this transaction with a serialization failure: the
-/// caller may repeat all of it, with the same code.
-pub fn refused() {
-    if is_on() {
-        transaction::record_refusal();
-    }
+/// Returns a mark of the changes that the running transaction has made so far.
+pub fn mark() -> usize {
+    transaction::mark()
+}
+
+/// Records that a call ended with an error, and so gave no answer: the steps that it spent since
+/// `mark` are given back. After a serialization failure, the caller may repeat the whole transaction
+/// with the same code.
+pub fn unanswered(mark: usize, is_serialization_failure: bool) {
+    transaction::record_error(mark, is_serialization_failure);
 }
 
 fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Admission {

@@ -90,9 +90,23 @@ pub fn is_repeat(key: Key, code: u64) -> bool {
     REFUSED.take() == Some((key, code))
 }
 
-/// Records that the server refused a write of this transaction with a serialization failure.
-pub fn record_refusal() {
-    IS_REFUSED.set(true);
+/// Returns the number of changes so far.
+pub fn mark() -> usize {
+    PENDING.with_borrow(Vec::len)
+}
+
+/// Records that a call failed that began at a mark: a rollback gives its steps back.
+pub fn record_error(mark: usize, is_serialization_failure: bool) {
+    PENDING.with_borrow_mut(|pending| {
+        for it in pending.iter_mut().skip(mark) {
+            if let Change::Step { burn, .. } = &mut it.change {
+                *burn = false;
+            }
+        }
+    });
+    if is_serialization_failure {
+        IS_REFUSED.set(true);
+    }
 }
 
 /// Records that an attempt was reserved.

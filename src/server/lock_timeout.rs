@@ -29,15 +29,24 @@ pub fn with_lock_timeout<T>(
         .execute()
 }
 
-/// Runs `call`, and `note` if it fails with a serialization failure.
-pub fn on_serialization_failure<T>(
+/// Runs `call`. If it fails, calls `note` with `mark`, and whether it was a serialization failure.
+pub fn on_error<T>(
     call: impl FnOnce() -> Result<T, Error>,
-    note: fn(),
+    mark: usize,
+    note: fn(usize, bool),
 ) -> Result<T, Error> {
-    PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
+    let result = PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
         .catch_when(PgSqlErrorCode::ERRCODE_T_R_SERIALIZATION_FAILURE, move |error| {
-            note();
+            note(mark, true);
             error.rethrow()
         })
-        .execute()
+        .catch_others(move |error| {
+            note(mark, false);
+            error.rethrow()
+        })
+        .execute();
+    if result.is_err() {
+        note(mark, false);
+    }
+    result
 }

@@ -10,7 +10,7 @@ mod transaction;
 
 pub use citus::require_local_tables;
 pub use datum::{Json, Text, composite};
-pub use lock_timeout::{on_serialization_failure, with_lock_timeout};
+pub use lock_timeout::{on_error, with_lock_timeout};
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
