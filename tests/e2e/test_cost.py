@@ -78,6 +78,16 @@ JOINS = {
     "update from another": "UPDATE users AS u SET active = true FROM logins AS l"
     f" WHERE {OF_LOGIN} AND l.user_id = u.id AND u.email = $1",
 }
+# Without such an index, or where the query itself asks for every row.
+LIMITS = {
+    "join without an index": "SELECT u.id FROM users AS u, logins AS l"
+    f" WHERE l.user_id + 0 = u.id AND {OF_LOGIN} AND u.email = $1",
+    "left join": "SELECT u.id FROM users AS u LEFT JOIN logins AS l"
+    f" ON l.user_id + 0 = u.id AND {OF_LOGIN} WHERE u.email = $1",
+    "with": f"WITH u AS (SELECT * FROM users WHERE {OK}) SELECT id FROM u WHERE {MINE}",
+    "select list": f"SELECT {OK} FROM users WHERE email <> $1",
+    "filter": f"SELECT count(*) FILTER (WHERE {OK}) FROM users WHERE email <> $1",
+}
 # What README says to write.
 ADVICE = """
 SELECT 1 FROM totp.totp_attempt((SELECT l.name FROM users AS u JOIN logins AS l ON l.user_id = u.id
@@ -136,6 +146,19 @@ def test_a_login_counts_for_one_account(indexed, statement, plan):
 @pytest.mark.parametrize("statement", JOINS.values(), ids=JOINS.keys())
 def test_a_login_that_joins_over_an_index_counts_for_one_account(indexed, statement):
     assert attempts(indexed, statement) == 1
+
+
+@pytest.mark.parametrize("statement", LIMITS.values(), ids=LIMITS.keys())
+def test_no_cost_helps_where_a_query_asks_for_more(cluster, statement):
+    """The security model says so."""
+    with cluster.database("limits") as name:
+        install(cluster, name)
+        with closing(cluster.connect(dbname=name, prepare_threshold=None)) as connection:
+            client = Client(connection)
+            client.execute("SET track_functions = 'all'")
+            client.execute(TABLES.partition("CREATE TABLE guarded")[0])
+            client.execute(ROWS.partition("INSERT INTO guarded")[0].format(3))
+            assert attempts(client, statement) > 1
 
 
 def test_what_the_readme_says_counts_for_one_account(indexed):

@@ -22,7 +22,7 @@ def check(client, name):
 def test_a_new_installation_fails_no_check(dba):
     """Except for how this suite runs it: no flush, the key beside the data, no API server."""
     rows = {row.check_name: row.status for row in dba.rows("SELECT * FROM totp.preflight()")}
-    expected = {"fsync": "fail", "key_source": "warn", "jwt_logins": "warn"}
+    expected = {"fsync": "fail", "key_source": "fail", "jwt_logins": "warn"}
     assert {name: status for name, status in rows.items() if status != "ok"} == expected
 
 

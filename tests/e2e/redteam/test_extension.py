@@ -285,6 +285,12 @@ def test_the_owner_of_the_database_does_not_own_the_extension(landlord, statemen
     assert caught.value.sqlstate in ("42501", "42710")
 
 
+def test_the_owner_of_the_database_may_vacuum_the_tables(landlord):
+    """As all tables of a database. Each statement is in a transaction of its own."""
+    landlord.execute("VACUUM FULL totp.decoys")
+    landlord.execute("ANALYZE totp.decoys")
+
+
 def test_nobody_hands_on_what_the_extension_granted(landlord, dba):
     """Rights without the grant option: PostgreSQL warns, and grants nothing."""
     landlord.execute("GRANT USAGE ON SCHEMA totp_api TO PUBLIC")

@@ -239,3 +239,12 @@ def test_settings_of_the_caller_change_no_answer(connect, account, settings):
         name = forcing(client.connection) if name == "parallel" else name
         client.execute("SELECT set_config(%s, %s, false)", name, value)
     whole_job(client, f"{account}'\\'' OR true --\\")
+
+
+def test_who_may_read_all_settings_sees_the_key_command(connect, dba):
+    """So no password belongs into it."""
+    dba.execute("GRANT pg_monitor TO stranger")
+    assert connect("stranger").value("SHOW totp.key_command") == ""
+    dba.execute("REVOKE pg_monitor FROM stranger")
+    with pytest.raises(errors.InsufficientPrivilege):
+        connect("stranger").execute("SHOW totp.key_command")
