@@ -45,15 +45,19 @@ impl Context {
         Ok(())
     }
 
-    /// Returns a signed entry for an attempt on an account without a factor, or `None` above the
-    /// limit of all such accounts together.
-    pub fn stranger_entry(&self, account: &Account, event: Event) -> Option<SignedEntry> {
-        let strangers = AccountGuard::of_strangers();
-        if !is_wanted(event) || !strangers.may_record(STRANGER_LIMIT, self.now) {
-            return None;
+    /// Returns a signed entry for an attempt on an account without a factor, or `None` if `totp.audit`
+    /// excludes it or it is above the limit of all such accounts together; and whether it is above.
+    pub fn stranger_entry(&self, account: &Account, event: Event) -> (Option<SignedEntry>, bool) {
+        if !is_wanted(event) {
+            return (None, false);
         }
+        let strangers = AccountGuard::of_strangers();
+        let is_left_out = !strangers.may_record(STRANGER_LIMIT, self.now);
+        let fields = if is_left_out { Map::new() } else { unreported(&strangers, Map::new()) };
         let name = settings::audited_name(account);
-        self.signed(name, event, Outcome::NotEnrolled, unreported(&strangers, Map::new()))
+        // Signed in any case, so that it takes as long.
+        let entry = self.signed(name, event, Outcome::NotEnrolled, fields);
+        (entry.filter(|_| !is_left_out), is_left_out)
     }
 
     /// Writes a change of the keys to the audit trail. It concerns no account.

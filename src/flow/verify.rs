@@ -129,12 +129,12 @@ fn not_enrolled(
             code.hash(&[0; SALT_BYTES]);
         }
     }
-    let audit = context.stranger_entry(account, event);
+    let (audit, is_left_out) = context.stranger_entry(account, event);
     if server::is_read_committed() {
         // The lookup that found nothing took less time than one that finds a factor.
         store::account::read(account)?;
         // Any slot will do; the last digits of the time spread callers over them.
-        store::decoy::record_failure(context.now.micros() as i32, audit)?;
+        store::decoy::record_failure(context.now.micros() as i32, audit, is_left_out)?;
     } else if let Some(entry) = audit {
         // Callers that share a decoy would get needless serialization failures.
         store::audit::append(&entry)?;

@@ -16,6 +16,19 @@ plans! {
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)";
+    // The second decoy takes as long as the audit entry that is left out.
+    FAIL_TWICE(INT, INT, TIME, BOOL) =
+        "WITH failed AS (
+             UPDATE totp.decoys
+             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+                 suspended = suspended OR $4
+             WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1
+                           FOR NO KEY UPDATE SKIP LOCKED))
+         UPDATE totp.decoys
+         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
+             suspended = suspended OR $4
+         WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = ($1 + 128) % 256
+                       FOR NO KEY UPDATE SKIP LOCKED)";
     FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
@@ -29,7 +42,13 @@ plans! {
 }
 
 /// Writes what a failure would write, but to a decoy, for an account that does not exist.
-pub fn record_failure(slot: i32, audit: Option<SignedEntry>) -> Result<(), Error> {
+/// `is_left_out` says that an audit entry is left out because there were too many.
+pub fn record_failure(
+    slot: i32,
+    audit: Option<SignedEntry>,
+    is_left_out: bool,
+) -> Result<(), Error> {
     let slot = slot.rem_euclid(DECOYS).into();
-    write_failure((&FAIL, &FAIL_AUDITED), slot, &LockState::default(), audit)
+    let plain = if is_left_out { &FAIL_TWICE } else { &FAIL };
+    write_failure((plain, &FAIL_AUDITED), slot, &LockState::default(), audit)
 }
