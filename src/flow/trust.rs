@@ -27,7 +27,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
     let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));
     let scope = TokenSpec { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
     let token = issue(&context, account, &scope, ttl)?;
-    context.record(account, Event::Trust, Outcome::Ok, Map::new())?;
+    context.record_free(account, Event::Trust, Outcome::Ok, Map::new())?;
     Ok(token)
 }
 
@@ -51,9 +51,11 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
 pub fn revoke(account: &Account) -> Result<i32, Error> {
     let context = Context::begin()?;
     // Wait for concurrent calls that are making a device trusted.
-    store::account::lock(account)?;
+    if store::account::lock(account)?.is_none() {
+        return Ok(0);
+    }
     let revoked = store::token::revoke(account, Kind::Trust, context.now)?;
     let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);
-    context.record(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
+    context.record_free(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
     Ok(revoked)
 }

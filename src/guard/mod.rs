@@ -48,7 +48,7 @@ impl AccountGuard {
     /// Looks an account up by the hash of its name, its database and this installation.
     pub fn of(account: &str) -> Self {
         let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
-        Self { key: hashed((installation_id, account)) }
+        Self { key: transaction::resolve(hashed((installation_id, account))) }
     }
 
     /// Returns one entry for all accounts that do not exist or have no factor. No account has an
@@ -126,8 +126,9 @@ impl AccountGuard {
     /// after a rollback, unless `totp.burn_on_rollback` is off.
     pub fn accept(&self) {
         if is_on() {
-            transaction::record_success(self.key, settings::burn_on_rollback());
-            self.work(|bucket, _| table::clear(bucket, self.key));
+            let before = self.work(|bucket, _| table::clear(bucket, self.key));
+            let burn = settings::burn_on_rollback();
+            transaction::record_success(self.key, before.unwrap_or_default(), burn);
         }
     }
 
@@ -136,6 +137,15 @@ impl AccountGuard {
     pub fn clear_at_commit(&self) {
         if is_on() {
             transaction::record_clear(self.key);
+        }
+    }
+
+    /// Records that this transaction gave the account another name. Until it commits, that name leads
+    /// to this entry: a rollback must not leave failures and spent steps under a name that is gone.
+    pub fn renamed(&self, new: &str) {
+        if is_on() {
+            let to = hashed((server::installation_id(), new));
+            transaction::record_rename(self.key, to);
         }
     }
 

@@ -36,7 +36,7 @@ pub struct Slot {
 
 /// What shared memory holds of one account.
 #[derive(Debug, Clone, Copy)]
-struct Entry {
+pub struct Entry {
     /// Attempts that were reserved and did not succeed.
     failures: u32,
     /// How many of them have no result yet.
@@ -307,18 +307,61 @@ pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     }
 }
 
-/// Clears the failures of an account.
-pub fn clear(bucket: &mut Bucket, key: Key) {
-    if let Some(entry) = find(bucket, key) {
-        (entry.failures, entry.committed, entry.in_flight) = (0, 0, 0);
-        entry.locked_until = Timestamp::from_micros(0);
-        remove_if_empty(bucket, key);
+/// Clears the failures of an account and returns what they were.
+pub fn clear(bucket: &mut Bucket, key: Key) -> LockState {
+    let Some(entry) = find(bucket, key) else { return LockState::default() };
+    let before = entry.lock_state();
+    (entry.failures, entry.committed, entry.in_flight) = (0, 0, 0);
+    entry.locked_until = Timestamp::from_micros(0);
+    remove_if_empty(bucket, key);
+    before
+}
+
+/// Brings back failures that a success had cleared. The stricter of both counts.
+pub fn restore(
+    bucket: &mut Bucket,
+    key: Key,
+    before: &LockState,
+    now: Timestamp,
+    evictions: &AtomicU64,
+) {
+    if before.is_clean() {
+        return;
+    }
+    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
+        let state = entry.lock_state().stricter(before);
+        entry.failures = state.failures;
+        entry.locked_until = state.locked_until.unwrap_or(entry.locked_until);
+        entry.touched = now;
     }
 }
 
-/// Removes the entry of an account that has no failures.
-pub fn remove_without_failures(bucket: &mut Bucket, key: Key) {
-    if find(bucket, key).is_some_and(|entry| entry.failures == 0) {
+/// Moves what is known of an account to another name.
+pub fn take(bucket: &mut Bucket, key: Key) -> Option<Entry> {
+    let entry = find(bucket, key).copied();
+    remove(bucket, key);
+    entry
+}
+
+/// Adds what `take` took. The stricter of both counts.
+pub fn put(bucket: &mut Bucket, key: Key, taken: Entry, now: Timestamp, evictions: &AtomicU64) {
+    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
+        let state = entry.lock_state().stricter(&taken.lock_state());
+        entry.unreported.add(taken.unreported);
+        *entry = Entry {
+            failures: state.failures,
+            locked_until: state.locked_until.unwrap_or(entry.locked_until),
+            unreported: entry.unreported,
+            ..taken
+        };
+    }
+}
+
+/// Removes the entry of an account that has neither failures nor spent steps.
+pub fn remove_unused(bucket: &mut Bucket, key: Key) {
+    let is_unused =
+        |entry: &mut Entry| entry.failures == 0 && entry.steps.iter().all(|spent| spent.step < 0);
+    if find(bucket, key).is_some_and(is_unused) {
         remove(bucket, key);
     }
 }

@@ -3,6 +3,7 @@
 use super::memory;
 use super::table::{self, Key, Unreported};
 use crate::error::Error;
+use crate::pure::lock::LockState;
 use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -24,8 +25,11 @@ enum Change {
     /// The code of an attempt was right, and is being spent in the table. It does not count as a
     /// failure.
     Match { key: Key, code: u64 },
-    /// An attempt succeeded.
-    Success(Key),
+    /// An attempt succeeded, and cleared these failures. A rollback brings them back. A success with
+    /// a secret that the transaction created is gone with it.
+    Success { key: Key, before: LockState, is_new: bool },
+    /// The account was renamed. Until commit, its new name leads to the entry of the old one.
+    Renamed { from: Key, to: Key },
     /// The table was raised to this many failures.
     Written { key: Key, failures: u32 },
     /// The account's failures were cleared in the table. Shared memory follows at commit.
@@ -47,7 +51,8 @@ impl Change {
         match *self {
             Self::Attempt { key, .. }
             | Self::Match { key, .. }
-            | Self::Success(key)
+            | Self::Success { key, .. }
+            | Self::Renamed { from: key, .. }
             | Self::Written { key, .. }
             | Self::Clear(key)
             | Self::NewAccount(key)
@@ -82,6 +87,22 @@ pub fn init() {
         pg_sys::RegisterXactCallback(Some(at_end), null_mut());
         pg_sys::RegisterSubXactCallback(Some(at_subtransaction_end), null_mut());
     }
+}
+
+/// Returns the key of an account's entry: that of its old name until a renaming is committed.
+pub fn resolve(key: Key) -> Key {
+    PENDING.with_borrow(|pending| {
+        let renamed = pending.iter().rev().find_map(|it| match it.change {
+            Change::Renamed { from, to } if to == key => Some(from),
+            _ => None,
+        });
+        renamed.unwrap_or(key)
+    })
+}
+
+/// Records that an account was renamed.
+pub fn record_rename(from: Key, to: Key) {
+    record(Change::Renamed { from, to });
 }
 
 /// Returns whether an attempt repeats, with the same code, one whose transaction the server refused
@@ -171,7 +192,7 @@ fn take_attempt(key: Key, work: impl Fn(&mut [PendingChange])) -> Option<u64> {
 
 /// Records that an account's newest attempt succeeded. What it spent stays spent after a rollback
 /// if `burn` is set; until now a rollback would have given it back.
-pub fn record_success(key: Key, burn: bool) {
+pub fn record_success(key: Key, before: LockState, burn: bool) {
     let new_secrets: Vec<u64> = PENDING.with_borrow(|pending| {
         let new_secret = |it: &PendingChange| match it.change {
             Change::NewSecret { key: own, secret } if own == key => Some(secret),
@@ -188,9 +209,7 @@ pub fn record_success(key: Key, burn: bool) {
             }
         }
     });
-    if !is_new.get() {
-        record(Change::Success(key));
-    }
+    record(Change::Success { key, before, is_new: is_new.get() });
 }
 
 /// Records that an account's failures were cleared in the table.
@@ -236,10 +255,21 @@ fn committed(change: Change) {
     match change {
         Change::Attempt { .. }
         | Change::Match { .. }
-        | Change::Success(_)
+        | Change::Success { .. }
         | Change::NewAccount(_)
         | Change::NewSecret { .. }
         | Change::Reported { .. } => {}
+        Change::Renamed { from, to } => {
+            let now = clock::system();
+            if from != to
+                && let Some(Some(entry)) =
+                    memory::with_bucket(from, |bucket, _| table::take(bucket, from))
+            {
+                memory::with_bucket(to, |bucket, header| {
+                    table::put(bucket, to, entry, now, &header.evictions);
+                });
+            }
+        }
         Change::Clear(key) => {
             memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
         }
@@ -248,6 +278,22 @@ fn committed(change: Change) {
         }
         Change::Step { key, secret, step, .. } => {
             memory::with_bucket(key, |bucket, _| table::release(bucket, key, (secret, step), None));
+        }
+    }
+}
+
+/// Settles changes that were committed: renamings last, and of several of one account the last one.
+fn commit(pending: &[PendingChange]) {
+    let renamed = |it: &PendingChange| match it.change {
+        Change::Renamed { from, .. } => Some(from),
+        _ => None,
+    };
+    pending.iter().filter(|it| renamed(it).is_none()).for_each(|it| committed(it.change));
+    let mut moved = Vec::new();
+    for it in pending.iter().rev() {
+        if let Some(from) = renamed(it).filter(|from| !moved.contains(from)) {
+            moved.push(from);
+            committed(it.change);
         }
     }
 }
@@ -265,9 +311,15 @@ fn rolled_back(change: Change) {
             count_rolled_back();
             add_unreported(key, Unreported { failures: 1, ..Unreported::default() });
         }
-        Change::Success(key) => {
-            count_rolled_back();
-            add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
+        Change::Success { key, before, is_new } => {
+            let now = clock::system();
+            memory::with_bucket(key, |bucket, header| {
+                table::restore(bucket, key, &before, now, &header.evictions);
+            });
+            if !is_new {
+                count_rolled_back();
+                add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
+            }
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
         Change::Step { key, secret, step, older, burn } => {
@@ -281,6 +333,7 @@ fn rolled_back(change: Change) {
         Change::Match { .. }
         | Change::Written { .. }
         | Change::Clear(_)
+        | Change::Renamed { .. }
         | Change::NewAccount(_)
         | Change::NewSecret { .. } => {}
     }
@@ -297,7 +350,7 @@ fn forgotten(change: Change) {
             memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
         }
         Change::NewAccount(key) => {
-            memory::with_bucket(key, |bucket, _| table::remove_without_failures(bucket, key));
+            memory::with_bucket(key, |bucket, _| table::remove_unused(bucket, key));
         }
         _ => {}
     }
@@ -354,7 +407,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
     use pg_sys::XactEvent::*;
     match event {
         XACT_EVENT_PRE_COMMIT => IS_COMMITTING.set(true),
-        XACT_EVENT_COMMIT => settle(|pending| pending.iter().for_each(|it| committed(it.change))),
+        XACT_EVENT_COMMIT => settle(commit),
         XACT_EVENT_ABORT => settle(roll_back),
         XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
         // The outcome is open: what it spent stays spent here, and its failures stay counted.

@@ -181,6 +181,8 @@ class Mark:
     events: int
     spent: int
     pardoned: int
+    cleared: int
+    renamed: int
 
 
 class Model:
@@ -197,6 +199,8 @@ class Model:
         self.steps = {}  # (account, secret): newest spent step that the table need not know
         self.spent = []  # what the transaction under way has put there, and what was there before
         self.pardoned = []  # accounts whose failures memory forgets at its commit
+        self.cleared = []  # failures that a success of this transaction has cleared in memory
+        self.renamed = []  # new names, and the names that memory knows the accounts by until commit
 
     # Transactions
 
@@ -206,7 +210,8 @@ class Model:
 
     def mark(self):
         """BEGIN or SAVEPOINT."""
-        lengths = map(len, (self.events, self.spent, self.pardoned))
+        lists = (self.events, self.spent, self.pardoned, self.cleared, self.renamed)
+        lengths = map(len, lists)
         self.marks.append(Mark(copy.deepcopy(self.accounts), *lengths))
 
     def undo(self):
@@ -220,6 +225,11 @@ class Model:
         for place, step, older in reversed(undone):
             if not self.burn and self.steps.get(place) == step:
                 self._remember(place, older)
+        for key, before in reversed(self.cleared[mark.cleared :]):
+            if key in self.accounts:
+                self.failures[key] = self.failures.get(key, CLEAN).stricter(before)
+        del self.cleared[mark.cleared :]
+        del self.renamed[mark.renamed :]
 
     def release(self):
         """RELEASE of the newest savepoint."""
@@ -240,6 +250,21 @@ class Model:
         for name in self.pardoned:
             self.failures.pop(name, None)
         self.pardoned.clear()
+        self.cleared.clear()
+        for name, key in {key: (name, key) for name, key in self.renamed}.values():
+            self._move(key, name)
+        self.renamed.clear()
+
+    def _move(self, key, name):
+        """What memory knows goes on under the new name."""
+        if key in self.failures:
+            self.failures[name] = self.failures.pop(key)
+        for place in [place for place in self.steps if place[0] == key]:
+            self.steps[name, place[1]] = self.steps.pop(place)
+
+    def key(self, name):
+        """The name that memory knows an account by: the old one, until a renaming is committed."""
+        return next((key for new, key in reversed(self.renamed) if new == name), name)
 
     def _remember(self, place, step):
         if step is None:
@@ -422,26 +447,27 @@ class Model:
         return account.active()[label].app
 
     def rename(self, name, new):
-        """What memory alone knows of failures and spent steps is written down for the new name. It
-        stays for the old name, too: the renaming may be undone."""
+        """What memory alone knows of failures and spent steps is written down for the new name. Memory
+        goes by the old name until the commit: the renaming may be undone."""
         if name not in self.accounts:
             raise Refused(NOT_THERE)
         if new in self.accounts:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
-        account.standing = account.standing.stricter(self.failures.get(name, CLEAN))
+        account.standing = account.standing.stricter(self.failures.get(self.key(name), CLEAN))
         account.change(self.now)
-        self.pardoned.append(new)
+        self.pardoned.append(self.key(new))
         for factor in account.factors.values():
-            step = self.steps.get((name, factor.app.secret), -1)
+            step = self.steps.get((self.key(name), factor.app.secret), -1)
             factor.last_step = max(factor.last_step, step)
+        self.renamed.append((new, self.key(name)))
         self._record(name, "rename")
 
     def forget(self, name):
         if name not in self.accounts:
             return False
         del self.accounts[name]
-        self.pardoned.append(name)
+        self.pardoned.append(self.key(name))
         self._record(name, "forget")
         return True
 
@@ -461,10 +487,10 @@ class Model:
         """The stricter of memory and table; nothing for an unknown account."""
         if name not in self.accounts:
             return CLEAN
-        return self.accounts[name].standing.stricter(self.failures.get(name, CLEAN))
+        return self.accounts[name].standing.stricter(self.failures.get(self.key(name), CLEAN))
 
     def _lock_in_memory(self, name):
-        until = self.failures.get(name, CLEAN).locked_until
+        until = self.failures.get(self.key(name), CLEAN).locked_until
         return until if until > self.now else None
 
     def _locked(self, name):
@@ -476,7 +502,7 @@ class Model:
 
     def _admit(self, name):
         """Counts an attempt as a failure before anything is compared."""
-        self.failures[name] = after = self.standing(name).after_failure(self.now)
+        self.failures[self.key(name)] = after = self.standing(name).after_failure(self.now)
         return after
 
     def _spend(self, name, event, factor, step, after):
@@ -485,7 +511,7 @@ class Model:
             return self._miss(name, event, "invalid", after)
         if step <= factor.last_step:
             return self._miss(name, event, "replayed", after)
-        place = name, factor.app.secret
+        place = self.key(name), factor.app.secret
         older = self.steps.get(place)
         if older is not None and step <= older:
             # Only memory knows; the table is not told.
@@ -509,9 +535,13 @@ class Model:
         return Verdict("invalid", retry_after=after.locked_until - self.now if locked else None)
 
     def _accept(self, name, event, method, label):
-        """Memory forgets at once, whatever becomes of the transaction."""
+        """Memory forgets at once, and remembers if the success is undone."""
+        before = self.accounts[name].standing
+        if memory := self.failures.pop(self.key(name), None):
+            # Without this attempt, which was counted before it was found to be right.
+            before = before.stricter(Standing(memory.failures - 1))
+        self.cleared.append((self.key(name), Standing(before.failures)))
         self.accounts[name].standing = CLEAN
-        self.failures.pop(name, None)
         self._record(name, event)
         return Verdict("ok", method, label)
 

@@ -26,6 +26,9 @@ def durable():
     """A cluster that waits for its disk, as one that is in use does."""
     with Cluster(settings={"fsync": "on", "autovacuum": "off"}) as cluster:
         install(cluster, "postgres")
+        with closing(cluster.connect()) as connection:
+            # The first account creates the decoys.
+            Client(connection).create(new_account())
         yield cluster
 
 

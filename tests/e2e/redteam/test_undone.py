@@ -1,0 +1,161 @@
+"""Transactions that rename, forget or create an account, or prove it, and are rolled back: none of
+them makes a spent code good again, or gives more guesses."""
+
+from contextlib import closing
+
+import pytest
+
+from client import Traveller
+from cluster import Cluster
+from conftest import install, new_account
+
+LIMIT = 5
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    with Cluster() as cluster:
+        install(cluster, "postgres")
+        cluster.execute(
+            "CREATE TABLE people (login text PRIMARY KEY)",
+            "CREATE TRIGGER rename_account AFTER UPDATE ON people"
+            " FOR EACH ROW EXECUTE FUNCTION totp.rename_account('login')",
+            "CREATE TRIGGER forget_account AFTER DELETE ON people"
+            " FOR EACH ROW EXECUTE FUNCTION totp.forget_account('login')",
+        )
+        yield cluster
+
+
+@pytest.fixture
+def client(cluster):
+    with closing(cluster.connect()) as connection:
+        yield Traveller(connection)
+
+
+@pytest.fixture
+def person(client):
+    person = client.enrol(new_account())
+    client.execute("INSERT INTO people VALUES (%s)", person.account)
+    client.wait(60)
+    return person
+
+
+def rename(client, old, new):
+    client.execute("UPDATE people SET login = %s WHERE login = %s", new, old)
+
+
+def test_a_code_that_is_spent_under_another_name_stays_spent(client, person):
+    code, other = person.phone.take(client.now), new_account()
+    client.execute("BEGIN")
+    rename(client, person.account, other)
+    assert client.verify(other, code)
+    client.execute("ROLLBACK")
+    assert not client.verify(person.account, code)
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "ROLLBACK TO before", "COMMIT"])
+def test_other_names_give_no_more_guesses(client, person, end):
+    client.execute("SET totp.lockout = '1h'")
+    names = [person.account, *(new_account() for _ in range(4))]
+    reasons, name = [], person.account
+    client.execute("BEGIN")
+    for other in names[1:]:
+        client.execute("SAVEPOINT before")
+        rename(client, name, other)
+        client.execute("SAVEPOINT guess")
+        for _ in range(3):
+            reasons.append(client.attempt(other, person.phone.wrong(client.now)).reason)
+        client.execute("ROLLBACK TO guess")
+        if end == "COMMIT":
+            name = other
+        else:
+            client.execute(end)
+            if end == "ROLLBACK":
+                client.execute("BEGIN")
+    client.execute("COMMIT")
+    assert reasons.count("invalid") == LIMIT
+    assert client.attempt(name, person.phone.code(client.now)).reason == "locked"
+
+
+def test_names_that_never_were_take_no_memory(client, person):
+    used = "SELECT used FROM totp.guard_status"
+    before = client.value(used)
+    for _ in range(50):
+        client.execute("BEGIN")
+        other = new_account()
+        rename(client, person.account, other)
+        client.attempt(other, person.phone.wrong(client.now))
+        client.execute("ROLLBACK")
+    assert client.value(used) <= before + 1
+
+
+REPLACED = {
+    "renamed": "UPDATE people SET login = login || '-gone' WHERE login = %s",
+    "forgotten": "DELETE FROM people WHERE login = %s",
+}
+
+
+@pytest.mark.parametrize("statement", REPLACED.values(), ids=REPLACED)
+def test_an_account_that_takes_the_name_for_a_while_changes_nothing(client, person, statement):
+    code = person.phone.take(client.now)
+    client.execute("BEGIN")
+    assert client.verify(person.account, code)
+    client.fail(person, 2)
+    client.execute("ROLLBACK")
+    client.execute("BEGIN")
+    client.execute(statement, person.account)
+    client.create(person.account)
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == 2
+    assert not client.verify(person.account, code)
+
+
+def own_secret(client, person):
+    phone = type(person.phone)(client.create(person.account, label="mine").uri)
+    assert client.confirm(person.account, phone.code(client.now), label="mine").confirmed
+
+
+def backup_code(client, person):
+    assert client.backup_verify(person.account, person.backup_codes[0])
+
+
+def right_code(client, person):
+    assert client.verify(person.account, person.phone.take(client.now))
+
+
+@pytest.mark.parametrize("prove", [own_secret, backup_code, right_code])
+def test_a_success_that_is_rolled_back_gives_no_more_guesses(client, person, prove):
+    client.execute("SET totp.lockout = '1h'")
+    client.execute("BEGIN")
+    client.fail(person, LIMIT - 1)
+    client.execute("ROLLBACK")
+    client.execute("BEGIN")
+    prove(client, person)
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == LIMIT - 1
+    client.fail(person, 1)
+    assert client.attempt(person.account, "000000").reason == "locked"
+
+
+def test_an_export_under_another_name_is_told(client, person):
+    client.execute("BEGIN")
+    other = new_account()
+    rename(client, person.account, other)
+    client.call("totp_export", account=other, label="default", reason="curious")
+    client.execute("ROLLBACK")
+    client.call("totp_unlock", account=person.account, reason="look at the trail")
+    detail = "SELECT detail FROM totp.audit_log WHERE account = %s ORDER BY id DESC LIMIT 1"
+    assert client.value(detail, person.account)["rolled_back_exports"] == 1
+
+
+def test_a_renaming_that_is_committed_takes_failures_along(client, person):
+    other = new_account()
+    client.execute("BEGIN")
+    rename(client, person.account, other)
+    client.execute("SAVEPOINT guess")
+    for _ in range(3):
+        client.attempt(other, person.phone.wrong(client.now))
+    client.execute("ROLLBACK TO guess")
+    client.execute("COMMIT")
+    assert client.status(other).failures == 3
+    assert client.status(person.account).failures == 0
