@@ -269,7 +269,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"totp.audit",
         c"Determines what is written to the audit trail.",
-        c"\"all\": every attempt and change. \"changes\": changes, but no logins. \"off\": nothing.",
+        c"\"all\": every attempt and change. \"changes\": changes, but not logins. \"off\": nothing.",
         &AUDIT,
         GucContext::Suset,
         GucFlags::empty(),

@@ -129,7 +129,7 @@ impl From<Finding> for Check {
             Finding::KeyVariable => warn(
                 "key_source",
                 "The keys come from the server's environment, so changing them requires a restart.",
-                "Put them into a file with mode 0600 and set totp.key_file to it.",
+                "Put them into a file with mode 0600 and set totp.key_file to its path.",
             ),
             Finding::NoKeySource => warn(
                 "key_source",
