@@ -1,6 +1,6 @@
 -- Ownership and privileges. Runs last.
 
--- Functions that access tables run as totp_owner, which must have no other privileges.
+-- Functions that access tables run as totp_owner, which has no other privileges.
 DO $$
 DECLARE
     definer record;
@@ -13,8 +13,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Everything begins with no grants: neither those that PUBLIC has by default, nor those of the installer's
--- default privileges. Whoever may use a type, even that of a row, can keep it from being dropped or changed.
+-- Everything begins with no grants, neither those that PUBLIC has by default nor those from the installer's
+-- default privileges. Anyone who may use a type, even a row type, can keep it from being dropped or changed.
 DO $$
 DECLARE
     granted record;
@@ -45,13 +45,14 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantees);
     END LOOP;
 END $$;
--- pg_dump does not dump privileges on types of rows, and warns if it finds them here.
+-- pg_dump does not dump privileges on row types, and warns if it finds them here.
 DELETE FROM pg_catalog.pg_init_privs USING pg_catalog.pg_type
 WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid = pg_type.oid
   AND typnamespace = 'totp'::pg_catalog.regnamespace AND typrelid <> 0;
 
--- What has an effect is expensive, so that a query evaluates it after all other conditions, and for as few
--- rows as it can: each call counts an attempt. What reads tables is cheaper, and what only computes cheapest.
+-- Functions with side effects are declared expensive, so that a query evaluates them after all other
+-- conditions, and for as few rows as possible: each call counts as an attempt. Functions that only read tables
+-- are cheaper, and those that only compute are cheapest.
 DO $$
 DECLARE
     estimate record;
@@ -68,9 +69,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who can call which function, and what \df+ shows of it: roles without their prefix, PUBLIC for everyone.
--- Every function is listed, including those that only their owner calls. Those that SQL scripts create have
--- their comments there.
+-- Who can call which function, and what \df+ shows for it: roles without their prefix, PUBLIC for everyone.
+-- Every function is listed, including those that only their owner calls. Functions that SQL scripts create have
+-- their comments in those scripts.
 DO $$
 DECLARE
     entry record;

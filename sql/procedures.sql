@@ -10,7 +10,7 @@ BEGIN
     state := totp.key_rotate_step(batch, NULL);
     LOOP
         COMMIT;
-        -- At any other level, a row that a login has changed would raise an error.
+        -- At any other level, a row changed by a login would cause an error.
         SET TRANSACTION ISOLATION LEVEL READ COMMITTED;
         EXIT WHEN state IS NULL;
         state := totp.key_rotate_step(batch, state);

@@ -28,8 +28,8 @@ END $$;
 COMMENT ON FUNCTION totp.verified_request_account() IS
 'Returns the account of this session, as verified_account does. Used by the functions in totp_api. Errors: those of request_account and verified_account.';
 
--- What arrives is text, whether the request had a string or a number. Volatile, so that the account is checked
--- first.
+-- The argument arrives as text, whether the request contained a string or a number. Volatile, so that the
+-- account is checked first.
 CREATE FUNCTION totp.request_code(code text) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -60,7 +60,7 @@ BEGIN
     -- Uses the output function of the column's type. A cast could be a user's own function, which
     -- would run here with the privileges of totp_owner.
     EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING OLD;
-    -- Names that are too long for an account have none. Some encodings count otherwise.
+    -- A name that is too long for an account has none. Some encodings count characters differently.
     IF name IS NULL OR name = '' OR (
         length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
     ) THEN
