@@ -63,7 +63,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     if let Some(method) = &verdict.method {
         store::factor::delete(account, label)?;
         store::account::mark_changed(account, context.now)?;
-        // That ended all sessions, but in this one a right code was just given.
+        // That ended all sessions, but in this one a right code has just been entered.
         session::mark_verified(account, method, context.now)?;
         context.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
     }

@@ -1,4 +1,5 @@
-//! Re-encrypts rows of older keys with the first key while logins continue.
+//! Re-encrypts rows that were encrypted with older keys, using the first key, while logins
+//! continue.
 //!
 //! Each step commits separately: a batch of rows, or part of the pause after it. The rows
 //! themselves show what is done, so an interrupted rotation continues where it stopped, and several

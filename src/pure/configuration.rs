@@ -34,7 +34,8 @@ pub const LOGGING: &str = r"^(log_|debug_print_|auto_explain\.|pgaudit\.)";
 const STATEMENTS: Option<&str> = Some("log_parameter_max_length");
 const PLANS: Option<&str> = Some("auto_explain.log_parameter_max_length");
 
-/// Leaves out values of this session that are listed for the role or database they come from, too.
+/// Leaves out values of this session that are also listed for the role or database that they come
+/// from.
 pub fn distinct(settings: &[&Configured]) -> Vec<Configured> {
     let is_repeated = |setting: &Configured| {
         let is_same = |other: &&Configured| {
@@ -49,7 +50,7 @@ pub fn distinct(settings: &[&Configured]) -> Vec<Configured> {
         .collect()
 }
 
-/// Returns the settings because of which parameters can reach the log. A limit that is set for a role
+/// Returns the settings through which parameters can reach the log. A limit that is set for a role
 /// or a database holds there; one that is lifted there holds nowhere else, since a session can have
 /// settings of both.
 pub fn parameter_logging(settings: &[Configured]) -> Vec<&Configured> {

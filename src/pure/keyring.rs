@@ -31,7 +31,8 @@ pub struct AssociatedData<'a> {
 }
 
 impl<'a> AssociatedData<'a> {
-    /// Identifies the secret of a factor. A secret that replaced another has another creation time.
+    /// Identifies the secret of a factor. A secret that replaced another has a different creation
+    /// time.
     pub fn factor(account: &'a str, label: &'a str, made_at: Timestamp) -> Self {
         let identity = made_at.micros().to_string();
         Self { purpose: "totp", account, label: label.into(), identity }

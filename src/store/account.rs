@@ -13,7 +13,7 @@ use std::thread::LocalKey;
 
 plans! {
     // The extension's script makes no decoys: logical replication would find the same rows on both
-    // sides. Before there is an account, there is none to tell from unknown ones.
+    // sides. Before there is an account, there is none to distinguish from unknown ones.
     ENSURE(TEXT, TIME) =
         "WITH decoys AS (
              INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
@@ -50,7 +50,8 @@ plans! {
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
          UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
          WHERE account = $1";
-    // A change is at its call's time or just after the previous change, hence the millisecond.
+    // A change is dated at its call's time or just after the previous change, hence the
+    // millisecond.
     VERIFIED(TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
@@ -91,7 +92,7 @@ plans! {
          FROM totp.accounts AS a WHERE a.account = $1";
 }
 
-/// A statement that removes rows which tell when the account `$1` was last verified: its row keeps
+/// A statement that removes rows that show when the account `$1` was last verified: its row keeps
 /// the latest of these times.
 macro_rules! removing {
     ($rows:literal, $time:literal) => {
