@@ -99,7 +99,7 @@ BEGIN
             ('app', 'totp.totp_disable(text, text)',
 'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_remove(text, text, text)',
-'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
+'Removes one of several authenticator apps of an account, given a valid TOTP code from any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_verify(text, text)',
 'Returns whether a code is a valid and unspent TOTP code of an active factor of the account, and spends it (RFC 6238, section 5.2). Returns false for anything else, including NULL, and while the account is locked or suspended. Whitespace, invisible characters, and dashes between digits are ignored. Errors: 22023 invalid account, 55P03 row locked for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only transaction.'),
             ('app', 'totp.backup_verify(text, text)',

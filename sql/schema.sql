@@ -102,12 +102,13 @@ COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the 
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
 COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
 
--- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table, but those
--- of a domain only if a value of it changes. This takes a fifth off the time of a login. All text has collation
--- "C". The sort order of any other collation can change with a new C library or ICU, or differ on a standby
--- with another version: indexes then miss rows, and accounts would seem to have no second factor. The functions
--- count characters; the limits here are in bytes, four per character, since databases with some encodings count
--- characters differently.
+-- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
+-- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
+-- All text has collation "C". The sort order of any other collation can change with a new C library or ICU, or
+-- differ on a standby with another version: indexes then miss rows, and accounts would seem to have no second
+-- factor.
+-- The functions count characters; the limits here are in bytes, four per character, since databases with some
+-- encodings count characters differently.
 CREATE DOMAIN totp.account AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 1020);
 COMMENT ON DOMAIN totp.account IS 'The application''s key for an account: 1 to 255 characters';
 CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
