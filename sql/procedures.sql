@@ -1,6 +1,6 @@
 -- Procedures that commit by themselves.
 
--- Neither SECURITY DEFINER nor SET, both of which rule out COMMIT. So it contains nothing that a
+-- Neither SECURITY DEFINER nor SET, both of which rule out COMMIT. It therefore contains nothing that a
 -- search_path could redirect: no operators, and only schema-qualified names.
 CREATE PROCEDURE totp.key_rotate(batch integer DEFAULT 1000)
 LANGUAGE plpgsql AS $$

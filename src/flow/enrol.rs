@@ -27,9 +27,9 @@ pub const FACTORS_LIMIT: usize = 20;
 /// How long a pending secret can be shown again. A page is reloaded at once, or not at all.
 const REUSABLE_SECS: i64 = 60;
 
-/// How far from the server's time a first code is looked for, to tell a wrong clock from a wrong
-/// code. A wrong code of 6 digits matches one of the 5760 steps by chance with p = 0.6 %, and is then
-/// reported as a clock that is off.
+/// How far from the server's time to look for a first code, to tell a wrong clock from a wrong
+/// code. A wrong code of 6 digits matches one of the 5760 steps by chance with p = 0.6 %, and is
+/// then reported as a clock that is off.
 const CLOCK_OFF_SECS: i64 = 86_400;
 
 /// What a person needs to set up an authenticator app.
@@ -65,7 +65,7 @@ pub struct NewFactor {
     pub account_name: AccountName,
     /// The algorithm, digits and period of its codes.
     pub parameters: Parameters,
-    /// Whether a pending secret of the last minute may be returned instead, if it has the same
+    /// Whether a pending secret from the last minute may be returned instead, if it has the same
     /// properties.
     pub reuse: bool,
 }
@@ -124,7 +124,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     Ok(created)
 }
 
-/// Returns the secret of a pending factor of the last minute, if it is otherwise like a new one,
+/// Returns the secret of a pending factor from the last minute, if it is otherwise like a new one,
 /// both in what an authenticator app shows and in the session that created it.
 fn pending_like(
     context: &Context,

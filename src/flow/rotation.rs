@@ -202,7 +202,7 @@ impl Rotation {
         Ok(Some(known).filter(|known| known.key_id == context.keyring.primary_id()))
     }
 
-    /// Pauses for half the time that the last batch and its commit took, to leave disk and
+    /// Pauses for half the time that the last batch and its commit took, to leave the disk and the
     /// processor to logins: the busier the server, the longer. Returns whether the pause was the
     /// whole step.
     fn throttle(&mut self) -> bool {

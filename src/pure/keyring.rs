@@ -97,7 +97,7 @@ pub enum Malformed {
     Duplicate(usize),
 }
 
-/// Why a ciphertext cannot be decrypted. A damaged token and one of another row look the same.
+/// Why a ciphertext cannot be decrypted. A damaged token and one from another row look the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// Its key is not in the keyring.

@@ -44,8 +44,8 @@ fn relation(schema: Oid, name: &CStr, kind: u8) -> Option<Oid> {
     }
 }
 
-/// An integer or oid in a column of a catalog: that of the first row, or of the row that has this
-/// key in the column. Like all catalog lookups, it needs no privilege.
+/// An integer or OID in a catalog column: from the first row, or from the row that has this key in
+/// the column. Like all catalog lookups, it needs no privilege.
 fn find(table: Oid, column: &CStr, key: Option<Oid>, index: Oid) -> Option<usize> {
     // SAFETY: the table is open until its scan has ended. The scan key lives longer than the scan.
     // A key that is an oid and a datum that is read as a number are passed by value.

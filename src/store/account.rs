@@ -1,4 +1,4 @@
-//! The table `accounts`: locks, and the row that serializes changes of one account.
+//! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending};
 use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
@@ -131,7 +131,7 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
-/// Locks the account's row, as every change of factors or backup codes does first. Returns `None`
+/// Locks the account's row, as every change to factors or backup codes does first. Returns `None`
 /// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
     LOCK.row(&[account.into()], read_lock_state)
@@ -187,7 +187,8 @@ pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
 
-/// Returns whether an account was verified within a time range, with no change of factors since.
+/// Returns whether an account was verified within a time range, with no change to the factors
+/// since.
 pub fn is_verified(account: &Account, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
     VERIFIED.value(&arguments)
