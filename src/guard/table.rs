@@ -360,7 +360,8 @@ pub fn spent_step(bucket: &mut Bucket, key: Key, secret: u64) -> Option<i64> {
     find(bucket, key)?.step_of(secret).map(|spent| spent.step)
 }
 
-/// Gives a step back, unless a newer one of its secret was spent since; an older one stays spent.
+/// Gives a step back, unless a newer one of its secret has been spent since; an older one stays
+/// spent.
 pub fn release(bucket: &mut Bucket, key: Key, (secret, step): (u64, i64), older: Option<i64>) {
     let Some(entry) = find(bucket, key) else { return };
     if let Some(spent) = entry.step_of(secret)

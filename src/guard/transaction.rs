@@ -120,7 +120,7 @@ pub fn record_match(key: Key) {
 }
 
 /// Records that the right code cannot be spent, so that the attempt counts as a failure, and
-/// returns whether it did not count as one before. What an audit event of its success would have
+/// returns whether it did not count as one before. What an audit event for its success would have
 /// reported is left to the next one.
 pub fn record_mismatch(key: Key) -> bool {
     let was_match = matches!(
@@ -232,7 +232,7 @@ fn record(change: Change) {
     PENDING.with_borrow_mut(|pending| pending.push(PendingChange { subtransaction, change }));
 }
 
-/// Settles a change of a transaction that was committed, and so is in the table.
+/// Settles a change made by a transaction that was committed, so the change is in the table.
 fn committed(change: Change) {
     match change {
         Change::Attempt { .. }
@@ -253,7 +253,8 @@ fn committed(change: Change) {
     }
 }
 
-/// Settles a change of a transaction that was rolled back: only shared memory has a record of it.
+/// Settles a change made by a transaction that was rolled back: only shared memory has a record of
+/// it.
 fn rolled_back(change: Change) {
     match change {
         Change::Attempt { key, code, has_failed } => {

@@ -112,7 +112,7 @@ fn is_negative(value: &str) -> bool {
     number(value).is_some_and(|number| number < 0.0)
 }
 
-/// Returns whether a switch is on, as PostgreSQL reads it: any start of a word that says so.
+/// Returns whether a switch is on, as PostgreSQL reads it: any prefix of a word that means so.
 fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     value == "on"
