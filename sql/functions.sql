@@ -1,6 +1,6 @@
 -- Ownership and privileges. Runs last.
 
--- Functions that access tables run as totp_owner, which can do nothing else.
+-- Functions that access tables run as totp_owner, which has no other privileges.
 DO $$
 DECLARE
     definer record;
@@ -13,8 +13,8 @@ BEGIN
     END LOOP;
 END $$;
 
--- Everything begins with no grants: neither those that PUBLIC has by default, nor those of the installer's
--- default privileges. Whoever may use a type, even that of a row, can keep it from being dropped or changed.
+-- Everything begins with no grants, neither those that PUBLIC has by default nor those from the installer's
+-- default privileges. Anyone who may use a type, even a row type, can keep it from being dropped or changed.
 DO $$
 DECLARE
     granted record;
@@ -45,13 +45,14 @@ BEGIN
         EXECUTE pg_catalog.format('REVOKE ALL ON %s FROM %s', granted.object, granted.grantees);
     END LOOP;
 END $$;
--- pg_dump does not dump privileges on types of rows, and warns if it finds them here.
+-- pg_dump does not dump privileges on row types, and warns if it finds them here.
 DELETE FROM pg_catalog.pg_init_privs USING pg_catalog.pg_type
 WHERE classoid = 'pg_catalog.pg_type'::pg_catalog.regclass AND objoid = pg_type.oid
   AND typnamespace = 'totp'::pg_catalog.regnamespace AND typrelid <> 0;
 
--- What has an effect is expensive, so that a query evaluates it after all other conditions, and for as few
--- rows as it can: each call counts an attempt. What reads tables is cheaper, and what only computes cheapest.
+-- Functions with side effects are declared expensive, so that a query evaluates them after all other
+-- conditions, and for as few rows as possible: each call counts as an attempt. Functions that only read tables
+-- are cheaper, and those that only compute are cheapest.
 DO $$
 DECLARE
     estimate record;
@@ -68,9 +69,9 @@ BEGIN
     END LOOP;
 END $$;
 
--- Who can call which function, and what \df+ shows of it: roles without their prefix, PUBLIC for everyone.
--- Every function is listed, including those that only their owner calls. Those that SQL scripts create have
--- their comments there.
+-- Who can call which function, and what \df+ shows for it: roles without their prefix, PUBLIC for everyone.
+-- Every function is listed, including those that only their owner calls. Functions that SQL scripts create have
+-- their comments in those scripts.
 DO $$
 DECLARE
     entry record;
@@ -92,19 +93,19 @@ BEGIN
 'Returns a QR code drawn with Unicode half blocks, for a terminal with light text on a dark background. Errors: 22023 more than 2331 bytes.'),
             -- The application's backend: it names the account, so it is trusted with all of them.
             ('app', 'totp.totp_create(text, text, text, text, text, integer, integer, boolean)',
-'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. reuse: return the pending secret of the last minute, if all other arguments were the same, and the account''s own session, if it is one, has not changed; otherwise a new one. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
+'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. reuse: return the existing pending secret, rather than a new one, if it was created less than a minute ago with the same other arguments and, if the caller is the account''s own session, by that session. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
             ('app', 'totp.totp_confirm(text, text, text)',
-'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does one of another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
+'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and, for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does a code for another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
             ('app', 'totp.totp_disable(text, text)',
 'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_remove(text, text, text)',
-'Removes one of several authenticator apps of an account, given a valid TOTP code of any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
+'Removes one of several authenticator apps of an account, given a valid TOTP code from any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_verify(text, text)',
 'Returns whether a code is a valid and unspent TOTP code of an active factor of the account, and spends it (RFC 6238, section 5.2). Returns false for anything else, including NULL, and while the account is locked or suspended. Whitespace, invisible characters, and dashes between digits are ignored. Errors: 22023 invalid account, 55P03 row locked for longer than totp.lock_timeout, F0000 keyring, XX001 damaged secret, 25006 read-only transaction.'),
             ('app', 'totp.backup_verify(text, text)',
 'Returns whether a code is an unspent backup code of the account, and spends it. Success also clears failures and a suspension. The code is refused while the account is locked. Case, whitespace, dashes and invisible characters are ignored. Returns false for anything else, including NULL. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_attempt(text, text)',
-'Checks a TOTP or backup code and returns a verdict. Works like totp_verify and backup_verify, but returns a row instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after, and in seconds retry_after_seconds, are set if the account is locked after the attempt. Call it in FROM: (totp_attempt(...)).* calls it once per column. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+'Checks a TOTP or backup code and returns a verdict. Works like totp_verify and backup_verify, but returns a row instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after, and the same in seconds as retry_after_seconds, are set if the account is locked after the attempt. Call it in FROM: (totp_attempt(...)).* calls it once per column. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_resync(text, text, text, text)',
 'Adjusts to an authenticator app''s clock that is up to totp.resync_steps steps off, given two consecutive codes, both of which are then spent (RFC 6238, section 6). Returns false if they are not such a pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.backup_rotate(text, text)',
@@ -112,15 +113,15 @@ BEGIN
             ('app', 'totp.challenge_create(text, text, text, jsonb, interval)',
 'Creates a challenge token, which the client holds between password and second factor. purpose: 1 to 64 characters; challenge_verify must be given the same one. binding: any text that challenge_verify must be given again, such as a session ID or a transfer ID. claims: a JSON object of at most 4096 bytes, for the JSON Web Token of totp_api.challenge_verify. ttl: 1 second to 1 day, totp.challenge_ttl when NULL. An account without a factor gets a token, too. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.challenge_verify(text, text, text, text)',
-'Checks a TOTP or backup code for the account of a challenge. The challenge is used up by an accepted code, or by totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent: used, tried too often, or revoked by a change to the account''s factors. A forged token, or a different purpose or binding, gives invalid, with account NULL. Failures also count for the account. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.'),
+'Checks a TOTP or backup code for the account of a challenge. The challenge is used up by an accepted code, or by totp.challenge_attempts refused ones. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent (used, tried too often, or revoked by a change to the account''s factors). A forged token, or a different purpose or binding, results in invalid, and account is then NULL. Failures also count for the account. Call it in FROM. Errors: 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.challenge_account(text)',
 'Returns the account of a challenge that can still be completed, otherwise NULL. The challenge is not changed. Errors: F0000.'),
             ('app', 'totp.recovery_create(text, interval)',
-'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application mails it. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. Any account gets a token. Errors: 22023, 55P03, F0000, 25006.'),
+'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application emails it to the user. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. An account that does not exist gets a token, too. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.recovery_confirm(text)',
 'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired or was used. Errors: 55P03, F0000, 25006.'),
             ('app', 'totp.trust_create(text, interval)',
-'Creates a token for a trusted device, which can then skip the second factor. To be kept in a cookie. The account must have had a code accepted within the last totp.challenge_ttl, by any client: call it only for the client whose code was accepted. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.'),
+'Creates a token for a trusted device, which can then skip the second factor. Keep it in a cookie. The account must have had a code accepted within the last totp.challenge_ttl, from any client: call it only for the client whose code was accepted. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.trust_verify(text, text)',
 'Returns whether a token proves that a device is trusted by the account. The trust ends when the token expires, after trust_revoke, or after any change to the account''s factors. Nothing is spent. Errors: 22023, F0000.'),
             ('app', 'totp.trust_revoke(text)',
@@ -142,7 +143,7 @@ BEGIN
             ('app user admin auditor owner', 'totp.current_account()',
 'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),
             ('app user admin auditor', 'totp.totp_verified(interval)',
-'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by the claim session_id or jti; without either, it is never verified. With totp.identity = role, the server connection is the session. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
+'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by its session_id or jti claim; without either, it is never verified. With totp.identity = role, the server connection is the session. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
             ('app admin', 'totp.require_totp()', NULL),
             -- Users behind PostgREST: only their own account.
             ('user', 'totp_api.totp_create(text, text, boolean)', NULL),
@@ -167,13 +168,13 @@ BEGIN
             ('', 'totp.account_factors(text)',
 'Returns the factors of an account. Used by totp_api.totp_factors. Errors: 22023.'),
             ('', 'totp.disable_attempt(text, text)',
-'Works like totp_disable, and returns the reason and the seconds until the lock ends, too. Used by totp_api.totp_disable.'),
+'Works like totp_disable, but also returns the reason and the seconds until the lock ends. Used by totp_api.totp_disable.'),
             ('', 'totp.remove_attempt(text, text, text)',
-'Works like totp_remove, and returns the reason and the seconds until the lock ends, too. Used by totp_api.totp_remove.'),
+'Works like totp_remove, but also returns the reason and the seconds until the lock ends. Used by totp_api.totp_remove.'),
             ('', 'totp.rotate_attempt(text, text)',
-'Works like backup_rotate, and returns the reason and the seconds until the lock ends, too. Used by totp_api.backup_rotate.'),
+'Works like backup_rotate, but also returns the reason and the seconds until the lock ends. Used by totp_api.backup_rotate.'),
             ('', 'totp.challenge_login(text, text, text)',
-'Completes a login for totp_api.challenge_verify. Not for use by anyone else.'),
+'Completes a login for totp_api.challenge_verify. Not for any other use.'),
             ('admin owner', 'totp.jwt_sign(jsonb)',
 'Returns a JSON Web Token with the given claims (RFC 7519), signed with HS256 and the secret from totp.jwt_secret_command or totp.jwt_secret_file. iat is the current time; exp is totp.jwt_ttl later unless the claims contain it. Errors: 22023 not a JSON object, more than 4096 bytes, or an exp that is not a number of seconds; F0000 no secret.'),
             -- Administrators: each action has a reason that is audited.
@@ -184,7 +185,7 @@ BEGIN
             ('admin', 'totp.backup_reissue(text, text)',
 'Replaces the backup codes of an account with a new set and returns it. For administrators. The codes cannot be retrieved again. reason: 3 to 500 characters for the audit trail. Errors: 42704 the account has no active factor, 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.totp_import(text, text, text, text)',
-'Creates an active factor from an otpauth://totp/ URI, as written by common authenticator apps, or from a base32 secret of 80 to 1024 bits, undivided or in groups of equal length. For administrators. Rejects a URI if its secret, algorithm, digits or period is invalid, repeated or unclear. Cleans and truncates the issuer and account name. Ignores other parameters; accepts &amp; for &. Raises a notice if the secret has fewer than 128 bits. A pending factor with the same label is removed. Errors: 42710 a factor with this label or secret already exists, 54000 more than 20 factors, 22023 not such a URI, F0000, 55P03, 25006.'),
+'Creates an active factor from an otpauth://totp/ URI, as written by common authenticator apps, or from a base32 secret of 80 to 1024 bits, as one string or in groups of equal length. For administrators. Rejects a URI if its secret, algorithm, digits or period is invalid, repeated or ambiguous. Cleans and truncates the issuer and account name. Ignores other parameters; accepts &amp; for &. Raises a notice if the secret has fewer than 128 bits. A pending factor with the same label is removed. Errors: 42710 a factor with this label or secret already exists, 54000 more than 20 factors, 22023 not a valid URI or secret, F0000, 55P03, 25006.'),
             ('admin', 'totp.totp_export(text, text, text)',
 'Returns the otpauth URI of an active factor, including its secret. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no active factor with this label, 22023, F0000, XX001, 25006.'),
             ('admin', 'totp.totp_rename(text, text, text)',

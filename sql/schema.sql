@@ -24,8 +24,8 @@ BEGIN
     END IF;
 END $$;
 
--- Roles belong to the whole cluster: they might have been created in another database, or by someone who
--- waited for this extension to give them rights.
+-- Roles belong to the whole cluster: they might have been created in another database, or by someone waiting
+-- for this extension to grant them privileges.
 DO $$
 DECLARE
     name text;
@@ -44,7 +44,7 @@ BEGIN
         ) THEN
             RAISE EXCEPTION 'role % has attributes that it must not have', name
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = 'The extension grants rights to it, which nobody may have except through membership.',
+                      DETAIL = 'The extension grants privileges to it, which others may have only through membership in it.',
                       HINT = pg_catalog.format('Drop it, or run ALTER ROLE %I NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.', name);
         END IF;
         SELECT pg_catalog.string_agg(DISTINCT pg_catalog.quote_ident(member.rolname), ', ') FILTER (WHERE m.admin_option),
@@ -58,16 +58,16 @@ BEGIN
             RAISE EXCEPTION 'role totp_owner has members'
                 USING ERRCODE = 'invalid_role_specification',
                       DETAIL = pg_catalog.format('These roles could read the tables that contain the secrets: %s.', members),
-                      HINT = pg_catalog.format('REVOKE totp_owner FROM %s.', members);
+                      HINT = pg_catalog.format('Run REVOKE totp_owner FROM %s.', members);
         ELSIF admins IS NOT NULL THEN
             RAISE EXCEPTION 'role % can be granted by others', name
                 USING ERRCODE = 'invalid_role_specification',
-                      DETAIL = pg_catalog.format('These roles have ADMIN OPTION on it, which whoever created it has since PostgreSQL 16: %s.', admins),
-                      HINT = pg_catalog.format('REVOKE %I FROM %s, and grant it again afterwards if they should have it.', name, admins);
+                      DETAIL = pg_catalog.format('These roles have ADMIN OPTION on it, which the creator of a role receives in PostgreSQL 16 and later: %s.', admins),
+                      HINT = pg_catalog.format('Run REVOKE %I FROM %s, then grant it again to those that should have it.', name, admins);
         ELSIF members IS NOT NULL THEN
             RAISE WARNING 'role % already has members', name
                 USING DETAIL = pg_catalog.format('These roles can use the extension in this database, too: %s.', members),
-                      HINT = pg_catalog.format('Revoke %I from those that should not.', name);
+                      HINT = pg_catalog.format('Revoke %I from roles that should not use it.', name);
         END IF;
     END LOOP;
     IF EXISTS (
@@ -77,7 +77,7 @@ BEGIN
     ) THEN
         RAISE EXCEPTION 'role totp_owner is a member of other roles'
             USING ERRCODE = 'invalid_role_specification',
-                  DETAIL = 'The functions of the extension run as totp_owner, which can do nothing else.',
+                  DETAIL = 'The functions of the extension run as totp_owner, which must have no other privileges.',
                   HINT = 'Revoke the other roles from totp_owner.';
     END IF;
 END $$;
@@ -97,17 +97,18 @@ COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verifi
 COMMENT ON COLUMN totp.verdict.account IS 'The account that was given; for a token, its account unless the token itself is refused';
 COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp or backup; NULL if refused';
 COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and if refused';
-COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled, for tokens also expired or spent; a spent code gives invalid';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens, also expired or spent; for a spent code, invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
 COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
 
 -- Rules for single columns are in domains: each UPDATE has to read the CHECK constraints of a table,
 -- but those of a domain only if a value of it changes. This takes a fifth off the time of a login.
--- All text has collation "C". The order of any other can change with a new C library or ICU, or on a standby
--- with another version: indexes then miss rows, and accounts would seem to have no second factor.
--- The functions count characters; here are bytes, four to a character, since databases of some encodings
--- count otherwise.
+-- All text has collation "C". The sort order of any other collation can change with a new C library or ICU, or
+-- differ on a standby with another version: indexes then miss rows, and accounts would seem to have no second
+-- factor.
+-- The functions count characters; the limits here are in bytes, four per character, since databases with some
+-- encodings count characters differently.
 CREATE DOMAIN totp.account AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 1020);
 COMMENT ON DOMAIN totp.account IS 'The application''s key for an account: 1 to 255 characters';
 CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
@@ -127,13 +128,13 @@ COMMENT ON DOMAIN totp.key_id IS 'First 16 hex digits of the SHA-256 of a key''s
 CREATE DOMAIN totp.step AS bigint CHECK (VALUE >= -1);
 COMMENT ON DOMAIN totp.step IS 'Unix time divided by the period (RFC 6238, section 4.2); -1 for none';
 CREATE DOMAIN totp.drift AS integer CHECK (VALUE BETWEEN -1000 AND 1000);
-COMMENT ON DOMAIN totp.drift IS 'Number of steps that a clock is ahead';
+COMMENT ON DOMAIN totp.drift IS 'Number of steps by which a clock is ahead';
 CREATE DOMAIN totp.mac AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.mac IS 'An HMAC-SHA256';
 CREATE DOMAIN totp.digest AS bytea CHECK (length(VALUE) = 32);
 COMMENT ON DOMAIN totp.digest IS 'A SHA-256 hash';
 CREATE DOMAIN totp.token_kind AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('challenge', 'recovery', 'trust'));
-COMMENT ON DOMAIN totp.token_kind IS 'Kind of a signed token; one kind is never accepted as another';
+COMMENT ON DOMAIN totp.token_kind IS 'Kind of signed token; one kind is never accepted as another';
 CREATE DOMAIN totp.purpose AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.purpose IS 'Purpose of a challenge, as named by the application';
 CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
@@ -197,7 +198,7 @@ COMMENT ON COLUMN totp.factors.period IS 'Length of a step in seconds (RFC 6238,
 COMMENT ON COLUMN totp.factors.sealed IS 'The encrypted secret: a Fernet token whose payload includes purpose, account, label and created_at';
 COMMENT ON COLUMN totp.factors.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.factors.last_step IS 'Latest spent step; codes of this and earlier steps are refused; -1 before the first';
-COMMENT ON COLUMN totp.factors.drift IS 'Number of steps that the app''s clock is assumed to be ahead; adjusted by at most one step per login (RFC 6238, section 6)';
+COMMENT ON COLUMN totp.factors.drift IS 'Number of steps by which the app''s clock is assumed to be ahead; adjusted by at most one step per login (RFC 6238, section 6)';
 COMMENT ON COLUMN totp.factors.created_at IS 'When the secret was created';
 COMMENT ON COLUMN totp.factors.confirmed_at IS 'When the factor was confirmed by a code';
 COMMENT ON COLUMN totp.factors.last_used_at IS 'When one of its codes was last accepted';
@@ -284,7 +285,7 @@ COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs
 COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token; with totp.identity = role, the server connection';
 COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
-COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at at that time; a different one ends the verification';
+COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at when the session was verified; a different one ends the verification';
 
 -- Append-only and read by time: new entries go to the end of the index, which costs a login next to nothing.
 -- The ID alone is not unique: logical replication does not copy its sequence.
@@ -306,7 +307,7 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators reset, unlock, reissue, import, export, rename, forget, key_rotate';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_rotate';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, and the role if it is not the login role';

@@ -11,8 +11,8 @@ BEGIN
     IF totp.current_account() IS NULL AND totp.missing_claim() IS NOT NULL THEN
         RAISE SQLSTATE 'PT401'
             USING MESSAGE = 'could not determine the account of this session',
-                  DETAIL = format('The JSON Web Token has no claim %s.', totp.missing_claim()),
-                  HINT = 'Log in, and send a JSON Web Token with the claim that totp.jwt_claim names.';
+                  DETAIL = format('The JSON Web Token has no %s claim.', totp.missing_claim()),
+                  HINT = 'Log in, and send a JSON Web Token that contains the claim named by totp.jwt_claim.';
     END IF;
     RETURN totp.session_account();
 END $$;
@@ -28,8 +28,8 @@ END $$;
 COMMENT ON FUNCTION totp.verified_request_account() IS
 'Returns the account of this session, as verified_account does. Used by the functions in totp_api. Errors: those of request_account and verified_account.';
 
--- What arrives is text, whether the request had a string or a number. Volatile, so that the account is checked
--- first.
+-- The argument arrives as text, whether the request contained a string or a number. Volatile, so that the
+-- account is checked first.
 CREATE FUNCTION totp.request_code(code text) RETURNS text
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
@@ -42,7 +42,7 @@ BEGIN
     RETURN code;
 END $$;
 COMMENT ON FUNCTION totp.request_code(text) IS
-'Returns a code as it is. Used by the functions in totp_api. Errors: 22023 it consists of 1 to 5 digits.';
+'Returns a code unchanged. Used by the functions in totp_api. Errors: 22023 it consists of 1 to 5 digits.';
 
 CREATE FUNCTION totp_api.totp_create(
     label text DEFAULT 'default', issuer text DEFAULT NULL, reuse boolean DEFAULT false,
@@ -53,7 +53,7 @@ CREATE FUNCTION totp_api.totp_create(
 $$;
 COMMENT ON FUNCTION totp_api.totp_create(text, text, boolean) IS
 'Creates a secret for an authenticator app of the session''s account.
-See totp.totp_create. If the account already has an app, the session must be verified. reuse: return the secret that this session created less than a minute ago, if it is still pending; not for a session without the claim session_id or jti. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
+See totp.totp_create. If the account already has an app, the session must be verified. reuse: return the secret that this session created less than a minute ago, if it is still pending; not for a session without a session_id or jti claim. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
 
 CREATE FUNCTION totp_api.totp_confirm(
     code text, label text DEFAULT 'default', OUT confirmed boolean, OUT backup_codes text[], OUT reason text,
@@ -72,7 +72,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION totp_api.totp_verify(text) IS
 'Checks a TOTP or backup code of the session''s account, and verifies the session if it is accepted.
-See totp.totp_attempt and totp.totp_verified. A session without the claim session_id or jti is not verified. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
+See totp.totp_attempt and totp.totp_verified. A session without a session_id or jti claim is not verified. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp_api.totp_disable(code text, OUT disabled boolean, OUT reason text, OUT retry_after_seconds integer)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

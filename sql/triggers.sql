@@ -19,7 +19,7 @@ BEGIN
             USING ERRCODE = 'insufficient_privilege',
                   DETAIL = 'This session has not been verified, or was verified too long ago.',
                   HINT = CASE WHEN totp.current_account() IS NOT NULL AND totp.missing_claim() IS NOT NULL
-                      THEN 'Its token has neither the claim session_id nor jti. Have the issuer of the token add one, with a new value for each login.'
+                      THEN 'Its token has neither a session_id nor a jti claim. Have the issuer of the token add one, with a new value for each login.'
                       ELSE 'Verify a TOTP or backup code in this session first.' END;
     END IF;
     IF TG_LEVEL = 'STATEMENT' THEN
@@ -31,7 +31,7 @@ BEGIN
     END IF;
 END $$;
 COMMENT ON FUNCTION totp.require_totp() IS
-'Allows a change only in a session for which totp_verified(max_age) is true. To be used in BEFORE triggers, for each row or statement. max_age is the argument of the trigger, totp.session_ttl without one. Errors: 42501 not verified, 22023 wrong kind of trigger.';
+'Allows a change only in a session for which totp_verified(max_age) is true. For use in BEFORE triggers, for each row or statement. max_age is the trigger''s argument, or totp.session_ttl if it has none. Errors: 42501 not verified, 22023 wrong kind of trigger.';
 
 CREATE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -41,7 +41,7 @@ BEGIN
     IF TG_OP = 'TRUNCATE' AND TG_WHEN = 'BEFORE' THEN
         RAISE EXCEPTION 'cannot truncate %.%', TG_TABLE_SCHEMA, TG_TABLE_NAME
             USING ERRCODE = 'feature_not_supported',
-                  DETAIL = 'TRUNCATE reads no rows, so the accounts in them would keep their second factors.',
+                  DETAIL = 'TRUNCATE does not read the rows that it removes, so their accounts would keep their second factors.',
                   HINT = 'Use DELETE.';
     ELSIF TG_OP <> 'DELETE' OR TG_LEVEL <> 'ROW' OR TG_NARGS <> 1 THEN
         RAISE EXCEPTION 'forget_account must be called by a FOR EACH ROW trigger on DELETE with one argument'
@@ -60,7 +60,7 @@ BEGIN
     -- Uses the output function of the column's type. A cast could be a user's own function, which
     -- would run here with the privileges of totp_owner.
     EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING OLD;
-    -- Names that are too long for an account have none. Some encodings count otherwise.
+    -- A name that is too long for an account has none. Some encodings count characters differently.
     IF name IS NULL OR name = '' OR (
         length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
     ) THEN
@@ -70,7 +70,7 @@ BEGIN
     RETURN OLD;
 END $$;
 COMMENT ON FUNCTION totp.forget_account() IS
-'Erases the account of a row that is deleted from the application''s table of users. To be used in triggers on DELETE, for each row. The argument of the trigger is the name of the column that contains the account. In a BEFORE TRUNCATE trigger, it refuses TRUNCATE, which would leave accounts behind. The creator of the trigger needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 0A000 TRUNCATE, or a virtual generated column, 55P03, F0000, 25006.';
+'Erases the account of a row that is deleted from the application''s table of users. For use in triggers on DELETE, for each row. The argument of the trigger is the name of the column that contains the account. In a BEFORE TRUNCATE trigger, it refuses TRUNCATE, which would leave accounts behind. The creator of the trigger needs the role totp_admin. Errors: 22023 wrong kind of trigger, 42703 no such column, 0A000 TRUNCATE, or a virtual generated column, 55P03, F0000, 25006.';
 
 CREATE FUNCTION totp.rename_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -89,7 +89,7 @@ BEGIN
         SELECT FROM pg_catalog.pg_attribute
         WHERE attrelid = TG_RELID AND attname = TG_ARGV[0] AND attgenerated = 'v'
     ) THEN
-        RAISE EXCEPTION 'rename_account cannot follow a virtual generated column'
+        RAISE EXCEPTION 'rename_account cannot use a virtual generated column'
             USING ERRCODE = 'feature_not_supported',
                   DETAIL = 'Triggers do not see the values of such a column.',
                   HINT = 'Use a stored generated column.';
@@ -111,4 +111,4 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION totp.rename_account() IS
-'Renames the account of a row whose key changes in the application''s table of users. To be used in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';
+'Renames the account of a row whose key changes in the application''s table of users. For use in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';

@@ -22,7 +22,7 @@ COMMENT ON COLUMN totp.factor_status.state IS 'pending until confirmed by a code
 COMMENT ON COLUMN totp.factor_status.algorithm IS 'SHA1, SHA256 or SHA512';
 COMMENT ON COLUMN totp.factor_status.digits IS 'Number of digits in a code';
 COMMENT ON COLUMN totp.factor_status.period IS 'Length of a step in seconds';
-COMMENT ON COLUMN totp.factor_status.drift IS 'Number of steps that the app''s clock is assumed to be ahead';
+COMMENT ON COLUMN totp.factor_status.drift IS 'Number of steps by which the app''s clock is assumed to be ahead';
 COMMENT ON COLUMN totp.factor_status.key_id IS 'ID of the key that encrypted the secret';
 COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was created or imported';
 COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When the factor became active';
@@ -59,7 +59,7 @@ COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and l
 COMMENT ON COLUMN totp.account_status.account IS 'The application''s key for the account; join it with your table of users';
 COMMENT ON COLUMN totp.account_status.enabled IS 'Whether the account has an active factor';
 COMMENT ON COLUMN totp.account_status.factors IS 'Number of active factors';
-COMMENT ON COLUMN totp.account_status.pending IS 'Whether a factor was created, and is neither confirmed, expired nor void';
+COMMENT ON COLUMN totp.account_status.pending IS 'Whether there is a factor that has not been confirmed, has not expired and is not void';
 COMMENT ON COLUMN totp.account_status.backup_codes_left IS 'Number of unused backup codes';
 COMMENT ON COLUMN totp.account_status.failures IS 'Number of consecutive failed attempts';
 COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock; NULL if the account is not locked';
@@ -120,7 +120,7 @@ ALTER VIEW totp.key_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.key_status IS
 'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors and backup codes';
 COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
-COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which encrypts';
+COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which is the one used to encrypt';
 COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether the key is in the keyring; if not, its rows cannot be decrypted';
 COMMENT ON COLUMN totp.key_status.factors IS 'Number of factors encrypted with the key';
 COMMENT ON COLUMN totp.key_status.backup_codes IS 'Number of backup codes encrypted with the key, including spent ones';

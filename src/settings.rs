@@ -113,19 +113,19 @@ integers! {
     RESYNC_STEPS resync_steps: i64 = 20, 0..=1000, NO_UNIT,
         c"totp.resync_steps",
         c"Maximum number of steps that an authenticator app's clock can be off.",
-        c"Limits the drift that logins follow and the range that totp_resync searches (RFC 6238, section 6).";
+        c"Limits both the drift to which logins adjust and the range that totp_resync searches (RFC 6238, section 6).";
 
     /// The number of consecutive failures at which an account is first locked.
     MAX_FAILURES max_failures: i32 = 5, 1..=100, NO_UNIT,
         c"totp.max_failures",
         c"Number of consecutive failed attempts after which an account is locked.",
-        c"Each further failure doubles the length of the lock.";
+        c"Each additional failure doubles the length of the lock.";
 
     /// The length of the first lock, in seconds.
     LOCKOUT lockout: i64 = 30, 1..=86_400, SECONDS,
         c"totp.lockout",
         c"Length of the first lock.",
-        c"Doubles with each further failure, up to totp.max_lockout.";
+        c"Doubles with each additional failure, up to totp.max_lockout.";
 
     /// The maximum length of a lock, in seconds.
     MAX_LOCKOUT max_lockout: i64 = 3600, 1..=7 * 86_400, SECONDS,
@@ -169,32 +169,32 @@ integers! {
     RECOVERY_TTL recovery_ttl: i64 = 3_600, 1..=7 * DAY, SECONDS,
         c"totp.recovery_ttl",
         c"Time during which a recovery link is valid.",
-        c"The link turns off two-factor authentication for its account and works once.";
+        c"The link turns off two-factor authentication for its account and works only once.";
 
     /// The time during which a device is trusted, in seconds.
     TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
         c"totp.trust_ttl",
         c"Time during which a trusted device can skip the second factor.",
-        c"Any change to the account's factors ends it earlier.";
+        c"Any change to the account's factors ends the trust earlier.";
 
     /// The time during which a session counts as verified, in seconds.
     SESSION_TTL session_ttl: i64 = 12 * 3_600, 1..=366 * DAY, SECONDS,
         c"totp.session_ttl",
         c"Time during which a session counts as verified.",
-        c"It is also the longest max_age of totp_verified and require_totp.";
+        c"This is also the upper limit for max_age in totp_verified and require_totp.";
 
     /// The lifetime of a signed JSON Web Token, in seconds.
     JWT_TTL jwt_ttl: i64 = 3_600, 1..=366 * DAY, SECONDS,
         c"totp.jwt_ttl",
         c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
-        c"Determines their claim \"exp\".";
+        c"Determines their \"exp\" claim.";
 
     /// The maximum time to wait for a row, in milliseconds.
     LOCK_TIMEOUT lock_timeout: i32 = 2000, 1..=3_600_000, MILLISECONDS,
         c"totp.lock_timeout",
         c"Maximum time to wait for a row of an account that another transaction has locked.",
         c"After that, the call fails with SQLSTATE 55P03. Calls that queue behind one another might wait twice \
-          as long. A shorter lock_timeout of the caller takes precedence.";
+          as long. A shorter lock_timeout set by the caller takes precedence.";
 }
 
 switches! {
@@ -202,27 +202,27 @@ switches! {
     BURN_ON_ROLLBACK burn_on_rollback = true,
         c"totp.burn_on_rollback",
         c"Whether a code remains spent when the transaction that used it is rolled back.",
-        c"If off, the code becomes valid again, for applications that retry transactions; PREPARE TRANSACTION \
-          is then refused after a code was spent. Requires totp in shared_preload_libraries.";
+        c"If this is off, the code becomes valid again, which suits applications that retry transactions; \
+          PREPARE TRANSACTION is then refused once a code has been spent. Requires totp in shared_preload_libraries.";
 
     /// Whether codes of steps up to the server's start are refused.
     COLD_START cold_start = true,
         c"totp.cold_start",
-        c"Whether codes of steps up to the server's start are refused.",
-        c"After a start, a crash or a promotion, nothing else shows that they were spent. Requires totp in \
+        c"Whether codes for time steps up to the server's start are refused.",
+        c"After a start, a crash or a promotion, nothing else shows whether they were spent. Requires totp in \
           shared_preload_libraries.";
 
     /// Whether spending a code forces a synchronous commit.
     FORCE_SYNC_COMMIT force_sync_commit = true,
         c"totp.force_sync_commit",
-        c"Whether a transaction that spent a code commits synchronously.",
-        c"Overrides synchronous_commit = off of the caller, with which a crash could make the code valid again.";
+        c"Whether a transaction that spends a code commits synchronously.",
+        c"Overrides the caller's synchronous_commit = off, with which a crash could make the code valid again.";
 
     /// Whether the secret of JSON Web Tokens is written as base64.
     JWT_SECRET_BASE64 jwt_secret_base64 = false,
         c"totp.jwt_secret_base64",
         c"Whether the secret for signing JSON Web Tokens is base64.",
-        c"Same as jwt-secret-is-base64 of PostgREST: the text is decoded before use, and can then be a JSON Web Key.";
+        c"Same as PostgREST's jwt-secret-is-base64: the text is decoded before use, and can then be a JSON Web Key.";
 }
 
 /// Defines the settings and reserves the prefix. Called once, when the library is loaded.
@@ -261,7 +261,7 @@ pub fn init() {
     );
     text(
         c"totp.jwt_role",
-        c"Value of the claim \"role\" in tokens signed by totp_api.challenge_verify.",
+        c"Value of the \"role\" claim in tokens signed by totp_api.challenge_verify.",
         c"This is the database role that the API server uses for a user who is logged in.",
         &JWT_ROLE,
         GucContext::Suset,
@@ -269,7 +269,7 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"totp.audit",
         c"Determines what is written to the audit trail.",
-        c"\"all\": every attempt and change. \"changes\": changes, but no logins. \"off\": nothing.",
+        c"\"all\": every attempt and change. \"changes\": changes, but not logins. \"off\": nothing.",
         &AUDIT,
         GucContext::Suset,
         GucFlags::empty(),
@@ -311,7 +311,7 @@ pub fn init() {
         c"totp.jwt_secret_file",
         c"File that contains the secret for signing JSON Web Tokens, at least 32 bytes.",
         c"This must be the secret that the API server uses: raw, base64 (totp.jwt_secret_base64) or a JSON Web Key. \
-          A newline at the end is ignored. Path, owner and mode are as for totp.key_file.",
+          A newline at the end is ignored. The rules for its path, owner and mode are the same as for totp.key_file.",
         &JWT_SECRET_FILE,
         GucContext::Sighup,
     );

@@ -1,4 +1,4 @@
-//! Re-encrypting rows of older keys.
+//! Re-encrypting rows that were encrypted with older keys.
 
 use super::argument;
 use crate::error::notice;

@@ -64,8 +64,8 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
         ),
         Invalid::Base32Groups => (
             "secret is not valid base32".to_owned(),
-            "Its groups differ in length, so it might contain other words.".to_owned(),
-            "Pass only the secret, in groups of equal length or undivided.",
+            "Its groups differ in length, so it might contain text other than the secret.".to_owned(),
+            "Pass only the secret, either in groups of equal length or as one string.",
         ),
         Invalid::SecretLength(bytes) => (
             format!("secret must be 10 to 128 bytes long, not {bytes}"),
@@ -108,8 +108,8 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
         ),
         Invalid::RotationState => (
             "invalid rotation state".to_owned(),
-            "It is not what the last step returned.".to_owned(),
-            "CALL totp.key_rotate() instead.",
+            "It is not a value that the previous step returned.".to_owned(),
+            "Use CALL totp.key_rotate() instead.",
         ),
         Invalid::Expiry => (
             "claim exp must be a whole number of seconds".to_owned(),
@@ -130,7 +130,7 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
                 UriFlaw::NoSecret => "It has no secret parameter.",
                 UriFlaw::Duplicate => "The secret, algorithm, digits or period parameter occurs twice.",
                 UriFlaw::Number => "The value of a numeric parameter is not a number.",
-                UriFlaw::Escape => "It contains an invalid percent-encoding, or does not decode to UTF-8.",
+                UriFlaw::Escape => "It contains an invalid percent-encoded sequence, or does not decode to UTF-8.",
                 UriFlaw::Algorithm => "Its algorithm is not SHA1, SHA256 or SHA512.",
                 UriFlaw::Digits => "Its number of digits is not 6, 7 or 8.",
                 UriFlaw::Period => "Its period is not 1 to 120 seconds.",

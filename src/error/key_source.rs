@@ -27,7 +27,7 @@ fn file_problem(problem: FileProblem) -> (String, &'static str) {
         ),
         FileProblem::RootMode(mode) => (
             format!(
-                "Its mode is {mode:04o}, which allows more than reading by its owner and group."
+                "Its mode is {mode:04o}, which gives its group more than read access, or gives access to other users."
             ),
             "Set its mode to 0640 or 0440 and its group to the server's; in Kubernetes, set defaultMode: 0440.",
         ),
@@ -63,7 +63,7 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
         KeyringError::Missing { is_needed } => report(
             CODE,
             "no encryption keys found",
-            "totp.key_command is empty, the file that totp.key_file names does not exist, and \
+            "totp.key_command is empty, the file named by totp.key_file does not exist, and \
              TOTP_ENCRYPTION_KEY is not set.",
             if is_needed {
                 RESTORE
@@ -74,11 +74,11 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
         ),
         KeyringError::File(problem) => {
             let (detail, hint) = file_problem(problem);
-            report(CODE, "could not use the file that totp.key_file names", detail, hint)
+            report(CODE, "could not use the file named by totp.key_file", detail, hint)
         }
         KeyringError::NotWritten(kind) => report(
             CODE,
-            "could not write the file that totp.key_file names",
+            "could not write the file named by totp.key_file",
             format!("The operating system reported: {kind}."),
             "Create its directory, and let the server's operating system user write to it.",
         ),
@@ -108,7 +108,7 @@ pub fn unusable(error: KeyringError) -> ErrorReport {
             };
             let source = match source {
                 KeySource::Command => "the output of totp.key_command",
-                KeySource::File => "the file that totp.key_file names",
+                KeySource::File => "the file named by totp.key_file",
                 KeySource::Variable => "environment variable TOTP_ENCRYPTION_KEY",
             };
             report(CODE, format!("could not parse encryption keys from {source}"), detail, hint)
@@ -129,7 +129,7 @@ pub fn needed(rows: &KeyRows) -> ErrorReport {
 /// Returns the error report for an unusable file with the secret for JSON Web Tokens.
 pub fn unusable_secret_file(problem: FileProblem) -> ErrorReport {
     let (detail, hint) = file_problem(problem);
-    report(CODE, "could not use the file that totp.jwt_secret_file names", detail, hint)
+    report(CODE, "could not use the file named by totp.jwt_secret_file", detail, hint)
 }
 
 /// Returns the error report for a command that should have printed that secret.
@@ -159,8 +159,8 @@ pub fn unusable_secret(flaw: Flaw) -> ErrorReport {
         ),
         Flaw::CarriageReturn => (
             MESSAGE,
-            "It ends with a carriage return, which API servers take as part of the secret.",
-            "End the line with a newline only, or with nothing.",
+            "It ends with a carriage return, which API servers treat as part of the secret.",
+            "End the line with only a newline, or with no line ending at all.",
         ),
         Flaw::Base64 => (
             MESSAGE,
@@ -174,13 +174,13 @@ pub fn unusable_secret(flaw: Flaw) -> ErrorReport {
         ),
         Flaw::Jwk => (
             MESSAGE,
-            "It is JSON, but neither a JSON Web Key of type \"oct\" nor a key set with exactly one of them.",
+            "It is JSON, but neither a JSON Web Key of type \"oct\" nor a key set with exactly one such key.",
             "Use a key of the form {\"kty\": \"oct\", \"k\": \"base64url\"}, or the secret itself.",
         ),
         Flaw::JwkUse => (
             MESSAGE,
-            "It is a JSON Web Key for another purpose than signing with HS256.",
-            "Its \"alg\" must be HS256 and its \"use\" must be sig, if it has them.",
+            "It is a JSON Web Key for a purpose other than signing with HS256.",
+            "If present, its \"alg\" must be HS256 and its \"use\" must be sig.",
         ),
     };
     report(CODE, message, detail, hint)

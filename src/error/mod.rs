@@ -259,15 +259,15 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "two-factor authentication is required",
                 "The account has an authenticator app, and this session cannot be verified: its token has \
-                 neither the claim session_id nor jti, so nothing distinguishes it from another session.",
+                 neither a session_id nor a jti claim, so nothing distinguishes it from another session.",
                 "Have the issuer of the token add session_id or jti, with a new value for each login.",
             ),
             Error::NoJwtSecret => report(
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
-                "no secret for JSON Web Tokens configured",
+                "no secret for JSON Web Tokens is configured",
                 "totp.jwt_secret_command and totp.jwt_secret_file are empty.",
-                "Set one of them to a command that prints, or a file that contains, the secret that your API \
-                 server verifies tokens with.",
+                "Set one of them to a command that prints, or a file that contains, the secret with which \
+                 your API server verifies tokens.",
             ),
             Error::JwtSecretFile(problem) => key_source::unusable_secret_file(problem),
             Error::JwtSecretCommand(problem) => key_source::failed_secret_command(problem),
@@ -311,7 +311,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
                 format!("encryption key {key_id} is not in the keyring"),
                 "A stored secret was encrypted with this key.",
-                "Add the key to the keyring again, below the first key; if totp.key_command already \
+                "Add the key back to the keyring, below the first key; if totp.key_command already \
                  prints it, reconnect.",
             ),
             Error::Unreadable(Unreadable::Damaged) => report(

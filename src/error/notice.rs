@@ -114,7 +114,7 @@ impl From<Unrotated> for ErrorReport {
                     1 => "1 row was in use and was left unchanged".to_owned(),
                     _ => format!("{rows} rows were in use and were left unchanged"),
                 },
-                "Other transactions had them locked each time they were tried.",
+                "Other transactions held conflicting locks at each attempt.",
                 "Call key_rotate again after those transactions have ended.",
             ),
         }

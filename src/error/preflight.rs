@@ -112,7 +112,7 @@ impl From<Finding> for Check {
             }
             Finding::Preload(false) => warn(
                 "shared_preload_libraries",
-                "totp is not listed in it: a ROLLBACK undoes failures and spent codes.",
+                "totp is not listed: a ROLLBACK undoes failures and spent codes.",
                 "Add totp to shared_preload_libraries and restart the server.",
             ),
             Finding::KeyCommand => ok("key_source", "The keys come from totp.key_command."),
@@ -129,7 +129,7 @@ impl From<Finding> for Check {
             Finding::KeyVariable => warn(
                 "key_source",
                 "The keys come from the server's environment, so changing them requires a restart.",
-                "Put them into a file with mode 0600 and set totp.key_file to it.",
+                "Put them into a file with mode 0600 and set totp.key_file to its path.",
             ),
             Finding::NoKeySource => warn(
                 "key_source",
@@ -150,7 +150,7 @@ impl From<Finding> for Check {
             Finding::MissingKeys(rows) => fail(
                 "missing_keys",
                 list(&rows),
-                "Add these keys to the keyring again, below the first key. A restored database needs \
+                "Add these keys back to the keyring, below the first key. A restored database needs \
                  the keyring that was in use when the backup was made.",
             ),
             Finding::OlderKeys(rows) if rows.is_empty() => ok(
@@ -160,8 +160,8 @@ impl From<Finding> for Check {
             Finding::OlderKeys(rows) => warn(
                 "key_rotation",
                 list(&rows),
-                "CALL totp.key_rotate(); when no database of the server needs these keys any \
-                 longer, remove them.",
+                "Run CALL totp.key_rotate(). Once no database on the server needs these keys \
+                 any longer, remove them.",
             ),
             Finding::StatementLogging(settings) if settings.is_empty() => {
                 ok("statement_logging", "No setting writes statement parameters to the log.")
@@ -184,7 +184,7 @@ impl From<Finding> for Check {
                 format!("These settings differ from their defaults: {}.", joined(&settings)),
             ),
             Finding::JwtLogins(missing) if missing.is_empty() => {
-                ok("jwt_logins", "Every login role whose claims are trusted exists.")
+                ok("jwt_logins", "All login roles listed in totp.jwt_logins exist.")
             }
             Finding::JwtLogins(missing) => warn(
                 "jwt_logins",
@@ -208,7 +208,7 @@ impl From<Finding> for Check {
             }
             Finding::Admins(admins) => warn(
                 "role_admins",
-                format!("Others can grant the extension's roles: {}.", admins.join(", ")),
+                format!("These roles can grant the extension's roles: {}.", admins.join(", ")),
                 "Revoke ADMIN OPTION from roles that should not decide who has these roles.",
             ),
             Finding::Members(members) if members.is_empty() => {
@@ -229,22 +229,22 @@ impl From<Finding> for Check {
             ),
             Finding::Owners(owners) => fail(
                 "owners",
-                format!("Objects have the wrong owner: {}.", owners.join(", ")),
+                format!("These objects have the wrong owner: {}.", owners.join(", ")),
                 "Tables, views, sequences and SECURITY DEFINER functions must belong to totp_owner, \
                  everything else to a superuser: use ALTER ... OWNER TO.",
             ),
             Finding::Collations(others) if others.is_empty() => {
-                ok("collation", "Accounts are found whatever the collation of the database is.")
+                ok("collation", "Accounts are found regardless of the database's collation.")
             }
             Finding::Collations(others) => fail(
                 "collation",
-                format!("The collation should be \"C\": {}.", others.join(", ")),
+                format!("The collation of these objects should be \"C\": {}.", others.join(", ")),
                 "Restore the original definitions, then run REINDEX SCHEMA totp. With any other \
                  collation, accounts might not be found after an upgrade of the operating system.",
             ),
             Finding::NewOrder => warn(
                 "collation",
-                "The order of the database's collation has changed. The extension's tables do not \
+                "The sort order of the database's collation has changed. The extension's tables do not \
                  depend on it, but indexes on your tables might miss rows.",
                 "Run REINDEX DATABASE, then ALTER DATABASE ... REFRESH COLLATION VERSION.",
             ),
@@ -253,7 +253,7 @@ impl From<Finding> for Check {
             }
             Finding::AuditSequence { is_behind: true } => warn(
                 "audit_sequence",
-                "The sequence of the audit trail is behind its entries, so that IDs will be repeated. \
+                "The sequence of the audit trail is behind its entries, so IDs will be repeated. \
                  Logical replication does not copy sequences.",
                 "SELECT setval('totp.audit_events_id_seq', max(id)) FROM totp.audit_events;",
             ),
@@ -273,7 +273,7 @@ impl From<Finding> for Check {
             ),
             Finding::FullPageWrites(true) => ok(
                 "full_page_writes",
-                "A crash during the write of a page does not damage the page.",
+                "A crash while a page is being written does not damage the page.",
             ),
             Finding::FullPageWrites(false) => warn(
                 "full_page_writes",

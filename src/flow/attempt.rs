@@ -111,7 +111,7 @@ impl<'a> Attempt<'a> {
         if is_cold(factor.created_at, step - ahead, period, self.context.now) {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
-        // By then, no window reaches the step any more.
+        // By then, no window reaches the step.
         let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         match self.account_guard.spend(secret, step, expires, self.context.now) {

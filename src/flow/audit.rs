@@ -10,9 +10,10 @@ use crate::store::audit::SignedEntry;
 use crate::{server, store};
 use serde_json::{Map, Value};
 
-/// Audit events per minute of accounts that do not exist or have no factor, all together.
+/// Maximum number of audit events per minute for all accounts that do not exist or have no factor,
+/// taken together.
 const STRANGER_LIMIT: u32 = 60;
-/// Audit events per minute of one account for calls that need no code.
+/// Maximum number of audit events per minute for one account, for calls that need no code.
 const FREE_LIMIT: u32 = 20;
 
 impl Context {
@@ -30,8 +31,8 @@ impl Context {
         }
     }
 
-    /// As `record`, for what a caller can repeat without a code: writes a limited number per minute.
-    /// The next event reports how many were left out.
+    /// Does the same as `record`, but for events that a caller can repeat without a code: writes a
+    /// limited number per minute. The next event reports how many were left out.
     pub fn record_free(
         &self,
         account: &Account,

@@ -152,8 +152,8 @@ fn check(
     Ok(ChallengeResult { account: in_scope(&scope).then_some(scope.account), verdict })
 }
 
-/// Returns the verdict on a token that could not be claimed, or was not because the text cannot be
-/// a code. Writes nothing.
+/// Returns the verdict on a token that could not be claimed, or was not claimed because the text
+/// cannot be a code. Writes nothing.
 fn unclaimed(
     context: &Context,
     token: &Token,

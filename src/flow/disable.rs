@@ -40,8 +40,8 @@ pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), 
     Ok(())
 }
 
-/// Removes one of several authenticator apps after checking a code of any of them or a backup code.
-/// The last active one stays: `disable` removes that.
+/// Removes one of several authenticator apps after checking a code from any of them or a backup
+/// code. The last active one stays: `disable` removes that.
 pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<Verdict, Error> {
     let context = Context::begin()?;
     if let Some(verdict) = check_lock(account, context.now)? {
@@ -63,7 +63,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     if let Some(method) = &verdict.method {
         store::factor::delete(account, label)?;
         store::account::mark_changed(account, context.now)?;
-        // That ended all sessions, but in this one a right code was just given.
+        // That ended all sessions, but in this one a right code has just been entered.
         session::mark_verified(account, method, context.now)?;
         context.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
     }

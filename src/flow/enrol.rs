@@ -27,9 +27,9 @@ pub const FACTORS_LIMIT: usize = 20;
 /// How long a pending secret can be shown again. A page is reloaded at once, or not at all.
 const REUSABLE_SECS: i64 = 60;
 
-/// How far from the server's time a first code is looked for, to tell a wrong clock from a wrong
-/// code. A wrong code of 6 digits matches one of the 5760 steps by chance with p = 0.6 %, and is then
-/// reported as a clock that is off.
+/// How far from the server's time to look for a first code, to tell a wrong clock from a wrong
+/// code. A wrong code of 6 digits matches one of the 5760 steps by chance with p = 0.6 %, and is
+/// then reported as a clock that is off.
 const CLOCK_OFF_SECS: i64 = 86_400;
 
 /// What a person needs to set up an authenticator app.
@@ -65,7 +65,8 @@ pub struct NewFactor {
     pub account_name: AccountName,
     /// The algorithm, digits and period of its codes.
     pub parameters: Parameters,
-    /// Whether the pending secret of the last minute will do, if there is one like it.
+    /// Whether a pending secret from the last minute may be returned instead, if it has the same
+    /// properties.
     pub reuse: bool,
 }
 
@@ -92,8 +93,8 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
 
     let account_guard = AccountGuard::of(account);
     if store::account::ensure(account, context.now)? {
-        // Shared memory may have failures of a removed account of this name. There is no secret to
-        // guess yet.
+        // Shared memory may have failures of a removed account with this name. There is no secret
+        // to guess yet.
         account_guard.created();
         account_guard.clear_at_commit();
     }
@@ -123,8 +124,8 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     Ok(created)
 }
 
-/// Returns the secret of a pending factor of the last minute, if it differs from a new one in nothing
-/// else: not in what an authenticator app shows, nor in the session that created it.
+/// Returns the secret of a pending factor from the last minute, if it is otherwise like a new one,
+/// both in what an authenticator app shows and in the session that created it.
 fn pending_like(
     context: &Context,
     account: &Account,
@@ -228,7 +229,7 @@ pub fn confirm(
     Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes, clock_offset: None })
 }
 
-/// Counts a failure, and reports a code that would be right at another time. Only here: of a
+/// Counts a failure, and reports a code that would be right at another time. Only here: for a
 /// confirmed factor, that would help to guess a code.
 fn miss(
     attempt: Attempt,

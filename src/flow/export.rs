@@ -35,7 +35,7 @@ pub fn export(
         &Issuer::new(issuer)?,
         &row.factor.parameters,
     );
-    // A rollback would undo the audit event, and not what the caller has read.
+    // A rollback would undo the audit event, but not what the caller has read.
     notice::exported(&settings::audited_name(account), label, &server::session_user(), reason);
     AccountGuard::of(account).exported();
     let mut fields = field("label", &**label);

@@ -48,7 +48,7 @@ fn key_source() -> Finding {
             Finding::KeyFile { in_data_directory: keys::is_in_data_directory() }
         }
         Ok(Some(KeySource::Variable)) => Finding::KeyVariable,
-        // The check of the keyring reports what is wrong.
+        // The keyring check reports what is wrong.
         Ok(None) | Err(_) => Finding::NoKeySource,
     }
 }

@@ -1,4 +1,5 @@
-//! Re-encrypts rows of older keys with the first key while logins continue.
+//! Re-encrypts rows that were encrypted with older keys, using the first key, while logins
+//! continue.
 //!
 //! Each step commits separately: a batch of rows, or part of the pause after it. The rows
 //! themselves show what is done, so an interrupted rotation continues where it stopped, and several
@@ -201,7 +202,7 @@ impl Rotation {
         Ok(Some(known).filter(|known| known.key_id == context.keyring.primary_id()))
     }
 
-    /// Pauses for half the time that the last batch and its commit took, to leave disk and
+    /// Pauses for half the time that the last batch and its commit took, to leave the disk and the
     /// processor to logins: the busier the server, the longer. Returns whether the pause was the
     /// whole step.
     fn throttle(&mut self) -> bool {

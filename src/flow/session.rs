@@ -80,7 +80,7 @@ pub fn mark_verified(account: &Account, method: &Method, now: Timestamp) -> Resu
 /// Records that a session is verified, whether it is new or continues.
 pub fn begin(session: &Session, method: &Method, now: Timestamp) -> Result<(), Error> {
     store::session::mark_verified(session, now, method.as_str())?;
-    // At other isolation levels, rows that another transaction has removed would be errors.
+    // At other isolation levels, rows that another transaction has removed would cause errors.
     if server::is_read_committed() {
         store::session::sweep(&session.account, now.plus_secs(-settings::session_ttl()))?;
     }
@@ -88,7 +88,7 @@ pub fn begin(session: &Session, method: &Method, now: Timestamp) -> Result<(), E
 }
 
 /// Returns whether the current session was verified within the last `max_age` microseconds, within
-/// `totp.session_ttl`, and since the last change of the account's factors.
+/// `totp.session_ttl`, and since the last change to the account's factors.
 pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
     begin_reading()?;
     let Some(session) = current() else {

@@ -56,14 +56,14 @@ pub fn issue(
 /// cleaned up as new tokens arrive, without a background job.
 fn sweep(now: Timestamp) -> Result<(), Error> {
     let is_due = now.micros_since(SWEPT_AT.get()).unsigned_abs() >= SWEEP_MICROS;
-    // At other isolation levels, rows that another transaction has removed would be errors.
+    // At other isolation levels, rows that another transaction has removed would cause errors.
     if is_due && server::is_read_committed() && store::token::sweep(now)? {
         SWEPT_AT.set(now);
     }
     Ok(())
 }
 
-/// Returns the hash of a binding. No binding at all also has a hash, which no text shares.
+/// Returns the hash of a binding. The absence of a binding also has a hash, which no text shares.
 pub fn hashed_binding(binding: Option<&str>) -> [u8; 32] {
     let mut hash = Sha256::new();
     if let Some(binding) = binding {

@@ -142,7 +142,8 @@ fn not_enrolled(
     Ok(Verdict::refused(Reason::NotEnrolled, None))
 }
 
-/// Returns whether TOTP is suspended, by the table or by failures that were rolled back.
+/// Returns whether TOTP is suspended, according to the table or because of failures that were
+/// rolled back.
 pub fn is_suspended(committed: &LockState, memory: &LockState) -> bool {
     let failures = committed.failures.max(memory.failures);
     committed.suspended || failures >= settings::lock_policy().suspend_after

@@ -62,8 +62,8 @@ impl AccountGuard {
         self.work(|bucket, _| table::lock_state(bucket, self.key)).unwrap_or_default()
     }
 
-    /// Reserves one attempt with a code before anything is compared, or refuses. `committed` is the
-    /// lock state in the table; the stricter of both counts. The reservation is a failure until
+    /// Reserves one attempt with a code before anything is compared, or refuses it. `committed` is
+    /// the lock state in the table; the stricter of both counts. The reservation is a failure until
     /// `accept`.
     pub fn reserve(
         &self,
@@ -96,8 +96,8 @@ impl AccountGuard {
         failed.flatten().unwrap_or(after)
     }
 
-    /// Records that the code of the attempt is right and is about to be spent in the table. It is not
-    /// a wrong guess, even if that fails. `after` is the lock state after a failure.
+    /// Records that the code of the attempt is right and is about to be spent in the table. Even if
+    /// spending it fails, it is not a wrong guess. `after` is the lock state after a failure.
     pub fn matched(&self, after: &LockState) {
         if is_on() {
             transaction::record_match(self.key);
@@ -114,7 +114,7 @@ impl AccountGuard {
         }
     }
 
-    /// Takes the reserved attempt back, so that it counts against nobody.
+    /// Withdraws the reserved attempt, so that it counts against nobody.
     pub fn withdraw(&self, after: &LockState) {
         if is_on() {
             transaction::withdraw(self.key);
@@ -187,7 +187,7 @@ impl AccountGuard {
         self.work(|bucket, _| table::spent_step(bucket, self.key, tag(secret))).flatten()
     }
 
-    /// Returns whether an audit event may be written that costs its caller nothing: at most `limit`
+    /// Returns whether an audit event that costs its caller nothing may be written: at most `limit`
     /// per minute. The next event reports how many were left out.
     pub fn may_record(&self, limit: u32, now: Timestamp) -> bool {
         let may = self.work(|bucket, header| {

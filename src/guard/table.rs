@@ -1,8 +1,8 @@
 //! The entries of shared memory and the operations on them, one bucket at a time. The caller holds
 //! the bucket's lock.
 //!
-//! An account has one entry, whatever it does: its failures, and a few of the steps that it spent.
-//! So no account can take the room of others.
+//! Whatever an account does, it has one entry, with its failures and a few of the steps that it
+//! spent. No account can therefore take room from others.
 #![forbid(unsafe_code)]
 
 use crate::pure::lock::{LockState, Policy};
@@ -14,8 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub const SLOTS_PER_BUCKET: usize = 32;
 /// Spent steps per account. The one that expires first makes room for another.
 const STEPS: usize = 4;
-/// How long two or more failures that are not in the table cannot be evicted, in seconds. A single one
-/// can: whoever makes room by a failure for each of many accounts gains one guess.
+/// How long two or more failures that are not in the table cannot be evicted, in seconds. A single
+/// one can: an attacker who makes room by causing a failure for each of many accounts gains only
+/// one guess.
 const UNCOMMITTED_SECS: i64 = 3_600;
 /// The period of the limit on audit events, in seconds.
 const WINDOW_SECS: i64 = 60;
@@ -34,7 +35,7 @@ pub struct Slot {
     entry: Option<Entry>,
 }
 
-/// What shared memory holds of one account.
+/// What shared memory holds about one account.
 #[derive(Debug, Clone, Copy)]
 pub struct Entry {
     /// Attempts that were reserved and did not succeed.
@@ -60,7 +61,7 @@ struct SpentStep {
     /// A keyed hash of the secret.
     secret: u64,
     step: i64,
-    /// When no window reaches that step any more.
+    /// The time from which no window reaches that step.
     expires: Timestamp,
 }
 
@@ -207,7 +208,8 @@ impl Slot {
     }
 
     /// The order of eviction: free slots, then accounts whose failures are all in the table and
-    /// reported, then the others; within each the one that was not touched for the longest time.
+    /// reported, then the others; within each group, the one that has been untouched for the
+    /// longest time.
     fn eviction_rank(&self) -> (u8, Timestamp) {
         match self.entry {
             None => (0, Timestamp::from_micros(0)),
@@ -222,8 +224,8 @@ pub fn lock_state(bucket: &mut Bucket, key: Key) -> LockState {
     find(bucket, key).map(|entry| entry.lock_state()).unwrap_or_default()
 }
 
-/// Reserves an attempt, which counts as a failure from now on. One that repeats an attempt of a
-/// transaction that the server could not commit was counted then.
+/// Reserves an attempt, which counts as a failure from now on. One that repeats an attempt from a
+/// transaction that the server could not commit has already been counted.
 pub fn reserve(
     bucket: &mut Bucket,
     key: Key,
@@ -252,8 +254,9 @@ pub fn reserve(
     Admission::Reserved { after }
 }
 
-/// Returns the lock state after a reserved attempt has failed. Attempts that have no result yet may be
-/// right: they do not count. If a success has cleared the failures since, this is the first of the next.
+/// Returns the lock state after a reserved attempt has failed. Attempts that have no result yet may
+/// turn out to be right, so they do not count. If a success has cleared the failures since, this
+/// failure is the first of a new series.
 pub fn fail(
     bucket: &mut Bucket,
     key: Key,
@@ -280,7 +283,7 @@ pub fn end_attempt(bucket: &mut Bucket, key: Key) {
     }
 }
 
-/// Counts an attempt as a failure again that seemed to be right.
+/// Counts an attempt that seemed to be right as a failure again.
 pub fn redo_attempt(
     bucket: &mut Bucket,
     key: Key,
@@ -294,7 +297,7 @@ pub fn redo_attempt(
     }
 }
 
-/// Undoes an attempt that was no failure. `lock` is the lock that it would have set.
+/// Undoes an attempt that was not a failure. `lock` is the lock that it would have set.
 pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     if let Some(entry) = find(bucket, key) {
         entry.failures = entry.failures.saturating_sub(1);
@@ -400,7 +403,8 @@ pub fn spent_step(bucket: &mut Bucket, key: Key, secret: u64) -> Option<i64> {
     find(bucket, key)?.step_of(secret).map(|spent| spent.step)
 }
 
-/// Gives a step back, unless a newer one of its secret was spent since; an older one stays spent.
+/// Gives a step back, unless a newer one of its secret has been spent since; an older one stays
+/// spent.
 pub fn release(bucket: &mut Bucket, key: Key, (secret, step): (u64, i64), older: Option<i64>) {
     let Some(entry) = find(bucket, key) else { return };
     if let Some(spent) = entry.step_of(secret)
@@ -421,7 +425,8 @@ pub fn record_commit(bucket: &mut Bucket, key: Key, failures: u32) {
     }
 }
 
-/// Adds to what an audit event has to report of an account. Without room for it nothing is added.
+/// Adds to what an audit event has to report about an account. If there is no room for it, nothing
+/// is added.
 pub fn add_unreported(
     bucket: &mut Bucket,
     key: Key,
@@ -434,7 +439,7 @@ pub fn add_unreported(
     }
 }
 
-/// Takes what an audit event has to report of an account.
+/// Takes what an audit event has to report about an account.
 pub fn take_unreported(bucket: &mut Bucket, key: Key) -> Unreported {
     let unreported = find(bucket, key).map(|entry| std::mem::take(&mut entry.unreported));
     remove_if_empty(bucket, key);
@@ -442,7 +447,8 @@ pub fn take_unreported(bucket: &mut Bucket, key: Key) -> Unreported {
 }
 
 /// Returns whether another audit event of a kind that costs its caller nothing may be recorded; one
-/// above the limit is left to be reported. Without room for the account none is.
+/// above the limit is left for a later event to report. Without room for the account, none may be
+/// recorded.
 pub fn may_record(
     bucket: &mut Bucket,
     key: Key,
@@ -467,8 +473,8 @@ fn find(bucket: &mut Bucket, key: Key) -> Option<&mut Entry> {
     bucket.iter_mut().find(|slot| slot.key == key)?.entry.as_mut()
 }
 
-/// Finds the entry of an account, or makes one in the place of the first that may be evicted. If all
-/// must stay, returns the time when one may go.
+/// Finds the entry of an account, or creates one in place of the first that may be evicted. If all
+/// must stay, returns the time at which one may go.
 fn find_or_insert<'a>(
     bucket: &'a mut Bucket,
     key: Key,
@@ -495,7 +501,7 @@ fn find_or_insert<'a>(
     Ok(slot.entry.get_or_insert(Entry::new(now)))
 }
 
-/// Frees the slot of an account of which nothing is left to remember.
+/// Frees the slot of an account about which there is nothing left to remember.
 fn remove_if_empty(bucket: &mut Bucket, key: Key) {
     let is_empty = |entry: &mut Entry| {
         entry.failures == 0

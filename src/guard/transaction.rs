@@ -106,7 +106,7 @@ pub fn record_rename(from: Key, to: Key) {
 }
 
 /// Returns whether an attempt repeats, with the same code, one whose transaction the server refused
-/// with a serialization failure: middleware does so by itself.
+/// with a serialization failure: some middleware repeats such transactions by itself.
 pub fn is_repeat(key: Key, code: u64) -> bool {
     REFUSED.take() == Some((key, code))
 }
@@ -116,7 +116,7 @@ pub fn mark() -> usize {
     PENDING.with_borrow(Vec::len)
 }
 
-/// Records that a call failed that began at a mark: a rollback gives its steps back.
+/// Records that a call that began at a mark has failed: a rollback gives its steps back.
 pub fn record_error(mark: usize, is_serialization_failure: bool) {
     PENDING.with_borrow_mut(|pending| {
         for it in pending.iter_mut().skip(mark) {
@@ -140,8 +140,9 @@ pub fn record_match(key: Key) {
     replace_attempt(key, |code| Change::Match { key, code });
 }
 
-/// Records that the right code cannot be spent, so that the attempt counts as a failure, and returns
-/// whether it did not. What an audit event of its success would have reported is left to the next one.
+/// Records that the right code cannot be spent, so that the attempt counts as a failure, and
+/// returns whether it did not count as one before. What an audit event for its success would have
+/// reported is left to the next one.
 pub fn record_mismatch(key: Key) -> bool {
     let was_match = matches!(
         replace_attempt(key, |code| Change::Attempt { key, code, has_failed: false }),
@@ -237,7 +238,7 @@ pub fn record_step(key: Key, secret: u64, step: i64, older: Option<i64>) {
     record(Change::Step { key, secret, step, older, burn: false });
 }
 
-/// Records that an audit event reports something, and what is lost of it with a rollback.
+/// Records that an audit event reports something, and which part of it a rollback would lose.
 pub fn record_reported(key: Key, unreported: Unreported) {
     if unreported != Unreported::default() {
         record(Change::Reported { key, unreported });
@@ -250,7 +251,7 @@ fn record(change: Change) {
     PENDING.with_borrow_mut(|pending| pending.push(PendingChange { subtransaction, change }));
 }
 
-/// Settles a change of a transaction that was committed, and so is in the table.
+/// Settles a change made by a transaction that was committed, so the change is in the table.
 fn committed(change: Change) {
     match change {
         Change::Attempt { .. }
@@ -323,7 +324,7 @@ fn rolled_back(change: Change) {
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
         Change::Step { key, secret, step, older, burn } => {
-            // Of a commit that the server refused, the client knows that it failed: nothing came of
+            // If the server refused the commit, the client knows that it failed: nothing came of
             // the code.
             if !burn || IS_COMMITTING.get() {
                 let spent = (secret, step);

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 /// The maximum run time.
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two looks for output, for a cancel and for the end of the command.
+/// The time between two checks for output, for a cancel request and for the end of the command.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The maximum number of bytes of error output that reach the log.
 const COMPLAINTS_LIMIT: usize = 4096;
@@ -21,7 +21,7 @@ const COMPLAINTS_LIMIT: usize = 4096;
 const READS_LIMIT: usize = 64;
 
 /// Runs a command and returns its output. Its error output is copied to the server's standard
-/// error, without possible keys, each line after the name of the setting.
+/// error, without possible keys, each line preceded by the name of the setting.
 pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, CommandProblem> {
     let not_started = |_| CommandProblem::NotStarted;
     let (output, its_output) = std::io::pipe().map_err(not_started)?;

@@ -96,7 +96,7 @@ pub enum Outcome {
     NotEnrolled,
     /// The account's last factor, which cannot be removed; that requires `totp_disable`.
     LastFactor,
-    /// The first code of a pending factor, but of another time.
+    /// The first code of a pending factor, but for another time.
     ClockOff,
 }
 

@@ -34,7 +34,8 @@ pub const LOGGING: &str = r"^(log_|debug_print_|auto_explain\.|pgaudit\.)";
 const STATEMENTS: Option<&str> = Some("log_parameter_max_length");
 const PLANS: Option<&str> = Some("auto_explain.log_parameter_max_length");
 
-/// Leaves out values of this session that are listed for the role or database they come from, too.
+/// Leaves out values of this session that are also listed for the role or database that they come
+/// from.
 pub fn distinct(settings: &[&Configured]) -> Vec<Configured> {
     let is_repeated = |setting: &Configured| {
         let is_same = |other: &&Configured| {
@@ -49,7 +50,7 @@ pub fn distinct(settings: &[&Configured]) -> Vec<Configured> {
         .collect()
 }
 
-/// Returns the settings because of which parameters can reach the log. A limit that is set for a role
+/// Returns the settings through which parameters can reach the log. A limit that is set for a role
 /// or a database holds there; one that is lifted there holds nowhere else, since a session can have
 /// settings of both.
 pub fn parameter_logging(settings: &[Configured]) -> Vec<&Configured> {
@@ -111,7 +112,7 @@ fn is_negative(value: &str) -> bool {
     number(value).is_some_and(|number| number < 0.0)
 }
 
-/// Returns whether a switch is on, as PostgreSQL reads it: any start of a word that says so.
+/// Returns whether a switch is on, as PostgreSQL reads it: any prefix of a word that means so.
 fn is_true(value: &str) -> bool {
     let value = value.to_ascii_lowercase();
     value == "on"

@@ -1,4 +1,4 @@
-//! JSON from outside: what callers and tokens contain.
+//! JSON from outside, from callers and in tokens.
 
 use serde::de::DeserializeOwned;
 
@@ -11,8 +11,8 @@ pub fn parse<T: DeserializeOwned>(text: &str) -> Option<T> {
     if has_reserved_key(text) { None } else { serde_json::from_str(text).ok() }
 }
 
-/// Returns whether a key of any object, however it is escaped, is reserved. Of what is not valid JSON
-/// it may return either.
+/// Returns whether a key of any object, however it is escaped, is reserved. For text that is not
+/// valid JSON, it may return either.
 fn has_reserved_key(text: &str) -> bool {
     let mut rest = text;
     // Outside of strings, JSON has no quotes.

@@ -19,17 +19,17 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
 pub enum Flaw {
     /// It has fewer bytes than HS256 requires.
     TooShort,
-    /// It begins with a byte order mark, which an API server takes as part of it.
+    /// It begins with a byte order mark, which an API server treats as part of it.
     ByteOrderMark,
-    /// It ends with a carriage return, which an API server takes as part of it.
+    /// It ends with a carriage return, which an API server treats as part of it.
     CarriageReturn,
-    /// It is not base64, although a setting says so.
+    /// It is not base64, although a setting says that it is.
     Base64,
     /// It is a PEM key or certificate.
     Pem,
     /// It is JSON, but not one symmetric key.
     Jwk,
-    /// It is a symmetric key for another purpose than HS256.
+    /// It is a symmetric key for a purpose other than HS256.
     JwkUse,
 }
 
@@ -97,7 +97,7 @@ fn key_of_jwk(json: &[u8]) -> Result<Zeroizing<Vec<u8>>, Flaw> {
     jwk.k.as_deref().and_then(decoded).ok_or(Flaw::Jwk)
 }
 
-/// Decodes base64 in either alphabet, as PostgREST does, which also takes "." for the padding.
+/// Decodes base64 in either alphabet, as PostgREST does, which also accepts "." as padding.
 fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     let standard = |byte| match byte {
         b'-' => b'+',

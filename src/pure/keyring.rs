@@ -31,7 +31,8 @@ pub struct AssociatedData<'a> {
 }
 
 impl<'a> AssociatedData<'a> {
-    /// Identifies the secret of a factor. A secret that replaced another has another creation time.
+    /// Identifies the secret of a factor. A secret that replaced another has a different creation
+    /// time.
     pub fn factor(account: &'a str, label: &'a str, made_at: Timestamp) -> Self {
         let identity = made_at.micros().to_string();
         Self { purpose: "totp", account, label: label.into(), identity }
@@ -96,7 +97,7 @@ pub enum Malformed {
     Duplicate(usize),
 }
 
-/// Why a ciphertext cannot be decrypted. A damaged token and one of another row look the same.
+/// Why a ciphertext cannot be decrypted. A damaged token and one from another row look the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unreadable {
     /// Its key is not in the keyring.

@@ -74,8 +74,8 @@ pub fn hashed(name: &str) -> String {
     format!("sha256:{}", Sha256::digest(name).iter().map(hex).collect::<String>())
 }
 
-/// A name of unknown encoding as text that every database can store: bytes that are not text in it are
-/// written as `\\xNN`, and so is the backslash of what looks like that already.
+/// A name of unknown encoding as text that every database can store: bytes that are not text in it
+/// are written as `\\xNN`, and so is the backslash of anything that already looks like that.
 pub fn escaped(name: &[u8], is_unicode: bool) -> String {
     let mut text = String::with_capacity(name.len());
     for chunk in name.utf8_chunks() {

@@ -21,7 +21,8 @@ pub enum Reason {
     LastFactor,
     /// The token has expired.
     Expired,
-    /// The token was used, was tried too often, or was revoked by a change of the account's factors.
+    /// The token was used, was tried too often, or was revoked by a change to the account's
+    /// factors.
     SpentStep,
 }
 

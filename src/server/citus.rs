@@ -10,7 +10,7 @@ const TABLES: [&CStr; 7] =
 
 /// Refuses nodes other than the coordinator, and tables that Citus manages. Citus creates the
 /// extension on each node, with empty tables: accounts would seem to have no second factor there.
-/// Without Citus, this is one look-up in a cache.
+/// Without Citus, this is one lookup in a cache.
 pub fn require_local_tables() -> Result<(), Error> {
     let schema = Oid::from(pg_sys::PG_CATALOG_NAMESPACE);
     let Some(groups) = relation(schema, c"pg_dist_local_group", pg_sys::RELKIND_RELATION) else {
@@ -25,7 +25,7 @@ pub fn require_local_tables() -> Result<(), Error> {
     };
     let index = relation(schema, c"pg_dist_partition_logical_relid_index", pg_sys::RELKIND_INDEX)
         .unwrap_or(InvalidOid);
-    // SAFETY: a catalog look-up with a C string.
+    // SAFETY: a catalog lookup with a C string.
     let schema = unsafe { pg_sys::get_namespace_oid(c"totp".as_ptr(), true) };
     let is_managed = |name: &CStr| {
         relation(schema, name, pg_sys::RELKIND_RELATION)
@@ -36,15 +36,16 @@ pub fn require_local_tables() -> Result<(), Error> {
 
 /// A table or an index, by schema and name.
 fn relation(schema: Oid, name: &CStr, kind: u8) -> Option<Oid> {
-    // SAFETY: catalog look-ups with a C string; what is missing has the invalid oid, and no kind.
+    // SAFETY: catalog lookups with a C string; a missing object yields the invalid OID, and no
+    // kind.
     unsafe {
         let found = pg_sys::get_relname_relid(name.as_ptr(), schema);
         (pg_sys::get_rel_relkind(found) as u8 == kind).then_some(found)
     }
 }
 
-/// An integer or oid in a column of a catalog: that of the first row, or of the row that has this
-/// key in the column. Like all look-ups in catalogs, it needs no privilege.
+/// An integer or OID in a catalog column: from the first row, or from the row that has this key in
+/// the column. Like all catalog lookups, it needs no privilege.
 fn find(table: Oid, column: &CStr, key: Option<Oid>, index: Oid) -> Option<usize> {
     // SAFETY: the table is open until its scan has ended. The scan key lives longer than the scan.
     // A key that is an oid and a datum that is read as a number are passed by value.

@@ -1,4 +1,4 @@
-//! The table `accounts`: locks, and the row that serializes changes of one account.
+//! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending};
 use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
@@ -13,7 +13,7 @@ use std::thread::LocalKey;
 
 plans! {
     // The extension's script makes no decoys: logical replication would find the same rows on both
-    // sides. Before there is an account, there is none to tell from unknown ones.
+    // sides. Before there is an account, there is none to distinguish from unknown ones.
     ENSURE(TEXT, TIME) =
         "WITH decoys AS (
              INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
@@ -50,7 +50,8 @@ plans! {
          sessions AS (DELETE FROM totp.sessions WHERE account = $1)
          UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
          WHERE account = $1";
-    // A change is at its call's time or just after the previous change, hence the millisecond.
+    // A change is dated at its call's time or just after the previous change, hence the
+    // millisecond.
     VERIFIED(TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
@@ -91,7 +92,7 @@ plans! {
          FROM totp.accounts AS a WHERE a.account = $1";
 }
 
-/// A statement that removes rows which tell when the account `$1` was last verified: its row keeps
+/// A statement that removes rows that show when the account `$1` was last verified: its row keeps
 /// the latest of these times.
 macro_rules! removing {
     ($rows:literal, $time:literal) => {
@@ -130,7 +131,7 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
-/// Locks the account's row, as every change of factors or backup codes does first. Returns `None`
+/// Locks the account's row, as every change to factors or backup codes does first. Returns `None`
 /// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
     LOCK.row(&[account.into()], read_lock_state)
@@ -186,7 +187,8 @@ pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
 
-/// Returns whether an account was verified within a time range, with no change of factors since.
+/// Returns whether an account was verified within a time range, with no change to the factors
+/// since.
 pub fn is_verified(account: &Account, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let arguments = [account.into(), (*time.start()).into(), (*time.end()).into()];
     VERIFIED.value(&arguments)

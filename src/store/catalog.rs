@@ -144,12 +144,13 @@ fn names(row: &Row) -> Result<String, Error> {
     row.get(1)
 }
 
-/// Returns the columns, indexes and domains whose order can change.
+/// Returns the columns, indexes and domains whose sort order can change.
 pub fn other_collations() -> Result<Vec<String>, Error> {
     COLLATIONS.rows(&[], names)
 }
 
-/// Returns whether the order of the database's own collation has changed since it was last noted.
+/// Returns whether the sort order of the database's own collation has changed since its version was
+/// last recorded.
 pub fn has_new_order() -> Result<bool, Error> {
     NEW_ORDER.value(&[])
 }
@@ -179,7 +180,7 @@ pub fn other_owners() -> Result<Vec<String>, Error> {
     OWNERS.rows(&[], names)
 }
 
-/// Returns those of the roles that do not exist.
+/// Returns which of the roles do not exist.
 pub fn missing_roles(roles: Vec<String>) -> Result<Vec<String>, Error> {
     MISSING_ROLES.rows(&[DatumWithOid::from(roles)], names)
 }

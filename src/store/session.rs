@@ -52,7 +52,7 @@ pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[account.into(), ended.into()])
 }
 
-/// Returns whether a session was verified within a time range, with no change of factors since.
+/// Returns whether a session was verified within a time range, with no change to the factors since.
 pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
     let (since, until) = (*time.start(), *time.end());
     match session.id.as_deref() {

@@ -19,8 +19,8 @@ plans! {
              (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
                  (SELECT changed_at FROM totp.accounts WHERE account = $3))";
-    // An array, so that the rows are removed through the primary key, whatever their estimated
-    // number at planning. Ordered, so that the planner prefers the index on expires_at.
+    // An array, so that the rows are removed through the primary key, regardless of how many the
+    // planner expects. Ordered, so that the planner prefers the index on expires_at.
     SWEEP(TIME) =
         "DELETE FROM totp.tokens WHERE id = ANY (ARRAY(
              SELECT id FROM totp.tokens WHERE expires_at <= $1

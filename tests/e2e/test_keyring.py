@@ -417,7 +417,7 @@ def test_key_generate_says_what_is_wrong_with_the_key_file(empty, account, key_f
     trouble(key_file)
     with refused(NO_KEY, without=["totp.keys"]) as caught:
         empty.value("SELECT totp.key_generate()")
-    assert caught.value.diag.message_primary == "could not use the file that totp.key_file names"
+    assert caught.value.diag.message_primary == "could not use the file named by totp.key_file"
 
 
 def test_key_generate_that_cannot_write_says_so(cluster, empty, key_file):
@@ -428,7 +428,7 @@ def test_key_generate_that_cannot_write_says_so(cluster, empty, key_file):
             empty.value("SELECT totp.key_generate()")
     finally:
         cluster.configure(totp__key_file=None)
-    assert caught.value.diag.message_primary == "could not write the file that totp.key_file names"
+    assert caught.value.diag.message_primary == "could not write the file named by totp.key_file"
 
 
 def test_only_a_database_without_rows_is_told_to_make_a_key(cluster, empty, account, key_file):
