@@ -43,6 +43,11 @@ OF_ACCOUNTS = {
     **OF_ADMINISTRATORS,
     "totp_remove": {"label": "default", "code": "123456"},
     "totp_resync": {"code1": "123456", "code2": "123457"},
+    # Called by functions of totp_api.
+    "account_factors": {},
+    "disable_attempt": {"code": "123456"},
+    "remove_attempt": {"label": "default", "code": "123456"},
+    "rotate_attempt": {"code": "123456"},
 }
 OTHERS = {
     "totp_verified": {},
@@ -51,9 +56,9 @@ OTHERS = {
 }
 # Those that look at no account: they go by the keys, the claims, shared memory or the catalogs.
 ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "key_ids"}
-ELSEWHERE |= {"guard_usage", "preflight"}
+ELSEWHERE |= {"guard_usage", "preflight", "request_code", "request_account", "missing_claim"}
 # Called by functions of totp_api.
-INSIDE = {"challenge_login", "verified_account"}
+INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp"}
 
 
