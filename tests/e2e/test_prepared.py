@@ -102,3 +102,18 @@ def test_a_transaction_that_has_given_its_code_back_is_prepared(forgiving, perso
         connection.execute("ROLLBACK TO mark")
     forgiving.watcher.execute(f"COMMIT PREPARED '{person.account}'")
     assert forgiving.client.verify(person.account, code)
+
+
+def test_an_unlock_that_was_prepared_leaves_the_lock_in_memory(stage, person):
+    with two_phase(stage, "failures") as connection:
+        for code in list(wrong_codes(person, START))[:5]:
+            assert not verify(connection, person, code)
+    stage.watcher.execute("ROLLBACK PREPARED 'failures'")
+    unlock = "SELECT totp.totp_unlock(%s, 'called from her known number')"
+    with two_phase(stage, "unlock") as connection:
+        connection.execute(unlock, [person.account])
+    stage.watcher.execute("COMMIT PREPARED 'unlock'")
+    code = person.phone.code(START, 1)
+    assert stage.client.attempt(person.account, code).reason == "locked"
+    stage.watcher.execute(unlock, [person.account])
+    assert stage.client.verify(person.account, code)

@@ -159,3 +159,40 @@ def test_a_renaming_that_is_committed_takes_failures_along(client, person):
     client.execute("COMMIT")
     assert client.status(other).failures == 3
     assert client.status(person.account).failures == 0
+
+
+# What is as it is, and said in docs/security-model.md
+
+
+def test_a_copy_of_a_database_has_its_own_memory(cluster):
+    with cluster.database("origin"):
+        with closing(cluster.connect(dbname="origin")) as connection:
+            connection.execute("CREATE EXTENSION totp")
+            client = Traveller(connection)
+            person = client.enrol(new_account())
+            client.execute("BEGIN")
+            client.fail(person, LIMIT)
+            client.execute("ROLLBACK")
+            assert client.attempt(person.account, "000000").reason == "locked"
+        cluster.new_database("replica", template="origin")
+        with closing(cluster.connect(dbname="replica")) as connection:
+            copy = Traveller(connection)
+            assert copy.attempt(person.account, person.phone.wrong(copy.now)).reason == "invalid"
+        cluster.execute("DROP DATABASE replica")
+
+
+def test_a_secret_that_is_imported_again_has_no_spent_codes(client, person):
+    code = person.phone.take(client.now)
+    assert client.verify(person.account, code)
+    assert not client.verify(person.account, code)
+    client.call("totp_reset", account=person.account, reason="to import it again")
+    client.call("totp_import", account=person.account, uri=person.phone.totp.secret)
+    assert client.verify(person.account, code)
+
+
+@pytest.mark.parametrize("name", ["bell\a", "line\nfeed", "\u202egnp.exe", "\x1b[31mred"])
+def test_names_are_kept_as_they_are(client, name):
+    account = f"{new_account()}{name}"
+    client.create(account, label=name)
+    query = "SELECT label FROM totp.factor_status WHERE account = %s"
+    assert client.value(query, account) == name
