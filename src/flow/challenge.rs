@@ -161,7 +161,7 @@ fn unclaimed(
 ) -> Result<ChallengeResult, Error> {
     let stored = store::token::load(token)?.filter(is_open);
     Ok(match stored {
-        None => ChallengeResult::refused(Reason::SpentStep),
+        None => ChallengeResult::refused(Reason::Spent),
         Some(stored) if !in_scope(&stored.scope) => ChallengeResult::refused(Reason::Invalid),
         Some(StoredToken { scope, lock_state, .. }) => {
             let verdict = match lock_state.locked(context.now) {

@@ -25,7 +25,7 @@ const WINDOW_SECS: i64 = 60;
 pub type Bucket = [Slot; SLOTS_PER_BUCKET];
 
 /// A keyed hash that identifies an account.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub [u64; 2]);
 
 /// A slot in shared memory.

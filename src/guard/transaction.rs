@@ -8,6 +8,7 @@ use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
@@ -218,9 +219,15 @@ pub fn record_clear(key: Key) {
     record(Change::Clear(key));
 }
 
-/// Records that an account was created.
+/// Records that an account was created. One that takes the name of an account that the transaction
+/// renamed shares the entry of that account, which must stay.
 pub fn record_new_account(key: Key) {
-    record(Change::NewAccount(key));
+    let is_shared = PENDING.with_borrow(|pending| {
+        pending.iter().any(|it| matches!(it.change, Change::Renamed { from, .. } if from == key))
+    });
+    if !is_shared {
+        record(Change::NewAccount(key));
+    }
 }
 
 /// Records that a secret of an account was created.
@@ -358,17 +365,18 @@ fn forgotten(change: Change) {
 }
 
 /// Settles changes that were rolled back, newest first, so that steps are given back in reverse order.
+/// What an account did after the transaction created it is gone with it.
 fn roll_back(pending: &[PendingChange]) {
-    let created = |it: &PendingChange| match it.change {
-        Change::NewAccount(key) => Some(key),
-        _ => None,
-    };
-    let new_accounts: Vec<Key> = pending.iter().filter_map(created).collect();
-    for it in pending.iter().rev() {
-        match new_accounts.contains(&it.change.key()) {
-            true => forgotten(it.change),
-            false => rolled_back(it.change),
+    let mut created = HashSet::new();
+    let mut forget = Vec::with_capacity(pending.len());
+    for it in pending {
+        if let Change::NewAccount(key) = it.change {
+            created.insert(key);
         }
+        forget.push(created.contains(&it.change.key()));
+    }
+    for (it, forget) in pending.iter().zip(forget).rev() {
+        if forget { forgotten(it.change) } else { rolled_back(it.change) }
     }
 }
 

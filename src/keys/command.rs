@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The time between two checks for output, for a cancel request and for the end of the command.
 const PAUSE: Duration = Duration::from_millis(2);
 /// The maximum number of bytes of error output that reach the log.
-const COMPLAINTS_LIMIT: usize = 4096;
+const STDERR_LIMIT: usize = 4096;
 /// The maximum number of consecutive reads of error output, which may be endless.
 const READS_LIMIT: usize = 64;
 
@@ -25,7 +25,7 @@ const READS_LIMIT: usize = 64;
 pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, CommandProblem> {
     let not_started = |_| CommandProblem::NotStarted;
     let (output, its_output) = std::io::pipe().map_err(not_started)?;
-    let (stderr, its_complaints) = std::io::pipe().map_err(not_started)?;
+    let (stderr, child_stderr) = std::io::pipe().map_err(not_started)?;
     server::set_nonblocking(&output);
     server::set_nonblocking(&stderr);
     // The command must not inherit the client's connection or the server's files.
@@ -34,7 +34,7 @@ pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, Co
         .args(["-c", command])
         .stdin(Stdio::null())
         .stdout(its_output)
-        .stderr(its_complaints)
+        .stderr(child_stderr)
         // A separate process group, so that everything the shell has started can be killed.
         .process_group(0)
         .spawn()
@@ -42,8 +42,8 @@ pub fn run(setting: &'static str, command: &str) -> Result<Zeroizing<String>, Co
     let stderr = Stderr {
         setting,
         pipe: stderr,
-        line: Zeroizing::new(Vec::with_capacity(COMPLAINTS_LIMIT)),
-        room: COMPLAINTS_LIMIT,
+        line: Zeroizing::new(Vec::with_capacity(STDERR_LIMIT)),
+        room: STDERR_LIMIT,
         is_cut: false,
     };
     let deadline = Instant::now() + TIMEOUT;
@@ -105,7 +105,7 @@ impl Stderr {
     /// Reads the available output and passes on whole lines immediately, because control does not
     /// return here if the call is cancelled or the process exits.
     fn drain(&mut self) {
-        let mut buffer = Zeroizing::new([0; COMPLAINTS_LIMIT]);
+        let mut buffer = Zeroizing::new([0; STDERR_LIMIT]);
         for _ in 0..READS_LIMIT {
             let Ok(length @ 1..) = self.pipe.read(buffer.as_mut()) else {
                 break;

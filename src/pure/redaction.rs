@@ -15,9 +15,9 @@ pub fn redacted(text: &[u8], more_followed: bool) -> String {
     let mut rest = text.as_str();
     let mut redacted = String::with_capacity(text.len());
     while !rest.is_empty() {
-        let (as_str, after) = split_where(rest, |next| !is_of_keys(next));
-        let is_cut = more_followed && after.is_empty() && !as_str.is_empty();
-        redacted.push_str(if as_str.len() < SUSPICIOUS && !is_cut { as_str } else { LEFT_OUT });
+        let (word, after) = split_where(rest, |next| !is_of_keys(next));
+        let is_cut = more_followed && after.is_empty() && !word.is_empty();
+        redacted.push_str(if word.len() < SUSPICIOUS && !is_cut { word } else { LEFT_OUT });
         let (between, after) = split_where(after, is_of_keys);
         let fit = |next: char| if next == '\n' || !next.is_control() { next } else { ' ' };
         redacted.extend(between.chars().map(fit));

@@ -23,7 +23,7 @@ pub enum Reason {
     Expired,
     /// The token was used, was tried too often, or was revoked by a change to the account's
     /// factors.
-    SpentStep,
+    Spent,
 }
 
 impl Reason {
@@ -38,7 +38,7 @@ impl Reason {
             Self::ClockOff => "clock_off",
             Self::LastFactor => "last_factor",
             Self::Expired => "expired",
-            Self::SpentStep => "spent",
+            Self::Spent => "spent",
         }
     }
 }

@@ -110,6 +110,30 @@ def test_an_account_that_takes_the_name_for_a_while_changes_nothing(client, pers
     assert not client.verify(person.account, code)
 
 
+@pytest.mark.parametrize("statement", REPLACED.values(), ids=REPLACED)
+def test_guesses_before_an_account_takes_the_name_count(client, person, statement):
+    client.execute("BEGIN")
+    client.fail(person, 3)
+    client.execute(statement, person.account)
+    client.create(person.account)
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == 3
+
+
+def test_guesses_at_a_renamed_account_count_though_its_name_is_taken(client, person):
+    code, other = person.phone.take(client.now), new_account()
+    client.execute("BEGIN")
+    rename(client, person.account, other)
+    client.create(person.account)
+    for _ in range(3):
+        client.attempt(other, person.phone.wrong(client.now))
+    assert client.verify(other, code)
+    client.attempt(other, person.phone.wrong(client.now))
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures >= 3
+    assert not client.verify(person.account, code)
+
+
 def own_secret(client, person):
     phone = type(person.phone)(client.create(person.account, label="mine").uri)
     assert client.confirm(person.account, phone.code(client.now), label="mine").confirmed
