@@ -9,7 +9,7 @@ import pytest
 
 from client import Client
 from conftest import DATABASE
-from refusal import BAD_ARGUMENT, refused
+from refusal import BAD_ARGUMENT, NOT_THERE, refused
 
 TAKEN = "42710"
 
@@ -161,13 +161,16 @@ def test_an_update_that_is_rolled_back_renames_nothing(users, account):
         assert client.backup_verify(account, person.backup_codes[0]) is True
 
 
-def test_a_pending_enrolment_follows_too(users, account):
+def test_a_pending_enrolment_ends(users, account):
+    """As with any change of the account: somebody else may have planted it."""
     with users() as client:
         created = client.create(account)
         client.add(account)
         client.change(f"{account}-new")
         code = client.value("SELECT totp.totp_code(%s, clock_timestamp())", created.secret)
-        assert client.confirm(f"{account}-new", code).confirmed
+        assert not client.status(f"{account}-new").pending
+        with refused(NOT_THERE):
+            client.confirm(f"{account}-new", code)
 
 
 def test_what_a_trigger_before_it_does_to_the_key_counts(users, dba, account):
