@@ -114,7 +114,9 @@ impl<'a> Attempt<'a> {
         // By then, no window reaches the step.
         let reach = settings::resync_steps() + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
-        match self.account_guard.spend(secret, step, expires, self.context.now) {
+        let is_pending = self.event == Event::Confirm;
+        let now = self.context.now;
+        match self.account_guard.spend(secret, step, expires, is_pending, now) {
             Spend::Done { .. } => {
                 self.matched();
                 Ok(())

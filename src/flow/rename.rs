@@ -26,7 +26,7 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
     store::account::mark_changed(account, context.now)?;
     store::account::rename(account, new)?;
     AccountGuard::of(new).clear_at_commit();
-    account_guard.renamed(new);
+    account_guard.renamed(account, new);
     if !memory.is_clean() {
         let suspended = is_suspended(&committed, &memory);
         store::account::record_failure(new, &LockState { suspended, ..memory }, None)?;

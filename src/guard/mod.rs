@@ -18,7 +18,7 @@ use crate::{clock, server, settings};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 pub use table::{Admission, Spend, Unreported, Usage};
-use table::{Bucket, Key};
+use table::{Bucket, Key, Request, SpentStep};
 
 /// Hash keys, drawn when the server starts and shared by all its processes.
 static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
@@ -76,9 +76,10 @@ impl AccountGuard {
             return without_memory(committed, policy, now);
         }
         let code = tag(code);
-        let when = (now, transaction::is_repeat(self.key, code));
+        let is_repeat = transaction::is_repeat(self.key, code);
+        let request = Request { now, is_repeat, has_written: transaction::has_written(self.key) };
         let admission = self.work(|bucket, header| {
-            table::reserve(bucket, self.key, committed, policy, when, &header.evictions)
+            table::reserve(bucket, self.key, committed, policy, request, &header.evictions)
         });
         if matches!(admission, Some(Admission::Reserved { .. })) {
             transaction::record_attempt(self.key, code);
@@ -126,9 +127,9 @@ impl AccountGuard {
     /// after a rollback, unless `totp.burn_on_rollback` is off.
     pub fn accept(&self) {
         if is_on() {
-            let before = self.work(|bucket, _| table::clear(bucket, self.key));
+            let failures = self.work(|bucket, _| table::settled(bucket, self.key));
             let burn = settings::burn_on_rollback();
-            transaction::record_success(self.key, before.unwrap_or_default(), burn);
+            transaction::record_success(self.key, failures.unwrap_or_default(), burn);
         }
     }
 
@@ -136,16 +137,17 @@ impl AccountGuard {
     /// commit, so that a rollback clears nothing.
     pub fn clear_at_commit(&self) {
         if is_on() {
-            transaction::record_clear(self.key);
+            let failures = self.work(|bucket, _| table::settled(bucket, self.key));
+            transaction::record_clear(self.key, failures.unwrap_or_default());
         }
     }
 
     /// Records that this transaction gave the account another name. Until it commits, that name leads
     /// to this entry: a rollback must not leave failures and spent steps under a name that is gone.
-    pub fn renamed(&self, new: &str) {
+    pub fn renamed(&self, old: &str, new: &str) {
         if is_on() {
-            let to = hashed((server::installation_id(), new));
-            transaction::record_rename(self.key, to);
+            let [to, vacated] = [new, old].map(|name| hashed((server::installation_id(), name)));
+            transaction::record_rename(self.key, to, vacated);
         }
     }
 
@@ -159,7 +161,7 @@ impl AccountGuard {
     /// Records that this transaction created a secret of the account.
     pub fn created_secret(&self, secret: &[u8]) {
         if is_on() {
-            transaction::record_new_secret(self.key, tag(secret));
+            transaction::record_new_secret(self.key, secret_tag(secret));
         }
     }
 
@@ -171,20 +173,26 @@ impl AccountGuard {
     }
 
     /// Spends a step of one of the account's secrets.
-    pub fn spend(&self, secret: &[u8], step: i64, expires: Timestamp, now: Timestamp) -> Spend {
-        let secret = tag(secret);
-        let spend = self.work(|bucket, header| {
-            table::spend(bucket, self.key, (secret, step), expires, now, &header.evictions)
-        });
-        if let Some(Spend::Done { older }) = spend {
-            transaction::record_step(self.key, secret, step, older);
+    pub fn spend(
+        &self,
+        secret: &[u8],
+        step: i64,
+        expires: Timestamp,
+        is_pending: bool,
+        now: Timestamp,
+    ) -> Spend {
+        let spent = SpentStep { secret: secret_tag(secret), step, expires, is_pending };
+        let spend = self
+            .work(|bucket, header| table::spend(bucket, self.key, spent, now, &header.evictions));
+        if let Some(Spend::Done { older, evicted }) = spend {
+            transaction::record_step(self.key, spent, older, evicted);
         }
-        spend.unwrap_or(Spend::Done { older: None })
+        spend.unwrap_or(Spend::Done { older: None, evicted: None })
     }
 
     /// Returns the newest spent step of one of the account's secrets that shared memory records.
     pub fn spent_step(&self, secret: &[u8]) -> Option<i64> {
-        self.work(|bucket, _| table::spent_step(bucket, self.key, tag(secret))).flatten()
+        self.work(|bucket, _| table::spent_step(bucket, self.key, secret_tag(secret))).flatten()
     }
 
     /// Returns whether an audit event that costs its caller nothing may be written: at most `limit`
@@ -264,6 +272,11 @@ pub fn panic_under_lock() -> bool {
 /// Returns a keyed hash of a code or secret.
 fn tag(text: impl AsRef<[u8]>) -> u64 {
     hashed(text.as_ref()).0[0]
+}
+
+/// Returns a short keyed hash of a secret.
+fn secret_tag(secret: &[u8]) -> u32 {
+    tag(secret) as u32
 }
 
 fn hashed(value: impl std::hash::Hash) -> Key {

@@ -28,6 +28,14 @@ pub type Bucket = [Slot; SLOTS_PER_BUCKET];
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub [u64; 2]);
 
+impl Key {
+    /// Returns the key of an account that takes a name which the running transaction has given up.
+    pub fn successor(self) -> Self {
+        let Self([first, second]) = self;
+        Self([first, second ^ u64::MAX])
+    }
+}
+
 /// A slot in shared memory.
 #[derive(Debug, Clone, Copy)]
 pub struct Slot {
@@ -56,13 +64,16 @@ pub struct Entry {
 }
 
 /// The newest spent step of one secret.
-#[derive(Debug, Clone, Copy)]
-struct SpentStep {
-    /// A keyed hash of the secret.
-    secret: u64,
-    step: i64,
-    /// The time from which no window reaches that step.
-    expires: Timestamp,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpentStep {
+    /// A keyed hash of the secret: short, since it tells a few secrets of one account apart.
+    pub secret: u32,
+    /// The step.
+    pub step: i64,
+    /// When no window reaches that step any more.
+    pub expires: Timestamp,
+    /// Whether the secret was not confirmed before. Such steps make room first.
+    pub is_pending: bool,
 }
 
 /// What happened to an account without a trace in the audit trail, until an audit event reports it.
@@ -85,6 +96,17 @@ impl Unreported {
         self.exports = self.exports.saturating_add(other.exports);
         self.events = self.events.saturating_add(other.events);
     }
+}
+
+/// A request for an attempt.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// The time of the call.
+    pub now: Timestamp,
+    /// Whether the attempt was counted before.
+    pub is_repeat: bool,
+    /// Whether the transaction has written failures, which are not committed yet.
+    pub has_written: bool,
 }
 
 /// The result of a request for an attempt.
@@ -114,6 +136,8 @@ pub enum Spend {
     Done {
         /// That older step.
         older: Option<i64>,
+        /// The step of another secret that made room.
+        evicted: Option<SpentStep>,
     },
     /// The step, or a newer one, was already spent.
     Spent,
@@ -140,7 +164,8 @@ pub struct Usage {
 }
 
 impl SpentStep {
-    const NONE: Self = Self { secret: 0, step: -1, expires: Timestamp::from_micros(0) };
+    const NONE: Self =
+        Self { secret: 0, step: -1, expires: Timestamp::from_micros(0), is_pending: false };
 }
 
 impl Entry {
@@ -189,7 +214,7 @@ impl Entry {
         (0..WINDOW_SECS * 1_000_000).contains(&now.micros_since(self.window_start))
     }
 
-    fn step_of(&mut self, secret: u64) -> Option<&mut SpentStep> {
+    fn step_of(&mut self, secret: u32) -> Option<&mut SpentStep> {
         self.steps.iter_mut().find(|spent| spent.step >= 0 && spent.secret == secret)
     }
 }
@@ -231,9 +256,10 @@ pub fn reserve(
     key: Key,
     committed: &LockState,
     policy: &Policy,
-    (now, is_repeat): (Timestamp, bool),
+    attempt: Request,
     evictions: &AtomicU64,
 ) -> Admission {
+    let Request { now, is_repeat, has_written } = attempt;
     let entry = match find_or_insert(bucket, key, now, evictions) {
         Ok(entry) => entry,
         Err(until) => return Admission::Full { until },
@@ -248,7 +274,9 @@ pub fn reserve(
     };
     entry.failures = after.failures;
     entry.in_flight = entry.in_flight.saturating_add(1);
-    entry.committed = entry.committed.max(committed.failures);
+    if !has_written {
+        entry.committed = entry.committed.max(committed.failures);
+    }
     entry.locked_until = after.locked_until.unwrap_or(Timestamp::from_micros(0));
     entry.touched = now;
     Admission::Reserved { after }
@@ -310,32 +338,20 @@ pub fn undo_attempt(bucket: &mut Bucket, key: Key, lock: Option<Timestamp>) {
     }
 }
 
-/// Clears the failures of an account and returns what they were.
-pub fn clear(bucket: &mut Bucket, key: Key) -> LockState {
-    let Some(entry) = find(bucket, key) else { return LockState::default() };
-    let before = entry.lock_state();
-    (entry.failures, entry.committed, entry.in_flight) = (0, 0, 0);
-    entry.locked_until = Timestamp::from_micros(0);
-    remove_if_empty(bucket, key);
-    before
+/// Returns the number of failures that a success, or a call that clears them, takes back at its commit.
+pub fn settled(bucket: &mut Bucket, key: Key) -> u32 {
+    find(bucket, key).map_or(0, |entry| entry.failures.saturating_sub(entry.in_flight))
 }
 
-/// Brings back failures that a success had cleared. The stricter of both counts.
-pub fn restore(
-    bucket: &mut Bucket,
-    key: Key,
-    before: &LockState,
-    now: Timestamp,
-    evictions: &AtomicU64,
-) {
-    if before.is_clean() {
-        return;
-    }
-    if let Ok(entry) = find_or_insert(bucket, key, now, evictions) {
-        let state = entry.lock_state().stricter(before);
-        entry.failures = state.failures;
-        entry.locked_until = state.locked_until.unwrap_or(entry.locked_until);
-        entry.touched = now;
+/// Takes failures back, and the lock with the last of them.
+pub fn subtract(bucket: &mut Bucket, key: Key, failures: u32) {
+    if let Some(entry) = find(bucket, key) {
+        entry.failures = entry.failures.saturating_sub(failures);
+        entry.committed = entry.committed.saturating_sub(failures);
+        if entry.failures == 0 {
+            entry.locked_until = Timestamp::from_micros(0);
+        }
+        remove_if_empty(bucket, key);
     }
 }
 
@@ -377,11 +393,11 @@ fn remove(bucket: &mut Bucket, key: Key) {
 pub fn spend(
     bucket: &mut Bucket,
     key: Key,
-    (secret, step): (u64, i64),
-    expires: Timestamp,
+    spent: SpentStep,
     now: Timestamp,
     evictions: &AtomicU64,
 ) -> Spend {
+    let SpentStep { secret, step, .. } = spent;
     let entry = match find_or_insert(bucket, key, now, evictions) {
         Ok(entry) => entry,
         Err(until) => return Spend::Full { until },
@@ -390,29 +406,44 @@ pub fn spend(
     if older.is_some_and(|older| older >= step) {
         return Spend::Spent;
     }
-    let is_own = |spent: &SpentStep| older.is_some() && spent.secret == secret;
-    let place = entry.steps.iter_mut().min_by_key(|spent| (!is_own(spent), spent.expires));
-    if let Some(place) = place {
-        *place = SpentStep { secret, step, expires };
+    // In this order: its own, expired ones, those of secrets that were not confirmed, the first to expire.
+    let rank = |it: &SpentStep| {
+        let is_own = older.is_some() && it.secret == secret;
+        (!is_own, it.expires > now, !it.is_pending, it.expires)
+    };
+    let Some(place) = entry.steps.iter_mut().min_by_key(|it| rank(it)) else {
+        return Spend::Done { older, evicted: None };
+    };
+    let (_, is_live, is_confirmed, until) = rank(place);
+    if older.is_none() && is_live && is_confirmed && spent.is_pending {
+        return Spend::Full { until };
     }
-    Spend::Done { older }
+    let evicted = Some(*place).filter(|_| older.is_none() && is_live);
+    *place = spent;
+    Spend::Done { older, evicted }
 }
 
 /// Returns the newest spent step of one of the account's secrets.
-pub fn spent_step(bucket: &mut Bucket, key: Key, secret: u64) -> Option<i64> {
+pub fn spent_step(bucket: &mut Bucket, key: Key, secret: u32) -> Option<i64> {
     find(bucket, key)?.step_of(secret).map(|spent| spent.step)
 }
 
-/// Gives a step back, unless a newer one of its secret has been spent since; an older one stays
-/// spent.
-pub fn release(bucket: &mut Bucket, key: Key, (secret, step): (u64, i64), older: Option<i64>) {
+/// Gives a step back, unless a newer one of its secret was spent since; an older one stays spent, and
+/// the one that made room for it returns.
+pub fn release(
+    bucket: &mut Bucket,
+    key: Key,
+    (secret, step): (u32, i64),
+    older: Option<i64>,
+    evicted: Option<SpentStep>,
+) {
     let Some(entry) = find(bucket, key) else { return };
     if let Some(spent) = entry.step_of(secret)
         && spent.step == step
     {
         match older {
             Some(older) => spent.step = older,
-            None => *spent = SpentStep::NONE,
+            None => *spent = evicted.unwrap_or(SpentStep::NONE),
         }
     }
     remove_if_empty(bucket, key);
@@ -549,8 +580,8 @@ mod tests {
 
         fn reserve_again(&mut self, n: u64, committed: u32, second: i64, again: bool) -> Admission {
             let committed = LockState { failures: committed, ..LockState::default() };
-            let when = (at(second), again);
-            reserve(&mut self.bucket, key(n), &committed, &POLICY, when, &self.evictions)
+            let request = Request { now: at(second), is_repeat: again, has_written: false };
+            reserve(&mut self.bucket, key(n), &committed, &POLICY, request, &self.evictions)
         }
 
         /// The failures that a failed attempt would write, and whether it locks.
@@ -559,13 +590,13 @@ mod tests {
             Some((after.failures, after.locked_until.is_some()))
         }
 
-        fn spend(&mut self, n: u64, secret: u64, step: i64, second: i64) -> Spend {
-            let (expires, now) = (at(second + 90), at(second));
-            spend(&mut self.bucket, key(n), (secret, step), expires, now, &self.evictions)
+        fn spend(&mut self, n: u64, secret: u32, step: i64, second: i64) -> Spend {
+            let spent = SpentStep { secret, step, expires: at(second + 90), is_pending: false };
+            spend(&mut self.bucket, key(n), spent, at(second), &self.evictions)
         }
 
-        fn release(&mut self, n: u64, secret: u64, step: i64, older: Option<i64>) {
-            release(&mut self.bucket, key(n), (secret, step), older);
+        fn release(&mut self, n: u64, secret: u32, step: i64, older: Option<i64>) {
+            release(&mut self.bucket, key(n), (secret, step), older, None);
         }
 
         fn may_record(&mut self, n: u64, second: i64) -> bool {
@@ -613,7 +644,7 @@ mod tests {
     fn the_greater_of_memory_and_table_counts() {
         let mut table = Table::new();
         assert_eq!(failures_of(table.reserve(1, 7, 0)), Some(8));
-        clear(&mut table.bucket, key(1));
+        subtract(&mut table.bucket, key(1), 8);
         assert_eq!(failures_of(table.reserve(1, 0, 0)), Some(1));
     }
 
@@ -637,7 +668,7 @@ mod tests {
         table.reserve(1, 0, 0);
         table.reserve(1, 0, 0);
         undo_attempt(&mut table.bucket, key(1), None);
-        clear(&mut table.bucket, key(1));
+        subtract(&mut table.bucket, key(1), 0);
         assert_eq!(table.fail(1, 0), Some((1, false)));
         assert_eq!(lock_state(&mut table.bucket, key(1)).failures, 1);
     }
@@ -645,12 +676,12 @@ mod tests {
     #[test]
     fn a_step_is_spent_once_and_older_ones_with_it() {
         let mut table = Table::new();
-        assert_eq!(table.spend(1, 5, 10, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(1, 5, 10, 300), Spend::Done { older: None, evicted: None });
         assert_eq!(table.spend(1, 5, 10, 300), Spend::Spent);
         assert_eq!(table.spend(1, 5, 9, 300), Spend::Spent);
-        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10) });
-        assert_eq!(table.spend(1, 6, 10, 300), Spend::Done { older: None });
-        assert_eq!(table.spend(2, 5, 10, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10), evicted: None });
+        assert_eq!(table.spend(1, 6, 10, 300), Spend::Done { older: None, evicted: None });
+        assert_eq!(table.spend(2, 5, 10, 300), Spend::Done { older: None, evicted: None });
     }
 
     #[test]
@@ -661,7 +692,7 @@ mod tests {
         table.release(1, 5, 10, None);
         assert_eq!(table.spend(1, 5, 11, 300), Spend::Spent);
         table.release(1, 5, 11, None);
-        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: None });
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: None, evicted: None });
     }
 
     #[test]
@@ -671,20 +702,38 @@ mod tests {
         table.spend(1, 5, 11, 300);
         table.release(1, 5, 11, Some(10));
         assert_eq!(table.spend(1, 5, 10, 300), Spend::Spent);
-        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10) });
+        assert_eq!(table.spend(1, 5, 11, 300), Spend::Done { older: Some(10), evicted: None });
     }
 
     #[test]
     fn an_account_has_one_slot_and_its_first_step_to_expire_makes_room() {
         let mut table = Table::new();
         for secret in 0..1_000 {
-            assert_eq!(table.spend(1, secret, 10, secret as i64), Spend::Done { older: None });
+            assert!(matches!(table.spend(1, secret, 10, i64::from(secret)), Spend::Done { .. }));
         }
         assert_eq!(table.used(1_000), 1);
         assert_eq!(table.spend(1, 999, 10, 1_000), Spend::Spent);
         assert_eq!(table.spend(1, 996, 10, 1_000), Spend::Spent);
-        assert_eq!(table.spend(1, 995, 10, 1_000), Spend::Done { older: None });
+        assert!(matches!(table.spend(1, 995, 10, 1_000), Spend::Done { older: None, .. }));
         assert_eq!(table.evictions(), 0);
+    }
+
+    #[test]
+    fn what_made_room_returns_when_the_other_is_given_back() {
+        let mut table = Table::new();
+        for secret in 0..STEPS as u32 {
+            table.spend(1, secret, 10, i64::from(secret));
+        }
+        let Spend::Done { evicted: Some(evicted), .. } = table.spend(1, 9, 10, 10) else {
+            panic!("nothing made room")
+        };
+        assert_eq!(evicted.secret, 0);
+        release(&mut table.bucket, key(1), (9, 10), None, Some(evicted));
+        assert_eq!(table.spend(1, 0, 10, 10), Spend::Spent);
+        // A secret that was not confirmed takes no room of others.
+        let pending = SpentStep { secret: 7, step: 10, expires: at(90), is_pending: true };
+        let spend = spend(&mut table.bucket, key(1), pending, at(10), &table.evictions);
+        assert_eq!(spend, Spend::Full { until: at(90) });
     }
 
     #[test]
@@ -692,7 +741,7 @@ mod tests {
         let mut table = Table::new();
         table.reserve(1, 0, 0);
         table.spend(1, 5, 10, 0);
-        clear(&mut table.bucket, key(1));
+        subtract(&mut table.bucket, key(1), 1);
         table.release(1, 5, 10, None);
         assert_eq!(table.used(0), 0);
         assert!(table.bucket.iter().all(|slot| slot.entry.is_none()));

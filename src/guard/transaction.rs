@@ -1,9 +1,8 @@
 //! What the running transaction changed in shared memory, and how its end settles those changes.
 
 use super::memory;
-use super::table::{self, Key, Unreported};
+use super::table::{self, Key, SpentStep, Unreported};
 use crate::error::Error;
-use crate::pure::lock::LockState;
 use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, pg_guard, pg_sys};
@@ -12,6 +11,7 @@ use std::collections::HashSet;
 use std::ffi::c_void;
 use std::ptr::null_mut;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// A change, and the subtransaction that made it.
 struct PendingChange {
@@ -26,22 +26,22 @@ enum Change {
     /// The code of an attempt was right, and is being spent in the table. It does not count as a
     /// failure.
     Match { key: Key, code: u64 },
-    /// An attempt succeeded, and cleared these failures. A rollback brings them back. A success with
-    /// a secret that the transaction created is gone with it.
-    Success { key: Key, before: LockState, is_new: bool },
-    /// The account was renamed. Until commit, its new name leads to the entry of the old one.
-    Renamed { from: Key, to: Key },
+    /// An attempt succeeded. Its commit takes these failures back.
+    Success { key: Key, failures: u32 },
+    /// The account was renamed. Until commit, its new name leads to the entry of the old one, and the
+    /// old name to an entry of its own.
+    Renamed { from: Key, to: Key, vacated: Key },
     /// The table was raised to this many failures.
     Written { key: Key, failures: u32 },
-    /// The account's failures were cleared in the table. Shared memory follows at commit.
-    Clear(Key),
+    /// These failures of the account were cleared in the table. Shared memory follows at commit.
+    Clear { key: Key, failures: u32 },
     /// The account was created. A rollback leaves nothing of it.
     NewAccount(Key),
     /// A secret was created. A rollback leaves nothing of it, so its steps are given back.
-    NewSecret { key: Key, secret: u64 },
+    NewSecret { key: Key, secret: u32 },
     /// A step was spent, possibly after an older one. A rollback gives it back unless `burn` is
     /// set.
-    Step { key: Key, secret: u64, step: i64, older: Option<i64>, burn: bool },
+    Step { key: Key, spent: SpentStep, older: Option<i64>, evicted: Option<SpentStep>, burn: bool },
     /// An audit event was written. A rollback leaves what it reports, and the event itself if it
     /// counts here, to the next one.
     Reported { key: Key, unreported: Unreported },
@@ -55,7 +55,7 @@ impl Change {
             | Self::Success { key, .. }
             | Self::Renamed { from: key, .. }
             | Self::Written { key, .. }
-            | Self::Clear(key)
+            | Self::Clear { key, .. }
             | Self::NewAccount(key)
             | Self::NewSecret { key, .. }
             | Self::Step { key, .. }
@@ -77,9 +77,14 @@ thread_local! {
     static IS_COMMITTING: Cell<bool> = const { Cell::new(false) };
     /// Whether the server has refused a write of this transaction, so that callers may repeat it.
     static IS_REFUSED: Cell<bool> = const { Cell::new(false) };
-    /// The attempt of the last transaction that the server refused.
-    static REFUSED: Cell<Option<(Key, u64)>> = const { Cell::new(None) };
+    /// When the newest attempt was first made, if it is repeated.
+    static FIRST_MADE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// The attempt of the last transaction that the server refused, and when it was first made.
+    static REFUSED: Cell<Option<(Key, u64, Instant)>> = const { Cell::new(None) };
 }
+
+/// How long an attempt can be repeated: callers that do so wait no longer.
+const REPEAT_TIME: Duration = Duration::from_secs(2);
 
 /// Registers the callbacks with the server. Called once.
 pub fn init() {
@@ -90,11 +95,13 @@ pub fn init() {
     }
 }
 
-/// Returns the key of an account's entry: that of its old name until a renaming is committed.
+/// Returns the key of an account's entry: that of its old name until a renaming is committed. A name
+/// that was given up leads to an entry of its own.
 pub fn resolve(key: Key) -> Key {
     PENDING.with_borrow(|pending| {
         let renamed = pending.iter().rev().find_map(|it| match it.change {
-            Change::Renamed { from, to } if to == key => Some(from),
+            Change::Renamed { from, to, .. } if to == key => Some(from),
+            Change::Renamed { vacated, .. } if vacated == key => Some(key.successor()),
             _ => None,
         });
         renamed.unwrap_or(key)
@@ -102,14 +109,26 @@ pub fn resolve(key: Key) -> Key {
 }
 
 /// Records that an account was renamed.
-pub fn record_rename(from: Key, to: Key) {
-    record(Change::Renamed { from, to });
+pub fn record_rename(from: Key, to: Key, vacated: Key) {
+    record(Change::Renamed { from, to, vacated });
+}
+
+/// Returns whether the transaction has written failures of an account to the table.
+pub fn has_written(key: Key) -> bool {
+    PENDING.with_borrow(|pending| {
+        pending.iter().any(|it| matches!(it.change, Change::Written { key: own, .. } if own == key))
+    })
 }
 
 /// Returns whether an attempt repeats, with the same code, one whose transaction the server refused
 /// with a serialization failure: some middleware repeats such transactions by itself.
 pub fn is_repeat(key: Key, code: u64) -> bool {
-    REFUSED.take() == Some((key, code))
+    let is_same = |(own, same, first): &(Key, u64, Instant)| {
+        *own == key && *same == code && first.elapsed() < REPEAT_TIME
+    };
+    let repeated = REFUSED.take().filter(is_same);
+    FIRST_MADE.set(repeated.map(|(_, _, first)| first));
+    repeated.is_some()
 }
 
 /// Returns the number of changes so far.
@@ -192,46 +211,32 @@ fn take_attempt(key: Key, work: impl Fn(&mut [PendingChange])) -> Option<u64> {
     })
 }
 
-/// Records that an account's newest attempt succeeded. What it spent stays spent after a rollback
-/// if `burn` is set; until now a rollback would have given it back.
-pub fn record_success(key: Key, before: LockState, burn: bool) {
-    let new_secrets: Vec<u64> = PENDING.with_borrow(|pending| {
-        let new_secret = |it: &PendingChange| match it.change {
-            Change::NewSecret { key: own, secret } if own == key => Some(secret),
-            _ => None,
-        };
-        pending.iter().filter_map(new_secret).collect()
-    });
-    let is_new = Cell::new(false);
+/// Records that an account's newest attempt succeeded, and how many failures its commit takes back.
+/// What it spent stays spent after a rollback if `burn` is set; until now a rollback would have given
+/// it back.
+pub fn record_success(key: Key, failures: u32, burn: bool) {
     take_attempt(key, |later| {
         for it in later {
-            if let Change::Step { secret, burn: burns, .. } = &mut it.change {
-                is_new.set(new_secrets.contains(secret));
-                *burns = burn && !is_new.get();
+            if let Change::Step { burn: burns, .. } = &mut it.change {
+                *burns = burn;
             }
         }
     });
-    record(Change::Success { key, before, is_new: is_new.get() });
+    record(Change::Success { key, failures });
 }
 
 /// Records that an account's failures were cleared in the table.
-pub fn record_clear(key: Key) {
-    record(Change::Clear(key));
+pub fn record_clear(key: Key, failures: u32) {
+    record(Change::Clear { key, failures });
 }
 
-/// Records that an account was created. One that takes the name of an account that the transaction
-/// renamed shares the entry of that account, which must stay.
+/// Records that an account was created.
 pub fn record_new_account(key: Key) {
-    let is_shared = PENDING.with_borrow(|pending| {
-        pending.iter().any(|it| matches!(it.change, Change::Renamed { from, .. } if from == key))
-    });
-    if !is_shared {
-        record(Change::NewAccount(key));
-    }
+    record(Change::NewAccount(key));
 }
 
 /// Records that a secret of an account was created.
-pub fn record_new_secret(key: Key, secret: u64) {
+pub fn record_new_secret(key: Key, secret: u32) {
     record(Change::NewSecret { key, secret });
 }
 
@@ -241,8 +246,8 @@ pub fn record_written(key: Key, failures: u32) {
 }
 
 /// Records that a step was spent. Unless its attempt succeeds, a rollback gives the step back.
-pub fn record_step(key: Key, secret: u64, step: i64, older: Option<i64>) {
-    record(Change::Step { key, secret, step, older, burn: false });
+pub fn record_step(key: Key, spent: SpentStep, older: Option<i64>, evicted: Option<SpentStep>) {
+    record(Change::Step { key, spent, older, evicted, burn: false });
 }
 
 /// Records that an audit event reports something, and which part of it a rollback would lose.
@@ -261,48 +266,49 @@ fn record(change: Change) {
 /// Settles a change made by a transaction that was committed, so the change is in the table.
 fn committed(change: Change) {
     match change {
-        Change::Attempt { .. }
-        | Change::Match { .. }
-        | Change::Success { .. }
-        | Change::NewAccount(_)
-        | Change::NewSecret { .. }
-        | Change::Reported { .. } => {}
-        Change::Renamed { from, to } => {
-            let now = clock::system();
-            if from != to
-                && let Some(Some(entry)) =
-                    memory::with_bucket(from, |bucket, _| table::take(bucket, from))
-            {
-                memory::with_bucket(to, |bucket, header| {
-                    table::put(bucket, to, entry, now, &header.evictions);
-                });
-            }
-        }
-        Change::Clear(key) => {
-            memory::with_bucket(key, |bucket, _| table::clear(bucket, key));
+        Change::Success { key, failures } | Change::Clear { key, failures } => {
+            memory::with_bucket(key, |bucket, _| table::subtract(bucket, key, failures));
         }
         Change::Written { key, failures } => {
             memory::with_bucket(key, |bucket, _| table::record_commit(bucket, key, failures));
         }
-        Change::Step { key, secret, step, .. } => {
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, (secret, step), None));
-        }
+        Change::Step { .. } => release(change),
+        _ => {}
     }
 }
 
-/// Settles changes that were committed: renamings last, and of several of one account the last one.
+fn release(change: Change) {
+    if let Change::Step { key, spent, older, evicted, .. } = change {
+        let (secret, step) = (spent.secret, spent.step);
+        memory::with_bucket(key, |bucket, _| {
+            table::release(bucket, key, (secret, step), older, evicted);
+        });
+    }
+}
+
+/// Settles changes that were committed, and then moves entries to the new names of their accounts.
 fn commit(pending: &[PendingChange]) {
-    let renamed = |it: &PendingChange| match it.change {
-        Change::Renamed { from, .. } => Some(from),
-        _ => None,
-    };
-    pending.iter().filter(|it| renamed(it).is_none()).for_each(|it| committed(it.change));
-    let mut moved = Vec::new();
+    pending.iter().for_each(|it| committed(it.change));
+    let mut names: Vec<(Key, Key)> = Vec::new();
     for it in pending.iter().rev() {
-        if let Some(from) = renamed(it).filter(|from| !moved.contains(from)) {
-            moved.push(from);
-            committed(it.change);
+        if let Change::Renamed { from, to, vacated } = it.change {
+            for (name, entry) in [(to, from), (vacated, vacated.successor())] {
+                if names.iter().all(|(known, _)| *known != name) {
+                    names.push((name, entry));
+                }
+            }
         }
+    }
+    let moved = |(name, key): &(Key, Key)| {
+        let entry = memory::with_bucket(*key, |bucket, _| table::take(bucket, *key)).flatten()?;
+        Some((*name, entry))
+    };
+    let moved: Vec<_> = names.iter().filter(|(name, key)| name != key).filter_map(moved).collect();
+    let now = clock::system();
+    for (name, entry) in moved {
+        memory::with_bucket(name, |bucket, header| {
+            table::put(bucket, name, entry, now, &header.evictions);
+        });
     }
 }
 
@@ -314,33 +320,27 @@ fn rolled_back(change: Change) {
                 memory::with_bucket(key, |bucket, _| table::end_attempt(bucket, key));
             }
             if IS_REFUSED.get() || IS_COMMITTING.get() {
-                REFUSED.set(Some((key, code)));
+                let first = FIRST_MADE.get().unwrap_or_else(Instant::now);
+                REFUSED.set(Some((key, code, first)));
             }
             count_rolled_back();
             add_unreported(key, Unreported { failures: 1, ..Unreported::default() });
         }
-        Change::Success { key, before, is_new } => {
-            let now = clock::system();
-            memory::with_bucket(key, |bucket, header| {
-                table::restore(bucket, key, &before, now, &header.evictions);
-            });
-            if !is_new {
-                count_rolled_back();
-                add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
-            }
+        Change::Success { key, .. } => {
+            count_rolled_back();
+            add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
-        Change::Step { key, secret, step, older, burn } => {
-            // If the server refused the commit, the client knows that it failed: nothing came of
-            // the code.
+        Change::Step { burn, .. } => {
+            // If the server refused the commit, the client knows that it failed, and the code had no
+            // effect.
             if !burn || IS_COMMITTING.get() {
-                let spent = (secret, step);
-                memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
+                release(change);
             }
         }
         Change::Match { .. }
         | Change::Written { .. }
-        | Change::Clear(_)
+        | Change::Clear { .. }
         | Change::Renamed { .. }
         | Change::NewAccount(_)
         | Change::NewSecret { .. } => {}
@@ -353,10 +353,7 @@ fn forgotten(change: Change) {
         Change::Attempt { key, .. } => {
             memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, None));
         }
-        Change::Step { key, secret, step, older, .. } => {
-            let spent = (secret, step);
-            memory::with_bucket(key, |bucket, _| table::release(bucket, key, spent, older));
-        }
+        Change::Step { .. } => release(change),
         Change::NewAccount(key) => {
             memory::with_bucket(key, |bucket, _| table::remove_unused(bucket, key));
         }
@@ -365,15 +362,22 @@ fn forgotten(change: Change) {
 }
 
 /// Settles changes that were rolled back, newest first, so that steps are given back in reverse order.
-/// What an account did after the transaction created it is gone with it.
+/// What an account or a secret did after the transaction created it is gone with it.
 fn roll_back(pending: &[PendingChange]) {
-    let mut created = HashSet::new();
+    let (mut accounts, mut secrets) = (HashSet::new(), HashSet::new());
+    let mut newest_is_new = false;
     let mut forget = Vec::with_capacity(pending.len());
     for it in pending {
-        if let Change::NewAccount(key) = it.change {
-            created.insert(key);
+        match it.change {
+            Change::NewAccount(key) => _ = accounts.insert(key),
+            Change::NewSecret { key, secret } => _ = secrets.insert((key, secret)),
+            Change::Step { key, spent, .. } => {
+                newest_is_new = secrets.contains(&(key, spent.secret))
+            }
+            _ => {}
         }
-        forget.push(created.contains(&it.change.key()));
+        let is_of_secret = matches!(it.change, Change::Step { .. } | Change::Success { .. });
+        forget.push(accounts.contains(&it.change.key()) || newest_is_new && is_of_secret);
     }
     for (it, forget) in pending.iter().zip(forget).rev() {
         if forget { forgotten(it.change) } else { rolled_back(it.change) }
@@ -400,6 +404,16 @@ fn settle(end: impl Fn(&[PendingChange])) {
     IS_REFUSED.set(false);
 }
 
+/// Settles changes whose outcome is open: what they spent stays spent here, failures stay counted, and
+/// what an audit event reports is left to the next one.
+fn prepare(pending: &[PendingChange]) {
+    for it in pending {
+        if let Change::Reported { key, unreported } = it.change {
+            add_unreported(key, unreported);
+        }
+    }
+}
+
 /// Refuses to prepare a transaction that may have to give a step back: its end would not be noticed
 /// here.
 fn refuse_to_prepare() {
@@ -419,8 +433,7 @@ unsafe extern "C-unwind" fn at_end(event: pg_sys::XactEvent::Type, _argument: *m
         XACT_EVENT_COMMIT => settle(commit),
         XACT_EVENT_ABORT => settle(roll_back),
         XACT_EVENT_PRE_PREPARE => refuse_to_prepare(),
-        // The outcome is open: what it spent stays spent here, and its failures stay counted.
-        XACT_EVENT_PREPARE => settle(|_| {}),
+        XACT_EVENT_PREPARE => settle(prepare),
         _ => {}
     }
 }
@@ -433,18 +446,18 @@ unsafe extern "C-unwind" fn at_subtransaction_end(
     _argument: *mut c_void,
 ) {
     use pg_sys::SubXactEvent::*;
-    PENDING.with_borrow_mut(|pending| {
+    let undone = PENDING.with_borrow_mut(|pending| {
         // The changes of this subtransaction and its children are the newest.
         let first =
             pending.iter().rposition(|it| it.subtransaction < own).map_or(0, |place| place + 1);
         match event {
             SUBXACT_EVENT_COMMIT_SUB => {
                 pending.iter_mut().skip(first).for_each(|it| it.subtransaction = parent);
+                Vec::new()
             }
-            SUBXACT_EVENT_ABORT_SUB => {
-                roll_back(&pending.split_off(first));
-            }
-            _ => {}
+            SUBXACT_EVENT_ABORT_SUB => pending.split_off(first),
+            _ => Vec::new(),
         }
     });
+    roll_back(&undone);
 }

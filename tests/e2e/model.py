@@ -181,7 +181,6 @@ class Mark:
     events: int
     spent: int
     pardoned: int
-    cleared: int
     renamed: int
 
 
@@ -198,9 +197,8 @@ class Model:
         self.failures = {}  # account: Standing
         self.steps = {}  # (account, secret): newest spent step that the table need not know
         self.spent = []  # what the transaction under way has put there, and what was there before
-        self.pardoned = []  # accounts whose failures memory forgets at its commit
-        self.cleared = []  # failures that a success of this transaction has cleared in memory
-        self.renamed = []  # new names, and the names that memory knows the accounts by until commit
+        self.pardoned = []  # accounts, and the failures that memory takes back at its commit
+        self.renamed = []  # new names, what memory knows the accounts by until commit, old names
 
     # Transactions
 
@@ -210,7 +208,7 @@ class Model:
 
     def mark(self):
         """BEGIN or SAVEPOINT."""
-        lists = (self.events, self.spent, self.pardoned, self.cleared, self.renamed)
+        lists = (self.events, self.spent, self.pardoned, self.renamed)
         lengths = map(len, lists)
         self.marks.append(Mark(copy.deepcopy(self.accounts), *lengths))
 
@@ -225,10 +223,6 @@ class Model:
         for place, step, older in reversed(undone):
             if not self.burn and self.steps.get(place) == step:
                 self._remember(place, older)
-        for key, before in reversed(self.cleared[mark.cleared :]):
-            if key in self.accounts:
-                self.failures[key] = self.failures.get(key, CLEAN).stricter(before)
-        del self.cleared[mark.cleared :]
         del self.renamed[mark.renamed :]
 
     def release(self):
@@ -247,24 +241,45 @@ class Model:
             if self.steps.get(place) == step:
                 self._remember(place, None)
         self.spent.clear()
-        for name in self.pardoned:
-            self.failures.pop(name, None)
+        for key, count in self.pardoned:
+            self._take_back(key, count)
         self.pardoned.clear()
-        self.cleared.clear()
-        for name, key in {key: (name, key) for name, key in self.renamed}.values():
-            self._move(key, name)
+        names = {}
+        for new, key, old in reversed(self.renamed):
+            names.setdefault(new, key)
+            names.setdefault(old, (old, "successor"))
         self.renamed.clear()
+        moved = [(name, self._take(key)) for name, key in names.items() if name != key]
+        for name, (standing, steps) in moved:
+            if standing:
+                self.failures[name] = standing
+            self.steps.update({(name, secret): step for secret, step in steps.items()})
 
-    def _move(self, key, name):
-        """What memory knows goes on under the new name."""
-        if key in self.failures:
-            self.failures[name] = self.failures.pop(key)
-        for place in [place for place in self.steps if place[0] == key]:
-            self.steps[name, place[1]] = self.steps.pop(place)
+    def _take_back(self, key, count):
+        """The lock goes with the last failure."""
+        standing = self.failures.pop(key, CLEAN)
+        if standing.failures > count:
+            self.failures[key] = Standing(standing.failures - count, standing.locked_until)
+
+    def _take(self, key):
+        """What memory knows of an account."""
+        places = [place for place in self.steps if place[0] == key]
+        return self.failures.pop(key, None), {place[1]: self.steps.pop(place) for place in places}
+
+    def _forgive(self, name):
+        """At the commit memory takes back what it knows now."""
+        key = self.key(name)
+        self.pardoned.append((key, self.failures.get(key, CLEAN).failures))
 
     def key(self, name):
-        """The name that memory knows an account by: the old one, until a renaming is committed."""
-        return next((key for new, key in reversed(self.renamed) if new == name), name)
+        """What memory knows an account by: its old name, until a renaming is committed. A name that
+        was given up stands for another account."""
+        for new, key, old in reversed(self.renamed):
+            if new == name:
+                return key
+            if old == name:
+                return old, "successor"
+        return name
 
     def _remember(self, place, step):
         if step is None:
@@ -456,18 +471,18 @@ class Model:
         account = self.accounts[new] = self.accounts.pop(name)
         account.standing = account.standing.stricter(self.failures.get(self.key(name), CLEAN))
         account.change(self.now)
-        self.pardoned.append(self.key(new))
+        self._forgive(new)
         for factor in account.factors.values():
             step = self.steps.get((self.key(name), factor.app.secret), -1)
             factor.last_step = max(factor.last_step, step)
-        self.renamed.append((new, self.key(name)))
+        self.renamed.append((new, self.key(name), name))
         self._record(name, "rename")
 
     def forget(self, name):
         if name not in self.accounts:
             return False
         del self.accounts[name]
-        self.pardoned.append(self.key(name))
+        self._forgive(name)
         self._record(name, "forget")
         return True
 
@@ -535,12 +550,12 @@ class Model:
         return Verdict("invalid", retry_after=after.locked_until - self.now if locked else None)
 
     def _accept(self, name, event, method, label):
-        """Memory forgets at once, and remembers if the success is undone."""
-        before = self.accounts[name].standing
-        if memory := self.failures.pop(self.key(name), None):
-            # Without this attempt, which was counted before it was found to be right.
-            before = before.stricter(Standing(memory.failures - 1))
-        self.cleared.append((self.key(name), Standing(before.failures)))
+        """Memory forgets at the commit. This attempt does not count any more."""
+        key = self.key(name)
+        standing = self.failures.pop(key)
+        if standing.failures > 1:
+            self.failures[key] = Standing(standing.failures - 1)
+        self._forgive(name)
         self.accounts[name].standing = CLEAN
         self._record(name, event)
         return Verdict("ok", method, label)
@@ -550,12 +565,12 @@ class Model:
     def _ensure(self, name):
         if name not in self.accounts:
             self.accounts[name] = Account(self.now, self.now)
-            self.pardoned.append(name)
+            self._forgive(name)
 
     def _pardon(self, name):
         """Without a code: memory forgets when the table has forgotten for good."""
         self.accounts[name].standing = CLEAN
-        self.pardoned.append(name)
+        self._forgive(name)
 
     def _empty(self, name):
         account = self.accounts[name]

@@ -220,3 +220,82 @@ def test_names_are_kept_as_they_are(client, name):
     client.create(account, label=name)
     query = "SELECT label FROM totp.factor_status WHERE account = %s"
     assert client.value(query, account) == name
+
+
+# Guesses inside of what is undone
+
+
+def test_guesses_in_a_success_that_is_rolled_back_add_up(client, person):
+    client.execute("SET totp.lockout = '1h'")
+    client.execute("BEGIN")
+    client.fail(person, 3)
+    client.execute("ROLLBACK")
+    client.execute("BEGIN")
+    client.execute("SAVEPOINT before")
+    own_secret(client, person)
+    client.execute("SAVEPOINT guess")
+    reasons = [client.attempt(person.account, person.phone.wrong(client.now)).reason for _ in "1234"]
+    client.execute("ROLLBACK TO guess")
+    client.execute("ROLLBACK TO before")
+    client.execute("COMMIT")
+    assert reasons.count("invalid") == LIMIT - 3
+    assert client.attempt(person.account, person.phone.code(client.now)).reason == "locked"
+
+
+def test_own_secrets_do_not_push_out_a_spent_code(client, person):
+    code = person.phone.take(client.now)
+    client.execute("BEGIN")
+    assert client.verify(person.account, code)
+    client.execute("ROLLBACK")
+    for keeps_secret in (False, True):
+        for number in range(6):
+            label = f"own {number}"
+            if keeps_secret:
+                client.create(person.account, label=label, period=60)
+            client.execute("BEGIN")
+            uri = client.create(person.account, label=label, period=60).uri
+            client.confirm(person.account, type(person.phone)(uri).code(client.now), label=label)
+            client.execute("ROLLBACK")
+    assert not client.verify(person.account, code)
+
+
+@pytest.mark.parametrize("statement", REPLACED.values(), ids=REPLACED)
+def test_a_success_of_an_account_that_takes_the_name_clears_nothing(client, person, statement):
+    client.execute("BEGIN")
+    client.fail(person, LIMIT - 1)
+    client.execute("ROLLBACK")
+    client.execute("BEGIN")
+    client.execute(statement, person.account)
+    phone = type(person.phone)(client.create(person.account).uri)
+    assert client.confirm(person.account, phone.code(client.now)).confirmed
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == LIMIT - 1
+
+
+def test_accounts_that_swap_their_names_keep_what_they_spent(client):
+    people = [client.enrol(new_account()) for _ in range(2)]
+    client.wait(60)
+    codes = [person.phone.take(client.now) for person in people]
+    first, second = (person.account for person in people)
+    client.execute("BEGIN")
+    for old, new in ((first, "between"), (second, first), ("between", second)):
+        client.call("totp_rename", account=old, new_account=new, reason="they swap")
+    client.execute("SAVEPOINT used")
+    assert client.verify(second, codes[0])
+    client.execute("ROLLBACK TO used")
+    client.execute("COMMIT")
+    assert not client.verify(second, codes[0])
+    assert client.verify(first, codes[1])
+
+
+def test_a_repeated_guess_is_a_new_one_after_a_while(client, person):
+    """An attempt that was refused once is no licence to try it again for ever."""
+    statement = "SELECT totp.totp_verify(%s, %s)"
+    wrong = person.phone.wrong(client.now)
+    client.execute("BEGIN")
+    client.value(statement, person.account, wrong)
+    client.execute("ROLLBACK")
+    client.execute("BEGIN")
+    client.value(statement, person.account, wrong)
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == 2
