@@ -111,6 +111,10 @@ def past(fragile, request):
     return past
 
 
+def last_step(client, account):
+    return client.value("SELECT last_step FROM totp.factors WHERE account = %s", account)
+
+
 def last_outcome(client, account):
     query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
     return client.value(query, account)
@@ -212,16 +216,17 @@ class Crew:
 
     def __init__(self, client):
         # Eight digits and a step a second: a fresh code at any time, and none by chance.
-        self.people = [client.enrol(new_account(), period=1, digits=8) for _ in range(2)]
+        people = [client.enrol(new_account(), period=1, digits=8) for _ in range(2)]
+        self.phones = {person.account: person.phone for person in people}
         self.failing, self.locked = client.enrol(new_account()), client.enrol(new_account())
         client.fail(self.locked, 5)
-        self.steps = {}
+        self.accepted = {account: last_step(client, account) for account in self.phones}
+        self.tried = dict(self.accepted)
         self.failures = 0
 
     def check(self, client):
-        last_step = "SELECT last_step FROM totp.factors WHERE account = %s"
-        for account, step in self.steps.items():
-            assert client.value(last_step, account) >= step
+        for account, step in self.accepted.items():
+            assert last_step(client, account) >= step
         assert client.status(self.failing.account).failures >= self.failures
         assert client.status(self.locked.account).locked_until
 
@@ -229,7 +234,8 @@ class Crew:
 class Worker(Thread):
     """Logs in, fails and looks at a locked account, until its server is killed."""
 
-    SETTINGS = ("totp.window_steps = 10", "totp.cold_start = off", "totp.max_failures = 100")
+    WINDOW = 10
+    SETTINGS = (f"totp.window_steps = {WINDOW}", "totp.cold_start = off", "totp.max_failures = 100")
 
     def __init__(self, cluster, crew, seed):
         super().__init__()
@@ -245,15 +251,18 @@ class Worker(Thread):
             while True:
                 for act in self.dice.sample([self.log_in, self.fail, self.look], 3):
                     act(client)
-                if self.crew.steps:
-                    self.warm.set()
 
     def log_in(self, client):
-        steps, person = self.crew.steps, self.dice.choice(self.crew.people)
-        step = max(int(time.time()), steps.get(person.account, 0) + 1)
+        """With a code that is new and in the window: refused codes count, and 100 lock."""
+        crew, account = self.crew, self.dice.choice(list(self.crew.phones))
+        step = max(int(time.time()), crew.tried[account] + 1)
+        if step >= int(time.time()) + self.WINDOW:
+            return
         client.execute("SET synchronous_commit = off")
-        if client.verify(person.account, person.phone.code(step)):
-            steps[person.account] = step
+        crew.tried[account] = step
+        if client.verify(account, crew.phones[account].code(step)):
+            crew.accepted[account] = step
+            self.warm.set()
 
     def fail(self, client):
         client.execute("SET synchronous_commit = on")
