@@ -20,7 +20,7 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
         return Err(Error::AccountExists);
     }
     let account_guard = AccountGuard::of(account);
-    let memory = account_guard.lock_state();
+    let memory = account_guard.shown_lock_state();
     let factors = store::factor::all(account)?;
     let codes = store::backup_code::load(account)?;
     store::account::mark_changed(account, context.now)?;

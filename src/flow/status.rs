@@ -19,7 +19,7 @@ pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     let Some(mut status) = store::account::status(account, since)? else {
         return Ok((Status::default(), now));
     };
-    let memory = AccountGuard::of(account).lock_state();
+    let memory = AccountGuard::of(account).shown_lock_state();
     let suspended = is_suspended(&status.lock_state, &memory);
     status.lock_state = status.lock_state.stricter(&memory);
     status.lock_state.suspended = suspended;

@@ -3,8 +3,9 @@
 //! A server process that dies while it holds a lock sends the whole server through crash recovery,
 //! which recreates this memory. Nothing here allocates or raises an error while a lock is held.
 
+use super::entry::Entry;
 use super::startup::Start;
-use super::table::{Bucket, Key, SLOTS_PER_BUCKET, Slot, Usage};
+use super::table::{Bucket, Key, Usage};
 use crate::pure::timestamp::Timestamp;
 use crate::settings;
 use pgrx::{PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
@@ -68,7 +69,7 @@ impl PgSharedMemoryInitialization for Block {
                 });
                 let first: *mut Bucket = header.add(1).cast();
                 for index in 0..buckets() {
-                    first.add(index).write([Slot::FREE; SLOTS_PER_BUCKET]);
+                    first.add(index).write(Bucket::FREE);
                 }
             }
             self.locks.store(pg_sys::GetNamedLWLockTranche(NAME.as_ptr()), Ordering::Release);
@@ -78,7 +79,7 @@ impl PgSharedMemoryInitialization for Block {
 }
 
 fn buckets() -> usize {
-    settings::guard_slots().div_ceil(SLOTS_PER_BUCKET)
+    settings::guard_slots().div_ceil(Bucket::SLOTS)
 }
 
 fn size() -> usize {
@@ -98,8 +99,36 @@ pub fn header() -> Option<&'static Header> {
     Some(unsafe { header.as_ref() })
 }
 
-/// Runs `work` on the bucket of a key, under its lock. Returns `None` without shared memory.
-pub fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) -> Option<T> {
+/// Runs `work` on the entry of an account. Returns `None` if it has none, or without shared memory.
+pub fn with_entry<T>(key: Key, work: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+    with_bucket(key, |bucket, _| bucket.with_entry(key, work)).flatten()
+}
+
+/// Runs `work` on the entry of an account, which is created if it has none. Returns the time at which
+/// there may be room if there is none, and `None` without shared memory.
+pub fn with_new_entry<T>(
+    key: Key,
+    now: Timestamp,
+    work: impl FnOnce(&mut Entry) -> T,
+) -> Option<Result<T, Timestamp>> {
+    with_bucket(key, |bucket, header| bucket.with_new_entry(key, now, &header.evictions, work))
+}
+
+/// Removes the entry of an account and returns it.
+pub fn take(key: Key) -> Option<Entry> {
+    with_bucket(key, |bucket, _| bucket.take(key)).flatten()
+}
+
+/// Removes the entry of an account that has neither failures nor spent steps.
+pub fn remove_unused(key: Key) {
+    with_bucket(key, |bucket, _| {
+        if bucket.with_entry(key, |entry| entry.is_unused()) == Some(true) {
+            bucket.take(key);
+        }
+    });
+}
+
+fn with_bucket<T>(key: Key, work: impl FnOnce(&mut Bucket, &Header) -> T) -> Option<T> {
     let header = header()?;
     let index = usize::try_from(key.0[0]).ok()? % header.buckets;
     Some(locked(index, |bucket| work(bucket, header)))
@@ -114,9 +143,7 @@ pub fn usage(now: Timestamp) -> Option<Usage> {
         ..Usage::default()
     };
     for index in 0..header.buckets {
-        locked(index, |bucket| {
-            bucket.iter().for_each(|slot| slot.count_into(&mut usage, now));
-        });
+        locked(index, |bucket| bucket.count_into(&mut usage, now));
     }
     Some(usage)
 }

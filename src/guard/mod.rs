@@ -5,6 +5,7 @@
 //! `shared_preload_libraries` there is no shared memory: every function then behaves as if nothing
 //! were recorded, and callers rely on row locks and committed rows alone.
 
+mod entry;
 mod limit;
 mod memory;
 mod startup;
@@ -15,10 +16,12 @@ use crate::error::notice;
 use crate::pure::lock::{LockState, Policy};
 use crate::pure::timestamp::Timestamp;
 use crate::{clock, server, settings};
+pub use entry::{Admission, Spend, Unreported};
+use entry::{Entry, Request, SpentStep};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
-pub use table::{Admission, Spend, Unreported, Usage};
-use table::{Bucket, Key, Request, SpentStep};
+use table::Key;
+pub use table::Usage;
 
 /// Hash keys, drawn when the server starts and shared by all its processes.
 static HASHERS: OnceLock<[RandomState; 2]> = OnceLock::new();
@@ -59,7 +62,14 @@ impl AccountGuard {
 
     /// Returns the lock state that shared memory records.
     pub fn lock_state(&self) -> LockState {
-        self.work(|bucket, _| table::lock_state(bucket, self.key)).unwrap_or_default()
+        self.work(|entry| entry.lock_state(0)).unwrap_or_default()
+    }
+
+    /// Returns the same without the failures that the running transaction has cleared. They no longer
+    /// show, but count for the lock until the commit: a rollback may follow.
+    pub fn shown_lock_state(&self) -> LockState {
+        let cleared = transaction::cleared(self.key);
+        self.work(|entry| entry.lock_state(cleared)).unwrap_or_default()
     }
 
     /// Reserves one attempt with a code before anything is compared, or refuses it. `committed` is
@@ -78,9 +88,9 @@ impl AccountGuard {
         let code = tag(code);
         let is_repeat = transaction::is_repeat(self.key, code);
         let request = Request { now, is_repeat, has_written: transaction::has_written(self.key) };
-        let admission = self.work(|bucket, header| {
-            table::reserve(bucket, self.key, committed, policy, request, &header.evictions)
-        });
+        let admission = self
+            .work_or_new(now, |entry| entry.reserve(committed, policy, request))
+            .map(|room| room.unwrap_or_else(|until| Admission::Full { until }));
         if matches!(admission, Some(Admission::Reserved { .. })) {
             transaction::record_attempt(self.key, code);
         }
@@ -89,12 +99,12 @@ impl AccountGuard {
 
     /// Returns the lock state after the reserved attempt has failed; without shared memory, `after`.
     pub fn fail(&self, after: LockState, policy: &Policy, now: Timestamp) -> LockState {
-        let failed = self
-            .work(|bucket, header| table::fail(bucket, self.key, policy, now, &header.evictions));
+        let cleared = transaction::cleared(self.key);
+        let failed = self.work_or_new(now, |entry| entry.fail(policy, cleared, now));
         if is_on() {
             transaction::record_failure(self.key);
         }
-        failed.flatten().unwrap_or(after)
+        failed.and_then(Result::ok).unwrap_or(after)
     }
 
     /// Records that the code of the attempt is right and is about to be spent in the table. Even if
@@ -102,16 +112,14 @@ impl AccountGuard {
     pub fn matched(&self, after: &LockState) {
         if is_on() {
             transaction::record_match(self.key);
-            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
+            self.work(|entry| entry.undo_attempt(after.locked_until));
         }
     }
 
     /// Records that the right code could not be spent: it counts as a failure after all.
     pub fn mismatched(&self, policy: &Policy, now: Timestamp) {
         if is_on() && transaction::record_mismatch(self.key) {
-            self.work(|bucket, header| {
-                table::redo_attempt(bucket, self.key, policy, now, &header.evictions);
-            });
+            self.work_or_new(now, |entry| entry.redo_attempt(policy, now));
         }
     }
 
@@ -119,7 +127,7 @@ impl AccountGuard {
     pub fn withdraw(&self, after: &LockState) {
         if is_on() {
             transaction::withdraw(self.key);
-            self.work(|bucket, _| table::undo_attempt(bucket, self.key, after.locked_until));
+            self.work(|entry| entry.undo_attempt(after.locked_until));
         }
     }
 
@@ -127,9 +135,7 @@ impl AccountGuard {
     /// after a rollback, unless `totp.burn_on_rollback` is off.
     pub fn accept(&self) {
         if is_on() {
-            let failures = self.work(|bucket, _| table::settled(bucket, self.key));
-            let burn = settings::burn_on_rollback();
-            transaction::record_success(self.key, failures.unwrap_or_default(), burn);
+            transaction::record_success(self.key, self.settled(), settings::burn_on_rollback());
         }
     }
 
@@ -137,8 +143,7 @@ impl AccountGuard {
     /// commit, so that a rollback clears nothing.
     pub fn clear_at_commit(&self) {
         if is_on() {
-            let failures = self.work(|bucket, _| table::settled(bucket, self.key));
-            transaction::record_clear(self.key, failures.unwrap_or_default());
+            transaction::record_clear(self.key, self.settled());
         }
     }
 
@@ -183,7 +188,8 @@ impl AccountGuard {
     ) -> Spend {
         let spent = SpentStep { secret: secret_tag(secret), step, expires, is_pending };
         let spend = self
-            .work(|bucket, header| table::spend(bucket, self.key, spent, now, &header.evictions));
+            .work_or_new(now, |entry| entry.spend(spent, now))
+            .map(|room| room.unwrap_or_else(|until| Spend::Full { until }));
         if let Some(Spend::Done { older, evicted }) = spend {
             transaction::record_step(self.key, spent, older, evicted);
         }
@@ -192,15 +198,15 @@ impl AccountGuard {
 
     /// Returns the newest spent step of one of the account's secrets that shared memory records.
     pub fn spent_step(&self, secret: &[u8]) -> Option<i64> {
-        self.work(|bucket, _| table::spent_step(bucket, self.key, secret_tag(secret))).flatten()
+        self.work(|entry| entry.spent_step(secret_tag(secret))).flatten()
     }
 
     /// Returns whether an audit event that costs its caller nothing may be written: at most `limit`
     /// per minute. The next event reports how many were left out.
     pub fn may_record(&self, limit: u32, now: Timestamp) -> bool {
-        let may = self.work(|bucket, header| {
-            table::may_record(bucket, self.key, limit, now, &header.evictions)
-        });
+        let may = self
+            .work_or_new(now, |entry| entry.may_record(limit, now))
+            .map(|room| room.unwrap_or_default());
         if may == Some(true) {
             let event = Unreported { events: 1, ..Unreported::default() };
             transaction::record_reported(self.key, event);
@@ -210,7 +216,7 @@ impl AccountGuard {
 
     /// Takes what no audit event has reported yet, for one that is about to be written.
     pub fn take_unreported(&self) -> Unreported {
-        let taken = self.work(|bucket, _| table::take_unreported(bucket, self.key));
+        let taken = self.work(Entry::take_unreported);
         let unreported = taken.unwrap_or_default();
         if is_on() {
             transaction::record_reported(self.key, unreported);
@@ -227,8 +233,21 @@ impl AccountGuard {
         }
     }
 
-    fn work<T>(&self, work: impl FnOnce(&mut Bucket, &memory::Header) -> T) -> Option<T> {
-        memory::with_bucket(self.key, work)
+    fn settled(&self) -> u32 {
+        let taken_back = transaction::taken_back(self.key);
+        self.work(|entry| entry.settled(taken_back)).unwrap_or_default()
+    }
+
+    fn work<T>(&self, work: impl FnOnce(&mut Entry) -> T) -> Option<T> {
+        memory::with_entry(self.key, work)
+    }
+
+    fn work_or_new<T>(
+        &self,
+        now: Timestamp,
+        work: impl FnOnce(&mut Entry) -> T,
+    ) -> Option<Result<T, Timestamp>> {
+        memory::with_new_entry(self.key, now, work)
     }
 }
 
@@ -266,7 +285,8 @@ pub fn usage() -> Option<Usage> {
 #[cfg(feature = "pg_test")]
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
-    AccountGuard::of("nobody").work(|_, _| panic!("a bug under a lock")).unwrap_or_default()
+    let panic = |_: &mut Entry| panic!("a bug under a lock");
+    AccountGuard::of("nobody").work_or_new(clock::system(), panic).is_some()
 }
 
 /// Returns a keyed hash of a code or secret.

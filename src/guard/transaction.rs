@@ -1,7 +1,8 @@
 //! What the running transaction changed in shared memory, and how its end settles those changes.
 
+use super::entry::{Entry, SpentStep, Unreported};
 use super::memory;
-use super::table::{self, Key, SpentStep, Unreported};
+use super::table::Key;
 use crate::error::Error;
 use crate::{clock, settings};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -111,6 +112,31 @@ pub fn resolve(key: Key) -> Key {
 /// Records that an account was renamed.
 pub fn record_rename(from: Key, to: Key, vacated: Key) {
     record(Change::Renamed { from, to, vacated });
+}
+
+/// Returns how many failures of an account right codes of this transaction have cleared.
+pub fn cleared(key: Key) -> u32 {
+    sum(|change| match *change {
+        Change::Success { key: own, failures } if own == key => failures,
+        _ => 0,
+    })
+}
+
+/// Returns how many failures of an account this transaction takes back at its commit.
+pub fn taken_back(key: Key) -> u32 {
+    sum(|change| match *change {
+        Change::Success { key: own, failures } | Change::Clear { key: own, failures }
+            if own == key =>
+        {
+            failures
+        }
+        _ => 0,
+    })
+}
+
+fn sum(failures: impl Fn(&Change) -> u32) -> u32 {
+    let each = |it: &PendingChange| failures(&it.change);
+    PENDING.with_borrow(|pending| pending.iter().map(each).fold(0, u32::saturating_add))
 }
 
 /// Returns whether the transaction has written failures of an account to the table.
@@ -267,10 +293,10 @@ fn record(change: Change) {
 fn committed(change: Change) {
     match change {
         Change::Success { key, failures } | Change::Clear { key, failures } => {
-            memory::with_bucket(key, |bucket, _| table::subtract(bucket, key, failures));
+            memory::with_entry(key, |entry| entry.subtract(failures));
         }
         Change::Written { key, failures } => {
-            memory::with_bucket(key, |bucket, _| table::record_commit(bucket, key, failures));
+            memory::with_entry(key, |entry| entry.record_commit(failures));
         }
         Change::Step { .. } => release(change),
         _ => {}
@@ -280,9 +306,7 @@ fn committed(change: Change) {
 fn release(change: Change) {
     if let Change::Step { key, spent, older, evicted, .. } = change {
         let (secret, step) = (spent.secret, spent.step);
-        memory::with_bucket(key, |bucket, _| {
-            table::release(bucket, key, (secret, step), older, evicted);
-        });
+        memory::with_entry(key, |entry| entry.release((secret, step), older, evicted));
     }
 }
 
@@ -299,16 +323,11 @@ fn commit(pending: &[PendingChange]) {
             }
         }
     }
-    let moved = |(name, key): &(Key, Key)| {
-        let entry = memory::with_bucket(*key, |bucket, _| table::take(bucket, *key)).flatten()?;
-        Some((*name, entry))
-    };
+    let moved = |(name, key): &(Key, Key)| Some((*name, memory::take(*key)?));
     let moved: Vec<_> = names.iter().filter(|(name, key)| name != key).filter_map(moved).collect();
     let now = clock::system();
     for (name, entry) in moved {
-        memory::with_bucket(name, |bucket, header| {
-            table::put(bucket, name, entry, now, &header.evictions);
-        });
+        memory::with_new_entry(name, now, |new| new.take_over(entry));
     }
 }
 
@@ -317,7 +336,7 @@ fn rolled_back(change: Change) {
     match change {
         Change::Attempt { key, code, has_failed } => {
             if !has_failed {
-                memory::with_bucket(key, |bucket, _| table::end_attempt(bucket, key));
+                memory::with_entry(key, Entry::end_attempt);
             }
             if IS_REFUSED.get() || IS_COMMITTING.get() {
                 let first = FIRST_MADE.get().unwrap_or_else(Instant::now);
@@ -351,11 +370,11 @@ fn rolled_back(change: Change) {
 fn forgotten(change: Change) {
     match change {
         Change::Attempt { key, .. } => {
-            memory::with_bucket(key, |bucket, _| table::undo_attempt(bucket, key, None));
+            memory::with_entry(key, |entry| entry.undo_attempt(None));
         }
         Change::Step { .. } => release(change),
         Change::NewAccount(key) => {
-            memory::with_bucket(key, |bucket, _| table::remove_unused(bucket, key));
+            memory::remove_unused(key);
         }
         _ => {}
     }
@@ -392,9 +411,8 @@ fn count_rolled_back() {
 
 fn add_unreported(key: Key, unreported: Unreported) {
     let now = clock::system();
-    memory::with_bucket(key, |bucket, header| {
-        table::add_unreported(bucket, key, unreported, now, &header.evictions);
-    });
+    // If there is no room for it, nothing is reported.
+    memory::with_new_entry(key, now, |entry| entry.add_unreported(unreported));
 }
 
 /// Settles all changes at the end of the transaction.

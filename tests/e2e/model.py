@@ -197,7 +197,7 @@ class Model:
         self.failures = {}  # account: Standing
         self.steps = {}  # (account, secret): newest spent step that the table need not know
         self.spent = []  # what the transaction under way has put there, and what was there before
-        self.pardoned = []  # accounts, and the failures that memory takes back at its commit
+        self.pardoned = []  # accounts, the failures that memory takes back at its commit, by a code?
         self.renamed = []  # new names, what memory knows the accounts by until commit, old names
 
     # Transactions
@@ -241,7 +241,7 @@ class Model:
             if self.steps.get(place) == step:
                 self._remember(place, None)
         self.spent.clear()
-        for key, count in self.pardoned:
+        for key, count, _ in self.pardoned:
             self._take_back(key, count)
         self.pardoned.clear()
         names = {}
@@ -266,10 +266,23 @@ class Model:
         places = [place for place in self.steps if place[0] == key]
         return self.failures.pop(key, None), {place[1]: self.steps.pop(place) for place in places}
 
-    def _forgive(self, name):
+    def _forgive(self, name, by_code=False):
         """At the commit memory takes back what it knows now."""
         key = self.key(name)
-        self.pardoned.append((key, self.failures.get(key, CLEAN).failures))
+        known = sum(count for other, count, _ in self.pardoned if other == key)
+        count = self.failures.get(key, CLEAN).failures - known
+        self.pardoned.append((key, max(count, 0), by_code))
+
+    def _cleared(self, name):
+        """The failures that right codes of the transaction under way have cleared, for itself only."""
+        key = self.key(name)
+        return sum(count for other, count, by_code in self.pardoned if by_code and other == key)
+
+    def _shown(self, name):
+        """What memory tells the transaction under way of an account's failures."""
+        standing, cleared = self.failures.get(self.key(name), CLEAN), self._cleared(name)
+        left = max(standing.failures - cleared, 0)
+        return Standing(left, standing.locked_until if left or not cleared else 0)
 
     def key(self, name):
         """What memory knows an account by: its old name, until a renaming is committed. A name that
@@ -469,7 +482,7 @@ class Model:
         if new in self.accounts:
             raise Refused(ALREADY_THERE)
         account = self.accounts[new] = self.accounts.pop(name)
-        account.standing = account.standing.stricter(self.failures.get(self.key(name), CLEAN))
+        account.standing = account.standing.stricter(self._shown(name))
         account.change(self.now)
         self._forgive(new)
         for factor in account.factors.values():
@@ -503,6 +516,12 @@ class Model:
         if name not in self.accounts:
             return CLEAN
         return self.accounts[name].standing.stricter(self.failures.get(self.key(name), CLEAN))
+
+    def shown_standing(self, name):
+        """The same without the failures that the transaction under way has cleared."""
+        if name not in self.accounts:
+            return CLEAN
+        return self.accounts[name].standing.stricter(self._shown(name))
 
     def _lock_in_memory(self, name):
         until = self.failures.get(self.key(name), CLEAN).locked_until
@@ -541,7 +560,9 @@ class Model:
 
     def _miss(self, name, event, outcome, after):
         account = self.accounts[name]
-        account.standing = account.standing.stricter(after)
+        failures = max(after.failures - self._cleared(name), 1)
+        written = Standing(failures, after.locked_until, failures >= SUSPEND_AFTER)
+        account.standing = account.standing.stricter(written)
         self._record(name, event, outcome)
         return self._invalid(after)
 
@@ -550,12 +571,12 @@ class Model:
         return Verdict("invalid", retry_after=after.locked_until - self.now if locked else None)
 
     def _accept(self, name, event, method, label):
-        """Memory forgets at the commit. This attempt does not count any more."""
+        """Memory forgets at the commit, for others. This attempt does not count any more."""
         key = self.key(name)
         standing = self.failures.pop(key)
         if standing.failures > 1:
             self.failures[key] = Standing(standing.failures - 1)
-        self._forgive(name)
+        self._forgive(name, by_code=True)
         self.accounts[name].standing = CLEAN
         self._record(name, event)
         return Verdict("ok", method, label)

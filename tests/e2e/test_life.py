@@ -239,7 +239,7 @@ class Life:
         assert (factors or []) == [row for item in known for row in self.factor_rows(*item)]
 
     def status_of(self, name):
-        account, standing = self.model.accounts.get(name), self.model.standing(name)
+        account, standing = self.model.accounts.get(name), self.model.shown_standing(name)
         if account is None:
             return [False, False, 0, 0, 0, None, False, None]
         active = len(account.active())

@@ -242,6 +242,33 @@ def test_guesses_in_a_success_that_is_rolled_back_add_up(client, person):
     assert client.attempt(person.account, person.phone.code(client.now)).reason == "locked"
 
 
+def test_what_a_success_clears_no_longer_shows_in_its_transaction(client, person):
+    client.execute("SET totp.lockout = '1h'")
+    client.fail(person, 2)
+    client.execute("BEGIN")
+    right_code(client, person)
+    assert client.status(person.account).failures == 0
+    client.fail(person, 1)
+    assert client.status(person.account).failures == 1
+    # Until the commit, all of them count for the lock.
+    assert not client.attempt(person.account, person.phone.wrong(client.now)).retry_after
+    assert client.attempt(person.account, person.phone.wrong(client.now)).retry_after
+    client.execute("ROLLBACK")
+    assert client.status(person.account).failures == LIMIT
+    assert client.attempt(person.account, "000000").reason == "locked"
+
+
+def test_what_fails_after_a_success_counts_from_one_after_the_commit(client, person):
+    client.fail(person, 2)
+    client.execute("BEGIN")
+    right_code(client, person)
+    client.fail(person, 1)
+    client.execute("COMMIT")
+    assert client.status(person.account).failures == 1
+    query = "SELECT failures::integer FROM totp.accounts WHERE account = %s"
+    assert client.value(query, person.account) == 1
+
+
 def test_own_secrets_do_not_push_out_a_spent_code(client, person):
     code = person.phone.take(client.now)
     client.execute("BEGIN")
