@@ -1,5 +1,6 @@
 """A throwaway server for the benchmark, managed by scripts/cluster."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -65,6 +66,13 @@ class Server:
         variables = {"first": 1, "last": accounts, "secret": secret}
         self.psql(database, *(f"-v{name}={value}" for name, value in variables.items()),
                   "-f", SQL / "fill.sql")
+
+    def cpu_seconds(self):
+        """Returns the processor time of all server processes that have ended, in seconds."""
+        postmaster = (self.directory / "data/postmaster.pid").read_text().split()[0]
+        fields = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()
+        # cutime and cstime, fields 16 and 17 in proc(5).
+        return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
     def memory_of_backend(self, database, statement):
         """Returns the bytes that a server process does not share, after 1,000 runs of a statement
