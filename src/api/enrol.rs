@@ -19,8 +19,12 @@ fn totp_create(
     digits: default!(Option<i32>, 6),
     period: default!(Option<i32>, 30),
     reuse: default!(Option<bool>, "false"),
+    qr: default!(Option<bool>, "true"),
 ) -> Result<
-    TableIterator<'static, (name!(secret, String), name!(uri, String), name!(qr_svg, String))>,
+    TableIterator<
+        'static,
+        (name!(secret, String), name!(uri, String), name!(qr_svg, Option<String>)),
+    >,
     ErrorReport,
 > {
     let account = argument::account(account)?;
@@ -30,7 +34,8 @@ fn totp_create(
     let account_name = AccountName::new(account_name.unwrap_or_else(|| account.to_string()))?;
     let parameters = argument::parameters(algorithm, digits, period)?;
     let reuse = reuse.unwrap_or_default();
-    let new = NewFactor { label, issuer, account_name, parameters, reuse };
+    let qr = qr.unwrap_or(true);
+    let new = NewFactor { label, issuer, account_name, parameters, reuse, qr };
     let created = limited(|| enrol::create(&account, new))?;
     let secret = created.secret.to_base32().to_string();
     let row = (secret, created.uri.to_string(), created.qr_svg);

@@ -38,8 +38,8 @@ pub struct Created {
     pub secret: Secret,
     /// The `otpauth` URI.
     pub uri: Zeroizing<String>,
-    /// The URI as a QR code.
-    pub qr_svg: String,
+    /// The URI as a QR code, if that was asked for.
+    pub qr_svg: Option<String>,
 }
 
 impl Created {
@@ -48,9 +48,10 @@ impl Created {
         account_name: &AccountName,
         issuer: &Issuer,
         parameters: &Parameters,
+        qr: bool,
     ) -> Result<Self, Error> {
         let uri = uri::build(&secret, account_name, issuer, parameters);
-        let qr_svg = qr::svg(&uri)?;
+        let qr_svg = qr.then(|| qr::svg(&uri)).transpose()?;
         Ok(Self { secret, uri, qr_svg })
     }
 }
@@ -68,19 +69,21 @@ pub struct NewFactor {
     /// Whether a pending secret from the last minute may be returned instead, if it has the same
     /// properties.
     pub reuse: bool,
+    /// Whether to draw the QR code, which takes longer than everything else.
+    pub qr: bool,
 }
 
 /// Creates a pending factor, replacing a pending one with the same label. An active one keeps
 /// working.
 pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     let context = Context::begin()?;
-    let NewFactor { label, issuer, account_name, parameters, reuse } = new;
+    let NewFactor { label, issuer, account_name, parameters, reuse, qr } = new;
     let issuer = match issuer {
         Some(issuer) => issuer,
         None => Issuer::new(settings::issuer().unwrap_or_else(server::database_name))?,
     };
     let secret = Secret::from_bytes(random::vec(parameters.algorithm.secret_bytes())?)?;
-    let created = Created::new(secret, &account_name, &issuer, &parameters)?;
+    let created = Created::new(secret, &account_name, &issuer, &parameters, qr)?;
     let session = session::current().filter(|session| session.account == *account);
     // A session without an ID could be anyone's.
     let reuse = reuse && session.as_ref().is_none_or(|session| session.id.is_some());
@@ -105,7 +108,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
         let mut fields = field("label", &*label);
         fields.insert("reused".to_owned(), true.into());
         context.record_free(account, Event::Create, Outcome::Ok, fields)?;
-        return Created::new(pending, &account_name, &issuer, &parameters);
+        return Created::new(pending, &account_name, &issuer, &parameters, qr);
     }
     // Before the first enrolment, anyone who knows the password can create pending factors: they
     // must not keep the owner from enrolling.
