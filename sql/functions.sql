@@ -33,7 +33,7 @@ BEGIN
             UNION ALL
             SELECT 'TYPE ' || oid::pg_catalog.regtype, typowner, COALESCE(typacl, pg_catalog.acldefault('T', typowner))
             FROM pg_catalog.pg_type
-            WHERE typnamespace = 'totp'::pg_catalog.regnamespace AND typcategory <> 'A'
+            WHERE typnamespace = 'totp'::pg_catalog.regnamespace AND (typcategory <> 'A' OR typtype = 'd')
             UNION ALL
             SELECT 'SCHEMA ' || nspname, nspowner, COALESCE(nspacl, pg_catalog.acldefault('n', nspowner))
             FROM pg_catalog.pg_namespace
@@ -92,8 +92,8 @@ BEGIN
             ('PUBLIC', 'totp.qr_text(text)',
 'Returns a QR code drawn with Unicode half blocks, for a terminal with light text on a dark background. Errors: 22023 more than 2331 bytes.'),
             -- The application's backend: it names the account, so it is trusted with all of them.
-            ('app', 'totp.totp_create(text, text, text, text, text, integer, integer, boolean)',
-'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. reuse: return the existing pending secret, rather than a new one, if it was created less than a minute ago with the same other arguments and, if the caller is the account''s own session, by that session. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
+            ('app', 'totp.totp_create(text, text, text, text, text, integer, integer, boolean, boolean)',
+'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. reuse: return the existing pending secret, rather than a new one, if it was created less than a minute ago with the same other arguments and, if the caller is the account''s own session, by that session. qr: false leaves qr_svg NULL, which saves most of the time of a call. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
             ('app', 'totp.totp_confirm(text, text, text)',
 'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and, for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does a code for another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
             ('app', 'totp.totp_disable(text, text)',
@@ -199,6 +199,7 @@ BEGIN
             ('admin', 'totp.key_rotate(integer)', NULL),
             ('admin', 'totp.key_rotate_step(integer, jsonb)',
 'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
+            ('', 'totp.raise_check_violation()', NULL),
             -- Superusers.
             ('', 'totp.key_generate()',
 'Generates an encryption key. If there is no keyring yet, writes the key to totp.key_file with mode 0600 and returns a message that says so; otherwise returns the new key, to be added to the keyring by hand. Superusers only. Errors: 42501; F0000 while rows of this database need keys that are not in the keyring.')

@@ -51,8 +51,8 @@ LATERAL (
     FROM totp.factors WHERE factors.account = a.account
 ) AS f,
 LATERAL (
-    SELECT count(*) FILTER (WHERE used_at IS NULL)::integer AS unused, max(used_at) AS last_used_at
-    FROM totp.backup_codes WHERE backup_codes.account = a.account
+    SELECT count(*) FILTER (WHERE code.used_at IS NULL)::integer AS unused, max(code.used_at) AS last_used_at
+    FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at) WHERE backup_codes.account = a.account
 ) AS b;
 ALTER VIEW totp.account_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
@@ -123,7 +123,7 @@ COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 
 COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which is the one used to encrypt';
 COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether the key is in the keyring; if not, its rows cannot be decrypted';
 COMMENT ON COLUMN totp.key_status.factors IS 'Number of factors encrypted with the key';
-COMMENT ON COLUMN totp.key_status.backup_codes IS 'Number of backup codes encrypted with the key, including spent ones';
+COMMENT ON COLUMN totp.key_status.backup_codes IS 'Number of accounts whose backup codes are encrypted with the key';
 COMMENT ON COLUMN totp.key_status.percent IS 'Percentage of all rows encrypted with the key; for the first key, the progress of a rotation';
 COMMENT ON COLUMN totp.key_status.oldest IS 'When the oldest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.newest IS 'When the newest of these rows was encrypted';

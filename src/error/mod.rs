@@ -69,6 +69,8 @@ pub enum Error {
     KeysNeeded(KeyRows),
     /// A stored secret could not be decrypted.
     Unreadable(Unreadable),
+    /// The backup codes of an account cannot be decrypted: damaged, or from another account.
+    UnreadableBackupCodes,
     /// The database's encoding cannot hold the result.
     NotUnicode,
     /// `totp.clock` is not a valid time.
@@ -319,6 +321,14 @@ impl From<Error> for ErrorReport {
                 "could not decrypt stored secret",
                 "It is damaged, or it was copied from another row.",
                 "Restore the row from a backup, or have the account enrol again.",
+            ),
+            Error::UnreadableBackupCodes => report(
+                PgSqlErrorCode::ERRCODE_DATA_CORRUPTED,
+                "could not decrypt stored secret",
+                "The row with all backup codes of the account is damaged, or it was copied from \
+                 another row.",
+                "Issue new codes with backup_rotate or backup_reissue, or restore the row from a \
+                 backup.",
             ),
             Error::NotUnicode => report(
                 PgSqlErrorCode::ERRCODE_UNTRANSLATABLE_CHARACTER,

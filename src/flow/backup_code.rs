@@ -5,7 +5,7 @@ use super::context::{Context, begin_reading};
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, SALT_BYTES};
+use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, HashedSet, SALT_BYTES};
 use crate::pure::code::Code;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
@@ -30,21 +30,15 @@ pub fn rotate(
 /// Replaces the set of backup codes. The caller holds the account's row.
 pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Error> {
     let salt = random::array::<SALT_BYTES>()?;
-    let mut shown = Vec::new();
-    let mut tokens = Vec::new();
-    let mut key_id = String::new();
-    for slot in 1..=settings::backup_codes() {
-        let code = BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?);
-        let associated_data = AssociatedData::backup_code(account, slot, salt.as_slice());
-        let ciphertext = context
-            .keyring
-            .encrypt(&associated_data, &Plaintext::of(code.hash(salt.as_slice()).expose()));
-        shown.push(code.grouped());
-        tokens.push(ciphertext.token);
-        key_id = ciphertext.key_id;
+    let mut codes = Vec::new();
+    for _ in 0..settings::backup_codes() {
+        codes.push(BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?));
     }
-    store::backup_code::replace(account, salt.as_slice(), tokens, &key_id)?;
-    Ok(shown)
+    let associated_data = AssociatedData::backup_codes(account, salt.as_slice());
+    let hashes = Plaintext::of(HashedSet::of(&codes, salt.as_slice()).expose());
+    let ciphertext = context.keyring.encrypt(&associated_data, &hashes);
+    store::backup_code::replace(account, salt.as_slice(), &ciphertext, settings::backup_codes())?;
+    Ok(codes.iter().map(BackupCode::grouped).collect())
 }
 
 /// Replaces the set of backup codes without a code, for an administrator.

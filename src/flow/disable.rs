@@ -23,7 +23,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     let verdict = verify_within(&context, account, code, Event::Disable)?;
     if verdict.is_ok() {
         store::factor::delete_all(account)?;
-        store::backup_code::delete_all(account)?;
+        store::backup_code::delete(account)?;
         store::account::mark_changed(account, context.now)?;
     }
     Ok(verdict)
@@ -33,7 +33,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
 /// holds the account's row.
 pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
     store::factor::delete_all(account)?;
-    store::backup_code::delete_all(account)?;
+    store::backup_code::delete(account)?;
     store::account::clear(account)?;
     store::account::mark_changed(account, context.now)?;
     AccountGuard::of(account).clear_at_commit();

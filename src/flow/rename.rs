@@ -39,11 +39,11 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
         let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
         store::factor::reencrypt(new, row, &ciphertext, spent.unwrap_or(row.factor.last_step))?;
     }
-    for code in &codes {
-        let from = AssociatedData::backup_code(account, code.slot, &code.salt);
-        let plaintext = keyring.decrypt(&from, &code.ciphertext)?;
+    if let Some(set) = codes {
+        let from = AssociatedData::backup_codes(account, &set.salt);
+        let plaintext = keyring.decrypt(&from, &set.ciphertext)?;
         let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
-        store::backup_code::reencrypt(new, code.slot, &ciphertext)?;
+        store::backup_code::reencrypt(new, &ciphertext)?;
     }
     let mut fields = field("new_account", settings::audited_name(new));
     fields.insert("reason".to_owned(), (**reason).into());

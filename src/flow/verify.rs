@@ -6,7 +6,7 @@ use super::context::{Context, begin_writing};
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
-use crate::pure::backup_code::{BackupCode, SALT_BYTES};
+use crate::pure::backup_code::{BackupCode, HashedSet, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
 use crate::pure::keyring::{AssociatedData, Keyring, Unreadable};
 use crate::pure::lock::LockState;
@@ -15,18 +15,29 @@ use crate::pure::otp::{Otp, Parameters, Window};
 use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::{Method, Reason, Verdict};
-use crate::store::backup_code::StoredCode;
+use crate::store::backup_code::StoredSet;
 use crate::store::factor::{Enrolment, Factor, SpentStep};
 use crate::{clock, server, settings, store};
 use serde_json::Map;
-use zeroize::Zeroizing;
 
 /// With this many backup codes or fewer, an audit event reports that they are running low.
 const LOW_BACKUP_CODES: i32 = 3;
 
+/// Reads an account with its active factors.
+type Load = fn(&Account) -> Result<Option<Enrolment>, Error>;
+
 /// Checks a code and spends it. `None` is text that cannot be a code: it is refused but not
 /// counted, since it is not a guess.
 pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    verify_alone(account, code, store::factor::load)
+}
+
+/// Does the same as `verify`, and adds the number of backup codes left to a verdict that is OK.
+pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    verify_alone(account, code, store::factor::load_counting)
+}
+
+fn verify_alone(account: &Account, code: Option<&Code>, load: Load) -> Result<Verdict, Error> {
     begin_writing()?;
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
@@ -34,21 +45,10 @@ pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> 
     // An attack on a locked account costs neither a read nor a write.
     match memory.locked(now) {
         Some(until) => Ok(locked(until, now)),
-        None => check(&Context::at(now)?, account, code, Event::Verify, &account_guard, &memory),
+        None => {
+            check(&Context::at(now)?, account, code, Event::Verify, load, &account_guard, &memory)
+        }
     }
-}
-
-/// Does the same as `verify`, and adds the number of backup codes left to the verdict.
-pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    with_backup_codes_left(account, verify(account, code)?)
-}
-
-/// Adds the number of backup codes left to a verdict that is OK.
-pub fn with_backup_codes_left(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
-    if verdict.is_ok() {
-        verdict.backup_codes_left = Some(store::backup_code::count(account)?);
-    }
-    Ok(verdict)
 }
 
 /// Does the same as `verify`, as part of another call.
@@ -58,11 +58,31 @@ pub fn verify_within(
     code: Option<&Code>,
     event: Event,
 ) -> Result<Verdict, Error> {
+    check_within(context, account, code, event, store::factor::load)
+}
+
+/// Does the same as `attempt`, as part of another call.
+pub fn attempt_within(
+    context: &Context,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+) -> Result<Verdict, Error> {
+    check_within(context, account, code, event, store::factor::load_counting)
+}
+
+fn check_within(
+    context: &Context,
+    account: &Account,
+    code: Option<&Code>,
+    event: Event,
+    load: Load,
+) -> Result<Verdict, Error> {
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
     match memory.locked(context.now) {
         Some(until) => Ok(locked(until, context.now)),
-        None => check(context, account, code, event, &account_guard, &memory),
+        None => check(context, account, code, event, load, &account_guard, &memory),
     }
 }
 
@@ -71,6 +91,7 @@ fn check(
     account: &Account,
     code: Option<&Code>,
     event: Event,
+    load: Load,
     account_guard: &AccountGuard,
     memory: &LockState,
 ) -> Result<Verdict, Error> {
@@ -78,8 +99,8 @@ fn check(
     if !guard::is_on() {
         store::account::lock(account)?;
     }
-    let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
-    let Some(Enrolment { lock_state, factors }) = enrolment else {
+    let enrolment = load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
+    let Some(Enrolment { lock_state, factors, backup_codes_left }) = enrolment else {
         return not_enrolled(context, account, code, event);
     };
     if let Some(until) = lock_state.locked(now) {
@@ -92,7 +113,11 @@ fn check(
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
             Ok(Verdict::refused(Reason::Suspended, None))
         }
-        Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
+        Some(Code::Totp(code)) => {
+            let mut verdict = verify_totp(context, account, code, factors, begin)?;
+            verdict.backup_codes_left = backup_codes_left.filter(|_| verdict.is_ok());
+            Ok(verdict)
+        }
         Some(Code::Backup(code)) => verify_backup_code(context, account, code, begin),
     }
 }
@@ -126,7 +151,7 @@ fn not_enrolled(
         }
         Some(Code::Backup(code)) => {
             context.keyring.decrypt_decoy();
-            code.hash(&[0; SALT_BYTES]);
+            HashedSet::empty().find(code, &[0; SALT_BYTES]);
         }
     }
     let (audit, is_left_out) = context.stranger_entry(account, event);
@@ -181,33 +206,32 @@ impl DecryptedFactor {
     }
 }
 
-/// The values that could be decrypted, and why another could not.
-struct Decrypted<T> {
-    values: Vec<T>,
+/// The factors that could be decrypted, and why another could not.
+struct Decrypted {
+    factors: Vec<DecryptedFactor>,
     failure: Option<Unreadable>,
 }
 
-impl<T> Decrypted<T> {
-    /// Collects decrypted values. One that cannot be decrypted must not lock out the others, but if
-    /// none can, that is an error.
-    fn collect(results: impl Iterator<Item = Result<T, Unreadable>>) -> Result<Self, Error> {
-        let mut decrypted = Self { values: Vec::new(), failure: None };
-        for result in results {
-            match result {
-                Ok(value) => decrypted.values.push(value),
+impl Decrypted {
+    /// Decrypts factors. One that cannot be decrypted must not lock out the others, but if none can,
+    /// that is an error.
+    fn of(keyring: &Keyring, account: &Account, factors: Vec<Factor>) -> Result<Self, Error> {
+        let mut decrypted = Self { factors: Vec::new(), failure: None };
+        for factor in factors {
+            match DecryptedFactor::decrypt(keyring, account, factor) {
+                Ok(factor) => decrypted.factors.push(factor),
                 Err(reason) => decrypted.failure = Some(reason),
             }
         }
         match decrypted.failure {
-            Some(reason) if decrypted.values.is_empty() => Err(reason.into()),
+            Some(reason) if decrypted.factors.is_empty() => Err(reason.into()),
             _ => Ok(decrypted),
         }
     }
 
-    /// Handles a code that matched nothing. It may be right for a value that could not be
-    /// decrypted, which must not look like a wrong code. Shared memory has counted the attempt, and
-    /// an error does not undo that. Without shared memory, the failure is counted instead of
-    /// raising the error.
+    /// Handles a code that matched nothing. It may be right for a factor that could not be decrypted,
+    /// which must not look like a wrong code. Shared memory has counted the attempt, and an error does
+    /// not undo that. Without shared memory, the failure is counted instead of raising the error.
     fn no_match(self, attempt: Attempt) -> Result<Verdict, Error> {
         match self.failure {
             Some(reason) if guard::is_on() => Err(reason.into()),
@@ -223,15 +247,14 @@ fn verify_totp<'a>(
     factors: Vec<Factor>,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
-    let decrypt = |factor| DecryptedFactor::decrypt(&context.keyring, account, factor);
-    let decrypted = Decrypted::collect(factors.into_iter().map(decrypt))?;
+    let decrypted = Decrypted::of(&context.keyring, account, factors)?;
     let attempt = match begin(code.expose()) {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
     // Every step of every factor is compared, so that timing does not reveal which one matched.
     let mut matched: Option<(&DecryptedFactor, i64)> = None;
-    for candidate in &decrypted.values {
+    for candidate in &decrypted.factors {
         let (window, now) = candidate.window(context);
         if let Some(step) = candidate.otp.find(code, window.steps(now)) {
             let is_fresh = step > candidate.factor.last_step;
@@ -268,39 +291,25 @@ fn verify_backup_code<'a>(
     code: &BackupCode,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
-    let decrypt = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
-        let associated_data = AssociatedData::backup_code(account, stored.slot, &stored.salt);
-        let hash = context.keyring.decrypt(&associated_data, &stored.ciphertext)?.value;
-        Ok((stored, hash))
-    };
-    let decrypted =
-        Decrypted::collect(store::backup_code::load(account)?.into_iter().map(decrypt))?;
+    let stored = store::backup_code::load(account)?;
+    let decrypt = |set: &StoredSet| decrypt_set(&context.keyring, account, set);
+    let hashes = stored.as_ref().map(decrypt).transpose()?.unwrap_or_else(HashedSet::empty);
     let attempt = match begin(code.expose()) {
         Ok(attempt) => attempt,
         Err(verdict) => return Ok(verdict),
     };
-    // All codes of a set share a salt: one derivation is enough.
-    let salt =
-        decrypted.values.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
-    let hash = code.hash(&salt);
-    let mut matched = None;
-    for (stored, expected) in &decrypted.values {
-        if hash.matches(expected) {
-            matched = Some(stored);
-        }
-    }
-    let Some(stored) = matched else {
-        return decrypted.no_match(attempt);
+    let salt = stored.as_ref().map_or([0; SALT_BYTES].as_slice(), |set| &set.salt);
+    let (Some(position), Some(set)) = (hashes.find(code, salt), &stored) else {
+        return attempt.fail(Outcome::Invalid);
     };
-    if stored.is_used {
+    if set.used_at.get(position).is_some_and(Option::is_some) {
         return attempt.fail(Outcome::Replayed);
     }
     attempt.matched();
     attempt.lock_account()?;
-    if !store::backup_code::spend(account, stored, context.now)? {
+    let Some(left) = store::backup_code::spend(account, set, position, context.now)? else {
         return attempt.reject(Refusal::Raced);
-    }
-    let left = store::backup_code::count(account)?;
+    };
     if let Some(entry) = attempt.success_entry(&Method::Backup, field("backup_codes_left", left)) {
         store::audit::append(&entry)?;
     }
@@ -308,5 +317,18 @@ fn verify_backup_code<'a>(
         let fields = field("backup_codes_left", left);
         context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
     }
-    attempt.succeed(Method::Backup)
+    let mut verdict = attempt.succeed(Method::Backup)?;
+    verdict.backup_codes_left = Some(left);
+    Ok(verdict)
+}
+
+/// Decrypts the hashes of an account's backup codes.
+fn decrypt_set(keyring: &Keyring, account: &Account, set: &StoredSet) -> Result<HashedSet, Error> {
+    let associated_data = AssociatedData::backup_codes(account, &set.salt);
+    let unreadable = |reason| match reason {
+        Unreadable::Damaged => Error::UnreadableBackupCodes,
+        Unreadable::UnknownKey(_) => Error::Unreadable(reason),
+    };
+    let hashes = keyring.decrypt(&associated_data, &set.ciphertext).map_err(unreadable)?.value;
+    HashedSet::from_bytes(hashes).ok_or(Error::UnreadableBackupCodes)
 }

@@ -15,8 +15,8 @@ const ROUNDS: u32 = 1_000;
 pub const ENTROPY_BYTES: usize = 10;
 /// The length in bytes of the salt that the codes of a set share.
 pub const SALT_BYTES: usize = 16;
-/// The length of a stored hash, in bytes.
-pub const HASH_BYTES: usize = 32;
+/// The length of a stored hash, in bytes. A code has only 10 bytes to guess.
+const HASH_BYTES: usize = 16;
 
 /// A backup code in canonical form: 16 Crockford base32 characters.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -64,26 +64,53 @@ impl BackupCode {
         text
     }
 
-    /// Returns the PBKDF2-HMAC-SHA256 of the code with the salt of its set (RFC 8018, 5.2).
-    pub fn hash(&self, salt: &[u8]) -> BackupHash {
-        let mut hash = BackupHash(Zeroizing::new([0; HASH_BYTES]));
-        pbkdf2::pbkdf2_hmac::<Sha256>(self.0.as_bytes(), salt, ROUNDS, hash.0.as_mut_slice());
+    /// Returns the first bytes of the PBKDF2-HMAC-SHA256 of the code (RFC 8018, 5.2).
+    fn hash(&self, salt: &[u8]) -> Zeroizing<[u8; HASH_BYTES]> {
+        let mut hash = Zeroizing::new([0; HASH_BYTES]);
+        pbkdf2::pbkdf2_hmac::<Sha256>(self.0.as_bytes(), salt, ROUNDS, hash.as_mut_slice());
         hash
     }
 }
 
-/// The salted hash of a backup code.
-pub struct BackupHash(Zeroizing<[u8; HASH_BYTES]>);
+/// The salted hashes of the codes of a set.
+pub struct HashedSet(Zeroizing<Vec<u8>>);
 
-impl BackupHash {
-    /// Compares with a stored hash in constant time.
-    pub fn matches(&self, stored: &[u8]) -> bool {
-        self.0.as_slice().ct_eq(stored).into()
+impl HashedSet {
+    /// A set without codes, in which a search takes as long as in others.
+    pub fn empty() -> Self {
+        Self(Zeroizing::default())
     }
 
-    /// Returns the raw hash, which is stored encrypted.
+    /// Hashes the codes of a set.
+    pub fn of(codes: &[BackupCode], salt: &[u8]) -> Self {
+        let mut hashes = Zeroizing::new(Vec::with_capacity(codes.len() * HASH_BYTES));
+        for code in codes {
+            hashes.extend_from_slice(code.hash(salt).as_slice());
+        }
+        Self(hashes)
+    }
+
+    /// Reads the hashes as `expose` returns them. Returns `None` if there is a part of one.
+    pub fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Option<Self> {
+        bytes.len().is_multiple_of(HASH_BYTES).then_some(Self(bytes))
+    }
+
+    /// Returns the hashes one after another, which are stored encrypted.
     pub fn expose(&self) -> &[u8] {
-        self.0.as_slice()
+        &self.0
+    }
+
+    /// Returns the position of a code in the set, from 0, if it is one of the set. Compares all
+    /// hashes, each in constant time.
+    pub fn find(&self, code: &BackupCode, salt: &[u8]) -> Option<usize> {
+        let hash = code.hash(salt);
+        let mut found = None;
+        for (position, stored) in self.0.chunks_exact(HASH_BYTES).enumerate() {
+            if hash.as_slice().ct_eq(stored).into() {
+                found = Some(position);
+            }
+        }
+        found
     }
 }
 
@@ -134,14 +161,25 @@ mod tests {
 
     #[test]
     fn the_hash_is_pbkdf2_hmac_sha256() {
-        // hashlib.pbkdf2_hmac("sha256", b"0123456789ABCDEF", bytes(range(16)), 1000)
-        let expected = "18cb607b36bf8cd5c2b059329d62542952fd8009320648514d75814174bac2a9";
+        // hashlib.pbkdf2_hmac("sha256", b"0123456789ABCDEF", bytes(range(16)), 1000)[:16]
+        let expected = "18cb607b36bf8cd5c2b059329d625429";
         let salt: Vec<u8> = (0..16).collect();
-        let hash = BackupCode::parse("0123456789ABCDEF").unwrap().hash(&salt);
-        let hex: String = hash.expose().iter().map(|b| format!("{b:02x}")).collect();
+        let set = HashedSet::of(&[BackupCode::parse("0123456789ABCDEF").unwrap()], &salt);
+        let hex: String = set.expose().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, expected);
-        assert!(hash.matches(hash.expose()));
-        assert!(!hash.matches(&[0; HASH_BYTES]));
-        assert!(!hash.matches(&[]));
+    }
+
+    #[test]
+    fn a_code_is_found_in_its_set_with_its_salt() {
+        let salt = [7; SALT_BYTES];
+        let code = |n| BackupCode::from_entropy(&[n; ENTROPY_BYTES]);
+        let set = HashedSet::of(&[code(1), code(2), code(3)], &salt);
+        let stored = HashedSet::from_bytes(Zeroizing::new(set.expose().to_vec())).unwrap();
+        assert_eq!(stored.find(&code(1), &salt), Some(0));
+        assert_eq!(stored.find(&code(3), &salt), Some(2));
+        assert_eq!(stored.find(&code(4), &salt), None);
+        assert_eq!(stored.find(&code(1), &[8; SALT_BYTES]), None);
+        assert_eq!(HashedSet::empty().find(&code(1), &salt), None);
+        assert!(HashedSet::from_bytes(Zeroizing::new(vec![0; HASH_BYTES + 1])).is_none());
     }
 }

@@ -9,7 +9,6 @@ use fernet::Fernet;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
-use std::borrow::Cow;
 use std::fmt::Write;
 use subtle::{Choice, ConstantTimeEq};
 use zeroize::{Zeroize, Zeroizing};
@@ -26,7 +25,7 @@ const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 pub struct AssociatedData<'a> {
     purpose: &'static str,
     account: &'a str,
-    label: Cow<'a, str>,
+    label: &'a str,
     identity: String,
 }
 
@@ -35,13 +34,12 @@ impl<'a> AssociatedData<'a> {
     /// time.
     pub fn factor(account: &'a str, label: &'a str, made_at: Timestamp) -> Self {
         let identity = made_at.micros().to_string();
-        Self { purpose: "totp", account, label: label.into(), identity }
+        Self { purpose: "totp", account, label, identity }
     }
 
-    /// Identifies the hash of a backup code. Another set has a different salt.
-    pub fn backup_code(account: &'a str, slot: i32, salt: &[u8]) -> Self {
-        let label = slot.to_string().into();
-        Self { purpose: "backup", account, label, identity: hex(salt) }
+    /// Identifies the hashes of an account's backup codes. Another set has a different salt.
+    pub fn backup_codes(account: &'a str, salt: &[u8]) -> Self {
+        Self { purpose: "backup", account, label: "", identity: hex(salt) }
     }
 
     /// Returns the same associated data for a renamed account.
@@ -278,7 +276,7 @@ fn unpack(associated_data: &AssociatedData, payload: Zeroizing<Vec<u8>>) -> Opti
     let expected = [
         associated_data.purpose,
         associated_data.account,
-        &associated_data.label,
+        associated_data.label,
         &associated_data.identity,
     ];
     let is_here = found.iter().zip(expected).fold(Choice::from(1), |so_far, (found, expected)| {
@@ -357,16 +355,16 @@ mod tests {
     }
 
     #[test]
-    fn a_backup_code_decrypts_only_in_its_slot_and_set() {
+    fn backup_codes_decrypt_only_in_their_account_and_set() {
         let ring = Keyring::parse(FIRST).unwrap();
         let ciphertext = ring
-            .encrypt(&AssociatedData::backup_code("alice", 1, &[1; 16]), &Plaintext::of(&[7; 32]));
-        let decrypt = |slot, salt: &[u8]| {
-            ring.decrypt(&AssociatedData::backup_code("alice", slot, salt), &ciphertext)
+            .encrypt(&AssociatedData::backup_codes("alice", &[1; 16]), &Plaintext::of(&[7; 32]));
+        let decrypt = |account, salt: &[u8]| {
+            ring.decrypt(&AssociatedData::backup_codes(account, salt), &ciphertext)
         };
-        assert_eq!(decrypt(1, &[1; 16]).unwrap().value.as_slice(), [7; 32]);
-        assert!(decrypt(2, &[1; 16]).is_err());
-        assert!(decrypt(1, &[2; 16]).is_err());
+        assert_eq!(decrypt("alice", &[1; 16]).unwrap().value.as_slice(), [7; 32]);
+        assert!(decrypt("bob", &[1; 16]).is_err());
+        assert!(decrypt("alice", &[2; 16]).is_err());
     }
 
     #[test]

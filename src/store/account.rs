@@ -1,15 +1,14 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
-use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
+use super::audit::{SignedEntry, appending, audited};
+use super::plan::{BOOL, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
-use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
+use pgrx::datum::TimestampWithTimeZone;
 use std::ops::RangeInclusive;
-use std::thread::LocalKey;
 
 plans! {
     // The extension's script makes no decoys: logical replication would find the same rows on both
@@ -25,12 +24,20 @@ plans! {
          FOR NO KEY UPDATE";
     READ(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
-    FAIL(TEXT, INT, TIME, BOOL) =
+    COUNT(TEXT, INT) =
+        "UPDATE totp.accounts SET failures = greatest(failures, $2) WHERE account = $1";
+    COUNT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT) =
+        appending!(
+            "WITH counted AS (
+                 UPDATE totp.accounts SET failures = greatest(failures, $9) WHERE account = $8)",
+            ""
+        );
+    LOCK_OUT(TEXT, INT, TIME, BOOL) =
         "UPDATE totp.accounts
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE account = $1";
-    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
+    LOCK_OUT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.accounts
@@ -60,9 +67,9 @@ plans! {
                          WHERE f.account = a.account AND f.state = 'active'
                            AND f.last_used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
                                                   AND $3)
-                 OR EXISTS (SELECT FROM totp.backup_codes AS b
+                 OR EXISTS (SELECT FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
                             WHERE b.account = a.account
-                              AND b.used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
+                              AND code.used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
                                                 AND $3)))";
     RENAME(TEXT, TEXT) =
         "UPDATE totp.accounts SET account = $2 WHERE account = $1";
@@ -82,12 +89,13 @@ plans! {
                 EXISTS (SELECT FROM totp.factors AS f
                         WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2
                           AND f.changed_at = a.changed_at),
-                (SELECT count(*) FROM totp.backup_codes AS b
-                 WHERE b.account = a.account AND b.used_at IS NULL)::integer,
+                (SELECT cardinality(array_positions(b.used_at, NULL))
+                 FROM totp.backup_codes AS b WHERE b.account = a.account),
                 greatest(a.last_verified_at,
                          (SELECT max(f.last_used_at) FROM totp.factors AS f
                           WHERE f.account = a.account),
-                         (SELECT max(b.used_at) FROM totp.backup_codes AS b
+                         (SELECT max(code.used_at)
+                          FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
                           WHERE b.account = a.account))
          FROM totp.accounts AS a WHERE a.account = $1";
 }
@@ -153,27 +161,17 @@ pub fn record_failure(
     after: &LockState,
     audit: Option<SignedEntry>,
 ) -> Result<(), Error> {
-    write_failure((&FAIL, &FAIL_AUDITED), account.into(), after, audit)
-}
-
-/// Writes a failure to the row with a key, using one of two plans: without and with an audit entry.
-pub(super) fn write_failure<'a>(
-    (plain, audited): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
-    key: DatumWithOid<'a>,
-    after: &'a LockState,
-    audit: Option<SignedEntry>,
-) -> Result<(), Error> {
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
-    let locked_until = after.locked_until.map(clock::to_sql);
-    let failure = [key, failures.into(), locked_until.into(), after.suspended.into()];
-    match &audit {
-        Some(signed) => {
-            let mut arguments = signed.arguments();
-            arguments.extend(failure);
-            audited.run(&arguments)
-        }
-        None => plain.run(&failure),
+    if after.locked_until.is_none() && !after.suspended {
+        let arguments = [account.into(), failures.into()];
+        audited((&COUNT, &COUNT_AUDITED), &audit, arguments)?;
+    } else {
+        let locked_until = after.locked_until.map(clock::to_sql);
+        let suspended = after.suspended;
+        let arguments = [account.into(), failures.into(), locked_until.into(), suspended.into()];
+        audited((&LOCK_OUT, &LOCK_OUT_AUDITED), &audit, arguments)?;
     }
+    Ok(())
 }
 
 /// Clears failures, lock and suspension.
@@ -212,7 +210,7 @@ pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Stat
             lock_state: lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?,
             factors: row.get(4)?,
             pending: row.get(5)?,
-            backup_codes_left: row.get(6)?,
+            backup_codes_left: row.optional(6)?.unwrap_or_default(),
             last_verified_at: row.optional(7)?.as_ref().map(clock::from_sql),
         })
     };

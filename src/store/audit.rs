@@ -1,9 +1,10 @@
 //! The table `audit_events`.
 
-use super::plan::{BYTEA, Statement, TEXT, TIME, plans};
+use super::plan::{BYTEA, Plan, Statement, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::audit::Entry;
 use pgrx::datum::DatumWithOid;
+use std::thread::LocalKey;
 
 /// The statement that appends an entry, whose values are its first seven parameters. It may follow
 /// a WITH clause that makes the change.
@@ -44,6 +45,23 @@ impl SignedEntry {
             self.entry.detail.as_deref().into(),
             self.mac.as_slice().into(),
         ]
+    }
+}
+
+/// Runs a statement, in its second form if there is an entry to append. Returns how many rows it
+/// wrote.
+pub(super) fn audited<'a, const N: usize>(
+    (plain, appending): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
+    entry: &'a Option<SignedEntry>,
+    arguments: [DatumWithOid<'a>; N],
+) -> Result<usize, Error> {
+    match entry {
+        Some(signed) => {
+            let mut all = signed.arguments();
+            all.extend(arguments);
+            appending.execute(&all)
+        }
+        None => plain.execute(&arguments),
     }
 }
 

@@ -1,92 +1,102 @@
 //! The table `backup_codes`.
 
 use super::account::removing;
-use super::plan::{BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
+use pgrx::datum::TimestampWithTimeZone;
 
 plans! {
     LOAD(TEXT) =
-        "SELECT slot, salt, sealed, key_id::text, used_at IS NOT NULL FROM totp.backup_codes
-         WHERE account = $1 ORDER BY slot";
-    REENCRYPT(TEXT, INT, TEXT, TEXT) =
-        "UPDATE totp.backup_codes SET sealed = $3, key_id = $4 WHERE account = $1 AND slot = $2";
+        "SELECT salt::bytea, sealed, key_id::text, used_at::timestamptz[]
+         FROM totp.backup_codes WHERE account = $1";
+    REENCRYPT(TEXT, TEXT, TEXT) =
+        "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account = $1";
     COUNT(TEXT) =
-        "SELECT count(*)::integer FROM totp.backup_codes WHERE account = $1 AND used_at IS NULL";
-    SPEND(TEXT, INT, BYTEA, TIME) =
-        "UPDATE totp.backup_codes SET used_at = $4
-         WHERE account = $1 AND slot = $2 AND salt = $3 AND used_at IS NULL";
-    DELETE_ALL(TEXT) =
+        "SELECT cardinality(array_positions(used_at, NULL))
+         FROM totp.backup_codes WHERE account = $1";
+    SPEND(TEXT, BYTEA, INT, TIME) =
+        "UPDATE totp.backup_codes SET used_at[$3] = $4
+         WHERE account = $1 AND salt = $2 AND used_at[$3] IS NULL
+         RETURNING cardinality(array_positions(used_at, NULL))";
+    DELETE(TEXT) =
         "DELETE FROM totp.backup_codes WHERE account = $1";
-    REMOVE_SET(TEXT) =
-        removing!("totp.backup_codes WHERE account = $1", "used_at");
-    INSERT(TEXT, BYTEA, TEXTS, TEXT) =
-        "INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id)
-         SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)";
+    REMOVE(TEXT) =
+        removing!(
+            "totp.backup_codes WHERE account = $1",
+            "(SELECT max(at) FROM unnest(used_at) AS at)"
+        );
+    INSERT(TEXT, BYTEA, TEXT, TEXT, INT) =
+        "INSERT INTO totp.backup_codes (account, salt, sealed, key_id, used_at)
+         VALUES ($1, $2, $3, $4, array_fill(NULL::timestamptz, ARRAY[$5]))";
 }
 
-/// A row of the table.
-pub struct StoredCode {
-    /// The code's position in its set, from 1.
-    pub slot: i32,
-    /// The salt of its set.
+/// A row of the table: the backup codes of an account.
+pub struct StoredSet {
+    /// The salt of the hashes.
     pub salt: Vec<u8>,
-    /// The encrypted hash of the code.
+    /// The encrypted hashes of the codes.
     pub ciphertext: Ciphertext,
-    /// Whether the code is spent.
-    pub is_used: bool,
+    /// When each code was spent, in the order of the hashes.
+    pub used_at: Vec<Option<TimestampWithTimeZone>>,
 }
 
-/// Reads the codes of an account, including used ones.
-pub fn load(account: &Account) -> Result<Vec<StoredCode>, Error> {
-    LOAD.rows(&[account.into()], stored_code)
-}
-
-fn stored_code(row: &Row) -> Result<StoredCode, Error> {
-    Ok(StoredCode {
-        slot: row.get(1)?,
-        salt: row.get(2)?,
-        ciphertext: Ciphertext { token: row.get(3)?, key_id: row.get(4)? },
-        is_used: row.get(5)?,
+/// Reads the backup codes of an account.
+pub fn load(account: &Account) -> Result<Option<StoredSet>, Error> {
+    LOAD.row(&[account.into()], |row: &Row| {
+        Ok(StoredSet {
+            salt: row.get(1)?,
+            ciphertext: Ciphertext { token: row.get(2)?, key_id: row.get(3)? },
+            used_at: row.get(4)?,
+        })
     })
 }
 
-/// Writes the re-encrypted hash of a code.
-pub fn reencrypt(account: &Account, slot: i32, ciphertext: &Ciphertext) -> Result<(), Error> {
+/// Writes the re-encrypted hashes of an account's codes.
+pub fn reencrypt(account: &Account, ciphertext: &Ciphertext) -> Result<(), Error> {
     let (token, key_id) = (ciphertext.token.as_str(), ciphertext.key_id.as_str());
-    let arguments = [account.into(), slot.into(), token.into(), key_id.into()];
-    REENCRYPT.run(&arguments)
+    REENCRYPT.run(&[account.into(), token.into(), key_id.into()])
 }
 
 /// Returns how many codes an account has left.
 pub fn count(account: &Account) -> Result<i32, Error> {
-    COUNT.value(&[account.into()])
+    let left = COUNT.row(&[account.into()], |row| row.get(1))?;
+    Ok(left.unwrap_or_default())
 }
 
-/// Spends a code. Returns `false` if it was spent, or its set replaced, in the meantime.
-pub fn spend(account: &Account, code: &StoredCode, now: Timestamp) -> Result<bool, Error> {
-    Ok(SPEND.execute(&[
-        account.into(),
-        code.slot.into(),
-        code.salt.as_slice().into(),
-        now.into(),
-    ])? > 0)
+/// Spends a code, given its position in the set, from 0. Returns how many codes are left, or `None`
+/// if the code was spent, or its set replaced, in the meantime.
+pub fn spend(
+    account: &Account,
+    set: &StoredSet,
+    position: usize,
+    now: Timestamp,
+) -> Result<Option<i32>, Error> {
+    let number = i32::try_from(position).unwrap_or(i32::MAX).saturating_add(1);
+    let arguments = [account.into(), set.salt.as_slice().into(), number.into(), now.into()];
+    SPEND.row(&arguments, |row| row.get(1))
 }
 
-/// Replaces the set with a new one, encrypted with one key. The caller holds the account's row.
+/// Replaces the set with a new one of `count` codes. The caller holds the account's row.
 pub fn replace(
     account: &Account,
     salt: &[u8],
-    tokens: Vec<String>,
-    key_id: &str,
+    ciphertext: &Ciphertext,
+    count: i32,
 ) -> Result<(), Error> {
-    REMOVE_SET.run(&[account.into()])?;
-    INSERT.run(&[account.into(), salt.into(), tokens.into(), key_id.into()])
+    REMOVE.run(&[account.into()])?;
+    INSERT.run(&[
+        account.into(),
+        salt.into(),
+        ciphertext.token.as_str().into(),
+        ciphertext.key_id.as_str().into(),
+        count.into(),
+    ])
 }
 
 /// Removes the whole set.
-pub fn delete_all(account: &Account) -> Result<(), Error> {
-    DELETE_ALL.run(&[account.into()])
+pub fn delete(account: &Account) -> Result<(), Error> {
+    DELETE.run(&[account.into()])
 }

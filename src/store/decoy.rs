@@ -1,40 +1,30 @@
 //! The table `decoys`, to which failures of unknown accounts are written.
 
-use super::account::write_failure;
-use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, TEXT, TIME, plans};
+use super::audit::{SignedEntry, appending, audited};
+use super::plan::{BYTEA, INT, TEXT, TIME, plans};
 use crate::error::Error;
-use crate::pure::lock::LockState;
 
 /// Number of rows in the table.
 const DECOYS: i32 = 256;
 
 plans! {
     // A decoy that another transaction holds is skipped, so that no call waits for one.
-    FAIL(INT, INT, TIME, BOOL) =
-        "UPDATE totp.decoys
-         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-             suspended = suspended OR $4
+    COUNT(INT) =
+        "UPDATE totp.decoys SET failures = greatest(failures, 0)
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1 FOR NO KEY UPDATE SKIP LOCKED)";
     // The second decoy takes as long as the audit entry that is left out.
-    FAIL_TWICE(INT, INT, TIME, BOOL) =
-        "WITH failed AS (
-             UPDATE totp.decoys
-             SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-                 suspended = suspended OR $4
+    COUNT_TWICE(INT) =
+        "WITH counted AS (
+             UPDATE totp.decoys SET failures = greatest(failures, 0)
              WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $1
                            FOR NO KEY UPDATE SKIP LOCKED))
-         UPDATE totp.decoys
-         SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
-             suspended = suspended OR $4
+         UPDATE totp.decoys SET failures = greatest(failures, 0)
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = ($1 + 128) % 256
                        FOR NO KEY UPDATE SKIP LOCKED)";
-    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
+    COUNT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT) =
         appending!(
-            "WITH failed AS (
-                 UPDATE totp.decoys
-                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
-                     suspended = suspended OR $11
+            "WITH counted AS (
+                 UPDATE totp.decoys SET failures = greatest(failures, 0)
                  WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $8
                                FOR NO KEY UPDATE SKIP LOCKED))",
             ""
@@ -48,7 +38,7 @@ pub fn record_failure(
     audit: Option<SignedEntry>,
     is_left_out: bool,
 ) -> Result<(), Error> {
-    let slot = slot.rem_euclid(DECOYS).into();
-    let plain = if is_left_out { &FAIL_TWICE } else { &FAIL };
-    write_failure((plain, &FAIL_AUDITED), slot, &LockState::default(), audit)
+    let plain = if is_left_out { &COUNT_TWICE } else { &COUNT };
+    audited((plain, &COUNT_AUDITED), &audit, [slot.rem_euclid(DECOYS).into()])?;
+    Ok(())
 }

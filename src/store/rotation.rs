@@ -36,7 +36,7 @@ plans! {
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
     BACKUP_CODES(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
-        "SELECT ctid::text, account::text, sealed, key_id::text, slot, salt
+        "SELECT ctid::text, account::text, sealed, key_id::text, salt::bytea
          FROM totp.backup_codes
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
@@ -86,7 +86,7 @@ impl Table {
 /// The columns other than the account that a row's ciphertext is bound to.
 enum Identity {
     Factor { label: String, made_at: Timestamp },
-    BackupCode { slot: i32, salt: Vec<u8> },
+    BackupCodes { salt: Vec<u8> },
 }
 
 /// A row with an older key, locked by this transaction.
@@ -106,9 +106,7 @@ impl OutdatedRow {
             Identity::Factor { label, made_at } => {
                 AssociatedData::factor(&self.account, label, *made_at)
             }
-            Identity::BackupCode { slot, salt } => {
-                AssociatedData::backup_code(&self.account, *slot, salt)
-            }
+            Identity::BackupCodes { salt } => AssociatedData::backup_codes(&self.account, salt),
         }
     }
 }
@@ -117,9 +115,7 @@ impl fmt::Display for OutdatedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.identity {
             Identity::Factor { label, .. } => write!(f, "factor {label:?} of {:?}", self.account),
-            Identity::BackupCode { slot, .. } => {
-                write!(f, "backup code {slot} of {:?}", self.account)
-            }
+            Identity::BackupCodes { .. } => write!(f, "backup codes of {:?}", self.account),
         }
     }
 }
@@ -166,7 +162,7 @@ pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<
     ];
     let rows = match table {
         Table::Factors => FACTORS.rows(&arguments, factor)?,
-        Table::BackupCodes => BACKUP_CODES.rows(&arguments, backup_code)?,
+        Table::BackupCodes => BACKUP_CODES.rows(&arguments, backup_codes)?,
     };
     let is_full = rows.len() as i64 == limit;
     // A row that a login has just moved has a new position, which may be anywhere. If it is in the
@@ -202,8 +198,8 @@ fn factor(row: &Row) -> Result<OutdatedRow, Error> {
     outdated_row(row, Identity::Factor { label: row.get(5)?, made_at: clock::from_sql(&made_at) })
 }
 
-fn backup_code(row: &Row) -> Result<OutdatedRow, Error> {
-    outdated_row(row, Identity::BackupCode { slot: row.get(5)?, salt: row.get(6)? })
+fn backup_codes(row: &Row) -> Result<OutdatedRow, Error> {
+    outdated_row(row, Identity::BackupCodes { salt: row.get(5)? })
 }
 
 fn outdated_row(row: &Row, identity: Identity) -> Result<OutdatedRow, Error> {

@@ -15,7 +15,7 @@ FACTORS = """
 COPY totp.factors (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
                    confirmed_at) FROM STDIN
 """
-BACKUP_CODES = "COPY totp.backup_codes (account, slot, salt, sealed, key_id) FROM STDIN"
+BACKUP_CODES = "COPY totp.backup_codes (account, salt, sealed, key_id, used_at) FROM STDIN"
 MADE_AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -56,7 +56,6 @@ def forge_backup_codes(cluster, dbname, accounts):
     ):
         for account in accounts:
             salt = secrets.token_bytes(16)
-            for slot in range(1, 11):
-                digest = base64.b32encode(secrets.token_bytes(32)).rstrip(b"=").decode()
-                sealed = encrypter.encrypt("backup", account, str(slot), salt.hex(), digest)
-                copy.write_row((account, slot, salt, sealed, encrypter.key_id))
+            hashes = base64.b32encode(secrets.token_bytes(10 * 16)).rstrip(b"=").decode()
+            sealed = encrypter.encrypt("backup", account, "", salt.hex(), hashes)
+            copy.write_row((account, salt, sealed, encrypter.key_id, [None] * 10))

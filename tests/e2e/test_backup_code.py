@@ -8,7 +8,7 @@ import re
 import pytest
 
 SHOWN = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}")
-BACKUP_ROWS = "SELECT * FROM totp.backup_codes WHERE account = %s ORDER BY slot"
+BACKUP_CODES = "SELECT * FROM totp.backup_codes WHERE account = %s"
 
 
 def look_alikes(code):
@@ -160,26 +160,33 @@ def test_the_setting_totp_backup_codes_is_the_size_of_a_set(dba, account):
     assert dba.backup_remaining(account) == 3
 
 
-def test_the_server_keeps_a_sealed_pbkdf2_hash_of_each_code(app, dba, account, key_file):
+def test_the_server_keeps_encrypted_pbkdf2_hashes_of_the_codes(app, dba, account, key_file):
     codes = app.enrol(account).backup_codes
-    rows = dba.rows(BACKUP_ROWS, account)
-    assert len(rows) == 10 and len({bytes(row.salt) for row in rows}) == 1
-    kept = []
-    for row in rows:
-        payload = json.loads(key_file.primary.decrypt(row.sealed))
-        assert payload.keys() == {"purpose", "account", "label", "identity", "secret"}
-        assert (payload["account"], payload["label"]) == (account, str(row.slot))
-        assert payload["identity"] == row.salt.hex()
-        hash_text = payload["secret"]
-        kept.append(base64.b32decode(hash_text + "=" * (-len(hash_text) % 8)))
-    salt = bytes(rows[0].salt)
+    row = dba.row(BACKUP_CODES, account)
+    payload = json.loads(key_file.primary.decrypt(row.sealed))
+    assert payload.keys() == {"purpose", "account", "label", "identity", "secret"}
+    assert (payload["purpose"], payload["account"], payload["label"]) == ("backup", account, "")
+    assert payload["identity"] == row.salt.hex()
+    hashes = base64.b32decode(payload["secret"] + "=" * (-len(payload["secret"]) % 8))
     typed = [code.replace("-", "").encode() for code in codes]
-    assert kept == [hashlib.pbkdf2_hmac("sha256", code, salt, 1000) for code in typed]
+    expected = [hashlib.pbkdf2_hmac("sha256", code, row.salt, 1000)[:16] for code in typed]
+    assert hashes == b"".join(expected)
+
+
+def test_the_server_keeps_when_each_code_was_used(app, dba, account):
+    codes = app.enrol(account).backup_codes
+    assert dba.row(BACKUP_CODES, account).used_at == [None] * 10
+    for position in (9, 0, 4):
+        assert app.backup_verify(account, codes[position])
+    used_at = dba.row(BACKUP_CODES, account).used_at
+    assert [place for place, time in enumerate(used_at) if time] == [0, 4, 9]
+    assert used_at[9] < used_at[0] < used_at[4]
+    assert app.status(account).last_verified_at == used_at[4]
 
 
 def test_two_accounts_have_different_salts(app, dba, account):
     salts = set()
     for name in (account, f"{account}-other"):
         app.enrol(name)
-        salts |= {bytes(row.salt) for row in dba.rows(BACKUP_ROWS, name)}
+        salts.add(dba.row(BACKUP_CODES, name).salt)
     assert len(salts) == 2

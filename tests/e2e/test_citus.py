@@ -59,7 +59,7 @@ ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "
 ELSEWHERE |= {"guard_usage", "preflight", "request_code", "request_account", "missing_claim"}
 # Called by functions of totp_api.
 INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
-TRIGGERS = {"forget_account", "rename_account", "require_totp"}
+TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}
 
 
 @pytest.fixture(scope="module")

@@ -101,22 +101,21 @@ def test_a_token_under_another_label_is_not_decrypted(app, dba, account):
     assert_damaged(app, person)
 
 
-def test_a_backup_code_s_token_is_not_decrypted_as_a_factor(app, dba, account):
+def test_the_token_of_backup_codes_is_not_decrypted_as_a_factor(app, dba, account):
     person = app.enrol(account)
     dba.execute(
         "UPDATE totp.factors SET sealed = (SELECT sealed FROM totp.backup_codes AS code"
-        " WHERE code.account = factors.account AND slot = 1) WHERE account = %s",
+        " WHERE code.account = factors.account) WHERE account = %s",
         account,
     )
     assert_damaged(app, person)
 
 
-def test_a_backup_code_in_the_row_of_another_account_is_not_decrypted(app, dba, account):
+def test_backup_codes_in_the_row_of_another_account_are_not_decrypted(app, dba, account):
     thief, victim = app.enrol(account), app.enrol(f"{account}-victim")
     dba.execute(
         "UPDATE totp.backup_codes AS theirs SET salt = mine.salt, sealed = mine.sealed"
-        " FROM totp.backup_codes AS mine WHERE mine.slot = theirs.slot"
-        " AND mine.account = %s AND theirs.account = %s",
+        " FROM totp.backup_codes AS mine WHERE mine.account = %s AND theirs.account = %s",
         thief.account,
         victim.account,
     )
@@ -147,16 +146,28 @@ def test_an_older_token_of_the_same_row_is_not_decrypted_after_a_new_enrolment(a
     assert_damaged(app, new)
 
 
-def test_an_older_backup_code_of_the_same_slot_is_not_decrypted(app, dba, account):
+def test_an_older_set_of_backup_codes_of_the_same_account_is_not_decrypted(app, dba, account):
     person = app.enrol(account)
-    query = "SELECT slot, sealed FROM totp.backup_codes WHERE account = %s"
-    old = dba.rows(query, account)
+    old = dba.value("SELECT sealed FROM totp.backup_codes WHERE account = %s", account)
     app.backup_rotate(account, person.backup_codes[0])
-    for row in old:
-        update = "UPDATE totp.backup_codes SET sealed = %s WHERE account = %s AND slot = %s"
-        dba.execute(update, row.sealed, account, row.slot)
+    dba.execute("UPDATE totp.backup_codes SET sealed = %s WHERE account = %s", old, account)
     with refused(DAMAGED):
         app.backup_verify(account, person.backup_codes[1])
+
+
+def test_damaged_backup_codes_are_an_error_that_says_so_and_new_ones_help(app, dba, account):
+    person = app.enrol(account)
+    dba.execute(
+        "UPDATE totp.backup_codes SET sealed = reverse(sealed) WHERE account = %s", account
+    )
+    with refused(DAMAGED) as caught:
+        app.backup_verify(account, person.backup_codes[0])
+    assert "all backup codes of the account" in caught.value.diag.message_detail
+    assert "backup_reissue" in caught.value.diag.message_hint
+    assert app.status(account).failures == 0
+    assert app.verify(account, person.phone.take(app.now))
+    codes = dba.call("backup_reissue", account=account, reason="damaged")[0]
+    assert app.backup_verify(account, codes[0])
 
 
 def test_a_pending_factor_s_token_is_not_decrypted_in_the_active_one_s_row(app, dba, account):

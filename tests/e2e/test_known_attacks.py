@@ -236,7 +236,7 @@ def test_11_the_smallest_and_the_largest_set_work(dba, account, number):
 
 def test_11_the_table_holds_no_more_than_a_set(dba, account):
     dba.enrol(account)
-    copy = "UPDATE totp.backup_codes SET slot = 51 WHERE account = %s AND slot = 10"
+    copy = "UPDATE totp.backup_codes SET used_at[51] = now() WHERE account = %s"
     with pytest.raises(psycopg.errors.CheckViolation):
         dba.execute(copy, account)
 

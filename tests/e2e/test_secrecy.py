@@ -154,7 +154,7 @@ def test_stored_tokens_are_found_in_tables_and_wal(dba, life, data, wal):
         "SELECT sealed FROM totp.factors UNION ALL SELECT sealed FROM totp.backup_codes"
     )
     tokens = {row.sealed.encode() for row in rows}
-    assert len(tokens) > 20
+    assert len(tokens) == len(rows) > 5
     assert found(tokens, data) == tokens
     # A WAL record may be cut in two by a page's header.
     assert len(found(tokens, wal)) > len(tokens) / 2

@@ -22,9 +22,8 @@ SELECT (totp.backup_rotate('alice', totp.totp_code(:'secret', '2030-02-01 00:00:
 SELECT totp.backup_remaining('alice') AS after_rotation;
 SELECT (totp.backup_rotate('alice', :'old'))[1] AS new \gset
 SELECT totp.backup_verify('alice', :'old') AS old, totp.backup_verify('alice', :'new') AS new, totp.backup_remaining('alice') AS remaining;
--- A stored code is a salted hash, encrypted with its position as associated data.
-SELECT slot, length(salt) AS salt, sealed LIKE 'gAAAAA%' AS fernet, key_id ~ '^[0-9a-f]{16}$' AS key_id FROM totp.backup_codes;
-SELECT count(DISTINCT salt) AS salts, count(*) AS codes FROM totp.backup_codes;
+-- The codes of an account are one row: salted hashes, encrypted, and when each was used.
+SELECT length(salt) AS salt, sealed LIKE 'gAAAAA%' AS fernet, key_id ~ '^[0-9a-f]{16}$' AS key_id, ARRAY(SELECT at IS NOT NULL FROM unnest(used_at) AS at) AS used FROM totp.backup_codes;
 
 -- The size of a set.
 SET totp.backup_codes = 0;

@@ -54,7 +54,7 @@ SELECT status, detail, hint FROM totp.preflight() WHERE check_name = 'missing_ke
 CALL totp.key_rotate();
 
 -- A row that its key cannot decrypt.
-UPDATE totp.backup_codes SET key_id = 'fedcba9876543210' WHERE slot = 3;
+UPDATE totp.backup_codes SET key_id = 'fedcba9876543210';
 UPDATE totp.factors SET key_id = (SELECT key_id FROM totp.key_ids() WHERE is_primary), sealed = 'gone' WHERE account = 'alice';
 SELECT totp.totp_verify('alice', '123456');
 \echo :LAST_ERROR_SQLSTATE
