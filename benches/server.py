@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -66,6 +67,14 @@ class Server:
         variables = {"first": 1, "last": accounts, "secret": secret}
         self.psql(database, *(f"-v{name}={value}" for name, value in variables.items()),
                   "-f", SQL / "fill.sql")
+
+    def wait_for_end(self, role):
+        """Waits until all sessions of a role have ended."""
+        query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"
+        while self.sql("postgres", query) != "0":
+            time.sleep(0.05)
+        # Until the postmaster has noticed.
+        time.sleep(0.1)
 
     def cpu_seconds(self):
         """Returns the processor time of all server processes that have ended, in seconds."""

@@ -5,7 +5,7 @@ use super::audit::field;
 use super::context::{self, Context, begin_reading};
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
-use super::verify::attempt_within;
+use super::verify::{verify_within, with_backup_codes_left};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
@@ -139,7 +139,8 @@ fn check(
     };
     let account = &scope.account;
     let verdict = if in_scope(&scope) {
-        attempt_within(context, account, code, Event::Challenge)?
+        let verdict = verify_within(context, account, code, Event::Challenge)?;
+        with_backup_codes_left(account, verdict)?
     } else {
         let fields = field("token", "used for another purpose or with another binding");
         context.record(account, Event::Challenge, Outcome::Invalid, fields)?;

@@ -23,21 +23,9 @@ use serde_json::Map;
 /// With this many backup codes or fewer, an audit event reports that they are running low.
 const LOW_BACKUP_CODES: i32 = 3;
 
-/// Reads an account with its active factors.
-type Load = fn(&Account) -> Result<Option<Enrolment>, Error>;
-
 /// Checks a code and spends it. `None` is text that cannot be a code: it is refused but not
 /// counted, since it is not a guess.
 pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    verify_alone(account, code, store::factor::load)
-}
-
-/// Does the same as `verify`, and adds the number of backup codes left to a verdict that is OK.
-pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
-    verify_alone(account, code, store::factor::load_counting)
-}
-
-fn verify_alone(account: &Account, code: Option<&Code>, load: Load) -> Result<Verdict, Error> {
     begin_writing()?;
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
@@ -45,10 +33,21 @@ fn verify_alone(account: &Account, code: Option<&Code>, load: Load) -> Result<Ve
     // An attack on a locked account costs neither a read nor a write.
     match memory.locked(now) {
         Some(until) => Ok(locked(until, now)),
-        None => {
-            check(&Context::at(now)?, account, code, Event::Verify, load, &account_guard, &memory)
-        }
+        None => check(&Context::at(now)?, account, code, Event::Verify, &account_guard, &memory),
     }
+}
+
+/// Does the same as `verify`, and adds the number of backup codes left to a verdict that is OK.
+pub fn attempt(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
+    with_backup_codes_left(account, verify(account, code)?)
+}
+
+/// Adds the number of backup codes left to a verdict that is OK, unless it has it.
+pub fn with_backup_codes_left(account: &Account, mut verdict: Verdict) -> Result<Verdict, Error> {
+    if verdict.is_ok() && verdict.backup_codes_left.is_none() {
+        verdict.backup_codes_left = Some(store::backup_code::count(account)?);
+    }
+    Ok(verdict)
 }
 
 /// Does the same as `verify`, as part of another call.
@@ -58,31 +57,11 @@ pub fn verify_within(
     code: Option<&Code>,
     event: Event,
 ) -> Result<Verdict, Error> {
-    check_within(context, account, code, event, store::factor::load)
-}
-
-/// Does the same as `attempt`, as part of another call.
-pub fn attempt_within(
-    context: &Context,
-    account: &Account,
-    code: Option<&Code>,
-    event: Event,
-) -> Result<Verdict, Error> {
-    check_within(context, account, code, event, store::factor::load_counting)
-}
-
-fn check_within(
-    context: &Context,
-    account: &Account,
-    code: Option<&Code>,
-    event: Event,
-    load: Load,
-) -> Result<Verdict, Error> {
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
     match memory.locked(context.now) {
         Some(until) => Ok(locked(until, context.now)),
-        None => check(context, account, code, event, load, &account_guard, &memory),
+        None => check(context, account, code, event, &account_guard, &memory),
     }
 }
 
@@ -91,7 +70,6 @@ fn check(
     account: &Account,
     code: Option<&Code>,
     event: Event,
-    load: Load,
     account_guard: &AccountGuard,
     memory: &LockState,
 ) -> Result<Verdict, Error> {
@@ -99,8 +77,8 @@ fn check(
     if !guard::is_on() {
         store::account::lock(account)?;
     }
-    let enrolment = load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
-    let Some(Enrolment { lock_state, factors, backup_codes_left }) = enrolment else {
+    let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
+    let Some(Enrolment { lock_state, factors }) = enrolment else {
         return not_enrolled(context, account, code, event);
     };
     if let Some(until) = lock_state.locked(now) {
@@ -113,11 +91,7 @@ fn check(
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
             Ok(Verdict::refused(Reason::Suspended, None))
         }
-        Some(Code::Totp(code)) => {
-            let mut verdict = verify_totp(context, account, code, factors, begin)?;
-            verdict.backup_codes_left = backup_codes_left.filter(|_| verdict.is_ok());
-            Ok(verdict)
-        }
+        Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
         Some(Code::Backup(code)) => verify_backup_code(context, account, code, begin),
     }
 }

@@ -15,12 +15,11 @@ plans! {
     REENCRYPT(TEXT, TEXT, TEXT) =
         "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account = $1";
     COUNT(TEXT) =
-        "SELECT cardinality(array_positions(used_at, NULL))
-         FROM totp.backup_codes WHERE account = $1";
+        "SELECT used_at::timestamptz[] FROM totp.backup_codes WHERE account = $1";
     SPEND(TEXT, BYTEA, INT, TIME) =
         "UPDATE totp.backup_codes SET used_at[$3] = $4
          WHERE account = $1 AND salt = $2 AND used_at[$3] IS NULL
-         RETURNING cardinality(array_positions(used_at, NULL))";
+         RETURNING used_at::timestamptz[]";
     DELETE(TEXT) =
         "DELETE FROM totp.backup_codes WHERE account = $1";
     REMOVE(TEXT) =
@@ -62,8 +61,8 @@ pub fn reencrypt(account: &Account, ciphertext: &Ciphertext) -> Result<(), Error
 
 /// Returns how many codes an account has left.
 pub fn count(account: &Account) -> Result<i32, Error> {
-    let left = COUNT.row(&[account.into()], |row| row.get(1))?;
-    Ok(left.unwrap_or_default())
+    let used_at = COUNT.row(&[account.into()], |row| row.get(1))?;
+    Ok(used_at.map(unused).unwrap_or_default())
 }
 
 /// Spends a code, given its position in the set, from 0. Returns how many codes are left, or `None`
@@ -76,7 +75,12 @@ pub fn spend(
 ) -> Result<Option<i32>, Error> {
     let number = i32::try_from(position).unwrap_or(i32::MAX).saturating_add(1);
     let arguments = [account.into(), set.salt.as_slice().into(), number.into(), now.into()];
-    SPEND.row(&arguments, |row| row.get(1))
+    Ok(SPEND.row(&arguments, |row| row.get(1))?.map(unused))
+}
+
+/// Returns how many codes of a set are unused.
+fn unused(used_at: Vec<Option<TimestampWithTimeZone>>) -> i32 {
+    used_at.iter().filter(|time| time.is_none()).count() as i32
 }
 
 /// Replaces the set with a new one of `count` codes. The caller holds the account's row.

@@ -2,7 +2,7 @@
 
 use super::account::{self, removing};
 use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -11,30 +11,15 @@ use crate::pure::name::{Account, Label};
 use crate::pure::otp::Parameters;
 use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
-use std::thread::LocalKey;
-
-/// The statement that reads an account with its active factors, and a number of backup codes.
-macro_rules! loading {
-    ($backup_codes_left:literal) => {
-        concat!(
-            "SELECT a.failures::integer, a.locked_until, a.suspended, ",
-            $backup_codes_left,
-            ", f.label::text, f.algorithm::text, f.digits::integer, f.period::integer, f.sealed,
-                f.key_id::text, f.last_step::bigint, f.drift::integer, f.created_at
-             FROM totp.accounts AS a
-             LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
-             WHERE a.account = $1"
-        )
-    };
-}
 
 plans! {
-    LOAD(TEXT) = loading!("NULL::integer");
-    LOAD_COUNTING(TEXT) =
-        loading!(
-            "coalesce((SELECT cardinality(array_positions(b.used_at, NULL))
-                       FROM totp.backup_codes AS b WHERE b.account = $1), 0)"
-        );
+    LOAD(TEXT) =
+        "SELECT a.failures::integer, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
+                f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
+                f.last_step::bigint, f.drift::integer, f.created_at
+         FROM totp.accounts AS a
+         LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
+         WHERE a.account = $1";
     PENDING(TEXT, TEXT, TIME) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at
@@ -145,30 +130,18 @@ pub struct Enrolment {
     pub lock_state: LockState,
     /// Its active factors, possibly none.
     pub factors: Vec<Factor>,
-    /// How many unused backup codes it has, if they were counted.
-    pub backup_codes_left: Option<i32>,
 }
 
 /// Reads an account and its active factors. Returns `None` if there is no such account.
 pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
-    enrolment(&LOAD, account)
-}
-
-/// Does the same, and counts the unused backup codes.
-pub fn load_counting(account: &Account) -> Result<Option<Enrolment>, Error> {
-    enrolment(&LOAD_COUNTING, account)
-}
-
-fn enrolment(plan: &'static LocalKey<Plan>, account: &Account) -> Result<Option<Enrolment>, Error> {
     let mut enrolment: Option<Enrolment> = None;
-    plan.rows(&[account.into()], |row| {
+    LOAD.rows(&[account.into()], |row| {
         let lock_state = account::lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?;
-        let backup_codes_left = row.optional(4)?;
-        let label: Option<String> = row.optional(5)?;
+        let label: Option<String> = row.optional(4)?;
         enrolment
-            .get_or_insert(Enrolment { lock_state, factors: Vec::new(), backup_codes_left })
+            .get_or_insert(Enrolment { lock_state, factors: Vec::new() })
             .factors
-            .extend(label.map(|label| factor(row, label, 6)).transpose()?);
+            .extend(label.map(|label| factor(row, label, 5)).transpose()?);
         Ok(())
     })?;
     Ok(enrolment)
