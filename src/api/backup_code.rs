@@ -2,7 +2,7 @@
 
 use super::argument;
 use crate::flow::backup_code;
-use crate::flow::lock_timeout::limited;
+use crate::flow::lock_timeout::{limited, read};
 use crate::flow::verify::verify;
 use crate::pure::code::Accepts;
 use crate::server::Text;
@@ -55,7 +55,8 @@ fn rotate_attempt(
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn backup_remaining(account: Option<Text>) -> Result<i32, ErrorReport> {
-    Ok(backup_code::remaining(&argument::account(account)?)?)
+    let account = argument::account(account)?;
+    Ok(read(|| backup_code::remaining(&account))?)
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

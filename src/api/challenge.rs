@@ -2,7 +2,7 @@
 
 use super::{argument, verdict};
 use crate::flow::challenge;
-use crate::flow::lock_timeout::limited;
+use crate::flow::lock_timeout::{limited, read};
 use crate::pure::code::Accepts;
 use crate::pure::token::Kind;
 use crate::server::{Json, Text};
@@ -82,6 +82,7 @@ fn challenge_login(
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn challenge_account(token: Option<Text>) -> Result<Option<String>, ErrorReport> {
-    let account = challenge::account(argument::compared(token).as_str())?;
+    let token = argument::compared(token);
+    let account = read(|| challenge::account(token.as_str()))?;
     Ok(account.map(|account| account.to_string()))
 }

@@ -1,7 +1,7 @@
 //! Whose session this is, and whether it is verified.
 
 use super::argument;
-use crate::flow::lock_timeout::limited;
+use crate::flow::lock_timeout::{limited, read};
 use crate::flow::session;
 use pgrx::datum::Interval;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -34,5 +34,6 @@ fn verified_account() -> Result<String, ErrorReport> {
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn totp_verified(max_age: default!(Option<Interval>, "NULL")) -> Result<bool, ErrorReport> {
-    Ok(session::is_verified(argument::max_age(max_age)?)?)
+    let max_age = argument::max_age(max_age)?;
+    Ok(read(|| session::is_verified(max_age))?)
 }

@@ -2,6 +2,7 @@
 
 use super::argument;
 use crate::clock;
+use crate::flow::lock_timeout::read;
 use crate::flow::status;
 use crate::server::Text;
 use pgrx::datum::TimestampWithTimeZone;
@@ -11,7 +12,8 @@ use pgrx::prelude::*;
 #[pg_extern(stable, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
 fn totp_enabled(account: Option<Text>) -> Result<bool, ErrorReport> {
-    Ok(status::is_enabled(&argument::account(account)?)?)
+    let account = argument::account(account)?;
+    Ok(read(|| status::is_enabled(&account))?)
 }
 
 #[pg_extern(stable, parallel_restricted, security_definer)]
@@ -34,7 +36,8 @@ fn totp_status(
     >,
     ErrorReport,
 > {
-    let (status, now) = status::status(&argument::account(account)?)?;
+    let account = argument::account(account)?;
+    let (status, now) = read(|| status::status(&account))?;
     Ok(TableIterator::once((
         status.factors > 0,
         status.pending,
@@ -63,7 +66,8 @@ fn account_factors(
     >,
     ErrorReport,
 > {
-    let factors = status::factors(&argument::account(account)?)?;
+    let account = argument::account(account)?;
+    let factors = read(|| status::factors(&account))?;
     Ok(TableIterator::new(factors.into_iter().map(|factor| {
         let last_used_at = factor.last_used_at.map(clock::to_sql);
         (factor.label, factor.state, clock::to_sql(factor.created_at), last_used_at)

@@ -1,7 +1,7 @@
 //! Trusted devices: "do not ask on this device again".
 
 use super::argument;
-use crate::flow::lock_timeout::limited;
+use crate::flow::lock_timeout::{limited, read};
 use crate::flow::trust;
 use crate::pure::token::Kind;
 use crate::server::Text;
@@ -24,7 +24,8 @@ fn trust_create(
 #[search_path(pg_catalog, pg_temp)]
 fn trust_verify(account: Option<Text>, token: Option<Text>) -> Result<bool, ErrorReport> {
     let account = argument::account(account)?;
-    Ok(trust::verify(&account, argument::compared(token).as_str())?)
+    let token = argument::compared(token);
+    Ok(read(|| trust::verify(&account, token.as_str()))?)
 }
 
 #[pg_extern(volatile, parallel_unsafe, security_definer)]

@@ -35,6 +35,8 @@ pub enum Error {
     ReadOnly,
     /// The call runs in a parallel query, which cannot write.
     Parallel,
+    /// The call runs in an index expression or the like, while a command maintains it.
+    Maintenance,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
     /// The account has not passed two-factor verification recently.
@@ -63,6 +65,8 @@ pub enum Error {
     CitusTable,
     /// A transaction cannot be prepared if rolling it back would make a spent code valid again.
     Prepared,
+    /// A transaction that renamed an account cannot be prepared.
+    PreparedRename,
     /// The keyring cannot be used.
     Keyring(KeyringError),
     /// Rows need keys that are not in the keyring, so a new key would not help.
@@ -189,7 +193,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "no factor with this label",
                 "The account has no such factor, or there is no such account.",
-                "Check the label; totp_api.totp_factors lists those of the session's account.",
+                "Check the label; totp.factor_status and totp_api.totp_factors list them.",
             ),
             Error::NoAccount => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -213,7 +217,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
                 "an account with the new name already exists",
                 "Two accounts cannot be merged.",
-                "Erase one of them with totp_forget first, or use another name.",
+                "Use another name.",
             ),
             Error::TooManyFactors => report(
                 PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -233,10 +237,18 @@ impl From<Error> for ErrorReport {
                 "A parallel query can neither mark a code as spent nor count a wrong one.",
                 "Mark the calling function as PARALLEL UNSAFE.",
             ),
+            Error::Maintenance => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "cannot call this function within a security-restricted operation",
+                "An index expression or a materialized view is not evaluated on behalf of the user of the \
+                 session.",
+                "Do not use functions of this extension in index expressions and materialized views.",
+            ),
             Error::Busy => report(
                 PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
                 "the account is in use by another transaction",
-                "The account's row was locked for longer than totp.lock_timeout.",
+                "A lock on the account's row, or on a table of the extension, was not available within \
+                 totp.lock_timeout, or waiting for it would have been a deadlock.",
                 "Try again, and keep transactions that verify codes short.",
             ),
             Error::NotVerified => report(
@@ -292,6 +304,13 @@ impl From<Error> for ErrorReport {
                 "With totp.burn_on_rollback off, rolling back a transaction makes its codes valid again, \
                  which is not possible for a prepared transaction.",
                 "Set totp.burn_on_rollback to on, or commit without PREPARE TRANSACTION.",
+            ),
+            Error::PreparedRename => report(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "cannot prepare a transaction that has renamed an account",
+                "Shared memory could not follow the account to its new name when the transaction is \
+                 committed.",
+                "Commit without PREPARE TRANSACTION.",
             ),
             Error::CitusNode => report(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,

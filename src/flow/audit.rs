@@ -120,6 +120,7 @@ fn unreported(account_guard: &AccountGuard, mut fields: Map<String, Value>) -> M
         ("rolled_back", unreported.failures),
         ("rolled_back_successes", unreported.successes),
         ("rolled_back_exports", unreported.exports),
+        ("prepared", unreported.prepared),
         ("unrecorded", unreported.events),
     ] {
         if count > 0 {

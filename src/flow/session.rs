@@ -12,6 +12,9 @@ use crate::{clock, server, store};
 
 /// Returns the session of this call, or `None` if nothing identifies its account.
 pub fn current() -> Option<Session> {
+    if server::is_maintenance() {
+        return None;
+    }
     let login = server::session_user_as_text()?;
     match settings::identity() {
         Identity::Role => {

@@ -76,6 +76,9 @@ fn check(
     let now = context.now;
     if !guard::is_on() {
         store::account::lock(account)?;
+    } else if !server::is_read_committed() {
+        // Shared memory does not know an account by a name that only an old snapshot shows.
+        store::account::hold(account)?;
     }
     let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
     let Some(Enrolment { lock_state, factors }) = enrolment else {

@@ -57,6 +57,8 @@ pub struct Unreported {
     pub exports: u32,
     /// Events above the limit, or whose transaction was rolled back.
     pub events: u32,
+    /// Attempts whose transaction was prepared, so that its end is not known here.
+    pub prepared: u32,
 }
 
 impl Unreported {
@@ -65,6 +67,7 @@ impl Unreported {
         self.successes = self.successes.saturating_add(other.successes);
         self.exports = self.exports.saturating_add(other.exports);
         self.events = self.events.saturating_add(other.events);
+        self.prepared = self.prepared.saturating_add(other.prepared);
     }
 }
 
@@ -131,7 +134,13 @@ impl Entry {
             failures: 0,
             in_flight: 0,
             committed: 0,
-            unreported: Unreported { failures: 0, successes: 0, exports: 0, events: 0 },
+            unreported: Unreported {
+                failures: 0,
+                successes: 0,
+                exports: 0,
+                events: 0,
+                prepared: 0,
+            },
             window_start: now,
             recorded: 0,
             locked_until: none,
@@ -327,6 +336,11 @@ impl Entry {
             self.unreported.events = self.unreported.events.saturating_add(1);
         }
         may
+    }
+
+    /// Takes an audit event off the count whose transaction was rolled back.
+    pub fn take_event_back(&mut self) {
+        self.recorded = self.recorded.saturating_sub(1);
     }
 
     /// Returns the time until which the entry must stay, or `None` if it may be evicted.

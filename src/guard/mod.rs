@@ -208,8 +208,7 @@ impl AccountGuard {
             .work_or_new(now, |entry| entry.may_record(limit, now))
             .map(|room| room.unwrap_or_default());
         if may == Some(true) {
-            let event = Unreported { events: 1, ..Unreported::default() };
-            transaction::record_reported(self.key, event);
+            transaction::record_event(self.key);
         }
         may.unwrap_or_else(|| limit::may_record(limit, now))
     }

@@ -43,9 +43,11 @@ enum Change {
     /// A step was spent, possibly after an older one. A rollback gives it back unless `burn` is
     /// set.
     Step { key: Key, spent: SpentStep, older: Option<i64>, evicted: Option<SpentStep>, burn: bool },
-    /// An audit event was written. A rollback leaves what it reports, and the event itself if it
-    /// counts here, to the next one.
+    /// An audit event was written. A rollback leaves what it reports to the next one.
     Reported { key: Key, unreported: Unreported },
+    /// An audit event was written that counts toward the limit. A rollback takes it off the count and
+    /// leaves it to the next one.
+    Recorded(Key),
 }
 
 impl Change {
@@ -58,6 +60,7 @@ impl Change {
             | Self::Written { key, .. }
             | Self::Clear { key, .. }
             | Self::NewAccount(key)
+            | Self::Recorded(key)
             | Self::NewSecret { key, .. }
             | Self::Step { key, .. }
             | Self::Reported { key, .. } => key,
@@ -283,6 +286,11 @@ pub fn record_reported(key: Key, unreported: Unreported) {
     }
 }
 
+/// Records that an audit event was written that counts toward the limit.
+pub fn record_event(key: Key) {
+    record(Change::Recorded(key));
+}
+
 fn record(change: Change) {
     // SAFETY: a function without arguments that reads the transaction's state.
     let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
@@ -350,6 +358,10 @@ fn rolled_back(change: Change) {
             add_unreported(key, Unreported { successes: 1, ..Unreported::default() });
         }
         Change::Reported { key, unreported } => add_unreported(key, unreported),
+        Change::Recorded(key) => {
+            memory::with_entry(key, Entry::take_event_back);
+            add_unreported(key, Unreported { events: 1, ..Unreported::default() });
+        }
         Change::Step { burn, .. } => {
             // If the server refused the commit, the client knows that it failed, and the code had no
             // effect.
@@ -423,23 +435,31 @@ fn settle(end: impl Fn(&[PendingChange])) {
 }
 
 /// Settles changes whose outcome is open: what they spent stays spent here, failures stay counted, and
-/// what an audit event reports is left to the next one.
+/// what an audit event reports is left to the next one, along with the attempts.
 fn prepare(pending: &[PendingChange]) {
     for it in pending {
-        if let Change::Reported { key, unreported } = it.change {
-            add_unreported(key, unreported);
+        match it.change {
+            Change::Reported { key, unreported } => add_unreported(key, unreported),
+            Change::Attempt { key, .. } | Change::Success { key, .. } => {
+                add_unreported(key, Unreported { prepared: 1, ..Unreported::default() });
+            }
+            _ => {}
         }
     }
 }
 
-/// Refuses to prepare a transaction that may have to give a step back: its end would not be noticed
-/// here.
+/// Refuses to prepare a transaction that may have to give a step back, or has renamed an account: its
+/// end would not be noticed here.
 fn refuse_to_prepare() {
-    let gives_back = PENDING.with_borrow(|pending| {
-        pending.iter().any(|it| matches!(it.change, Change::Step { burn: false, .. }))
-    });
+    let has = |is: fn(&Change) -> bool| {
+        PENDING.with_borrow(|pending| pending.iter().any(|it| is(&it.change)))
+    };
+    let gives_back = has(|change| matches!(change, Change::Step { burn: false, .. }));
     if gives_back && !settings::burn_on_rollback() {
         ErrorReport::from(Error::Prepared).report(PgLogLevel::ERROR);
+    }
+    if has(|change| matches!(change, Change::Renamed { .. })) {
+        ErrorReport::from(Error::PreparedRename).report(PgLogLevel::ERROR);
     }
 }
 

@@ -4,7 +4,7 @@ use crate::error::Error;
 use pgrx::prelude::PgSqlErrorCode;
 use pgrx::{PgTryBuilder, pg_sys};
 
-/// Runs `call`, in which waiting for a row longer than `milliseconds` fails with `Error::Busy`.
+/// Runs `call`, in which waiting for a lock longer than `milliseconds` fails with `Error::Busy`.
 pub fn with_lock_timeout<T>(
     milliseconds: i32,
     call: impl FnOnce() -> Result<T, Error>,
@@ -26,6 +26,9 @@ pub fn with_lock_timeout<T>(
     PgTryBuilder::new(std::panic::AssertUnwindSafe(call))
         .catch_when(PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE, |_| Err(Error::Busy))
         .catch_when(PgSqlErrorCode::ERRCODE_T_R_DEADLOCK_DETECTED, |_| Err(Error::Busy))
+        // Another transaction has created, renamed or erased the account in the meantime.
+        .catch_when(PgSqlErrorCode::ERRCODE_UNIQUE_VIOLATION, |_| Err(Error::Busy))
+        .catch_when(PgSqlErrorCode::ERRCODE_FOREIGN_KEY_VIOLATION, |_| Err(Error::Busy))
         .execute()
 }
 

@@ -20,5 +20,5 @@ pub use session::{
     require_unicode, session_user, session_user_as_text, setting,
 };
 pub use transaction::{
-    force_sync_commit, is_read_committed, is_transaction_block, require_writable,
+    force_sync_commit, is_maintenance, is_read_committed, is_transaction_block, require_writable,
 };

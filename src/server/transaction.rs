@@ -11,7 +11,19 @@ pub fn require_writable() -> Result<(), Error> {
         return Err(Error::ReadOnly);
     }
     // SAFETY: a function without arguments that reads this process's state.
-    if unsafe { pg_sys::IsInParallelMode() } { Err(Error::Parallel) } else { Ok(()) }
+    if unsafe { pg_sys::IsInParallelMode() } {
+        return Err(Error::Parallel);
+    }
+    if is_maintenance() { Err(Error::Maintenance) } else { Ok(()) }
+}
+
+/// Returns whether the server evaluates an index expression, a materialized view or the like for a
+/// command that maintains it. The code in it is that of the owner, whoever's session it is, and
+/// autovacuum's is a superuser's.
+pub fn is_maintenance() -> bool {
+    // SAFETY: functions without arguments that read this process's state. The workers of logical
+    // replication apply changes for users.
+    unsafe { pg_sys::InSecurityRestrictedOperation() && !pg_sys::IsLogicalWorker() }
 }
 
 /// Returns whether each statement of the transaction sees everything committed before it.

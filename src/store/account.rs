@@ -22,6 +22,8 @@ plans! {
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE";
+    HOLD(TEXT) =
+        "SELECT FROM totp.accounts WHERE account = $1 FOR KEY SHARE";
     READ(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
     COUNT(TEXT, INT) =
@@ -143,6 +145,13 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
 /// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
     LOCK.row(&[account.into()], read_lock_state)
+}
+
+/// Keeps the account from being renamed or erased until the end of the transaction. Fails with a
+/// serialization failure if it has been since the transaction's snapshot was taken.
+pub fn hold(account: &Account) -> Result<(), Error> {
+    HOLD.rows(&[account.into()], |_| Ok(()))?;
+    Ok(())
 }
 
 /// Reads the account's lock state without locking its row.

@@ -65,7 +65,8 @@ plans! {
                  WHERE relnamespace = 'totp'::regnamespace AND attacl IS NOT NULL
                  UNION ALL
                  SELECT 'type ' || oid::regtype, typowner, coalesce(typacl, acldefault('T', typowner))
-                 FROM pg_type WHERE typnamespace = 'totp'::regnamespace AND typcategory <> 'A'
+                 FROM pg_type
+                 WHERE typnamespace = 'totp'::regnamespace AND (typcategory <> 'A' OR typtype = 'd')
                  UNION ALL
                  SELECT 'function ' || oid::regprocedure, proowner,
                         coalesce(proacl, acldefault('f', proowner))
@@ -99,7 +100,7 @@ plans! {
                  UNION ALL
                  SELECT 'type ' || oid::regtype, typowner, false FROM pg_type
                  WHERE typnamespace = 'totp'::regnamespace AND typtype IN ('d', 'c')
-                   AND typcategory <> 'A' AND typrelid NOT IN (
+                   AND (typcategory <> 'A' OR typtype = 'd') AND typrelid NOT IN (
                        SELECT oid FROM pg_class WHERE relkind IN ('r', 'v', 'S'))
                  UNION ALL
                  SELECT 'schema ' || nspname, nspowner, false FROM pg_namespace

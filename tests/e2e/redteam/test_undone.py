@@ -8,6 +8,7 @@ import pytest
 from client import Traveller
 from cluster import Cluster
 from conftest import install, new_account
+from refusal import refused
 
 LIMIT = 5
 
@@ -326,3 +327,43 @@ def test_a_repeated_guess_is_a_new_one_after_a_while(client, person):
     client.value(statement, person.account, wrong)
     client.execute("ROLLBACK")
     assert client.status(person.account).failures == 2
+
+
+# Transactions whose end nobody knows yet
+
+
+def test_a_renaming_is_not_prepared(client, person):
+    """Shared memory could not follow the account to its new name."""
+    code = person.phone.take(client.now)
+    client.execute("BEGIN")
+    rename(client, person.account, new_account())
+    client.execute("SAVEPOINT before")
+    client.execute("ROLLBACK TO before")
+    with refused("0A000"):
+        client.execute(f"PREPARE TRANSACTION '{person.account}'")
+    assert client.verify(person.account, code)
+
+
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_prepared_attempts_are_told_by_the_next_event(client, person, end):
+    for _ in range(3):
+        client.execute("BEGIN")
+        client.attempt(person.account, person.phone.wrong(client.now))
+        client.execute(f"PREPARE TRANSACTION '{person.account}'")
+        client.execute(f"{end} PREPARED '{person.account}'")
+    assert client.verify(person.account, person.phone.take(client.now))
+    query = "SELECT detail ->> 'prepared' FROM totp.audit_events WHERE account = %s ORDER BY id"
+    assert client.rows(query, person.account)[-1] == ("3",)
+
+
+def test_calls_that_are_rolled_back_use_up_no_events(client, person):
+    client.execute("BEGIN")
+    for _ in range(25):
+        client.call("trust_revoke", account=person.account)
+    client.execute("ROLLBACK")
+    client.trust(person.account)
+    query = """
+        SELECT event, detail ->> 'unrecorded' FROM totp.audit_events
+        WHERE account = %s AND event IN ('trust', 'trust_revoke')
+    """
+    assert client.rows(query, person.account) == [("trust", "25")]
