@@ -69,6 +69,8 @@ pub enum Finding {
     Settings(Vec<Configured>),
     /// Login roles whose claims are trusted, and which do not exist.
     JwtLogins(Vec<String>),
+    /// The extension's roles that are missing, or have attributes that they must not have.
+    RoleAttributes(Vec<String>),
     /// Members of `totp_owner`.
     MembersOfOwner(Vec<String>),
     /// Roles, other than superusers, that can grant the extension's roles.
@@ -194,6 +196,16 @@ impl From<Finding> for Check {
                     missing.join(", ")
                 ),
                 "Remove them from totp.jwt_logins. If there is no API server, set it to an empty string.",
+            ),
+            Finding::RoleAttributes(roles) if roles.is_empty() => ok(
+                "role_attributes",
+                "None of the extension's roles can log in or has other attributes.",
+            ),
+            Finding::RoleAttributes(roles) => fail(
+                "role_attributes",
+                format!("These roles are not as the extension created them: {}.", roles.join(", ")),
+                "Rename or re-create missing roles, and remove the attributes with ALTER ROLE ... \
+                 NOLOGIN NOSUPERUSER NOCREATEROLE NOCREATEDB NOREPLICATION NOBYPASSRLS.",
             ),
             Finding::MembersOfOwner(members) if members.is_empty() => {
                 ok("owner_members", "Nobody is a member of totp_owner.")

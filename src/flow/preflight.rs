@@ -23,6 +23,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         statement_logging()?,
         settings()?,
         jwt_logins()?,
+        Finding::RoleAttributes(catalog::role_attributes()?),
         Finding::MembersOfOwner(catalog::members_of_owner()?),
         Finding::Admins(catalog::admins_of_roles()?),
         Finding::Members(catalog::members_of_roles()?),

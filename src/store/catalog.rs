@@ -109,10 +109,23 @@ plans! {
                  SELECT 'extension totp', extowner, false FROM pg_extension WHERE extname = 'totp')
              SELECT format('%s belongs to %s', name, ", role!("owner"), ")
              FROM objects
-             WHERE CASE WHEN is_ours THEN owner <> 'totp_owner'::regrole
+             WHERE CASE WHEN is_ours THEN owner IS DISTINCT FROM (
+                       SELECT oid FROM pg_roles WHERE rolname = 'totp_owner')
                    ELSE owner NOT IN (SELECT oid FROM pg_roles WHERE rolsuper) END
              ORDER BY 1"
         );
+    ROLE_ATTRIBUTES() =
+        "SELECT format('%s %s', ours, CASE WHEN rolname IS NULL THEN 'does not exist' ELSE concat_ws(' ',
+                    CASE WHEN rolcanlogin THEN 'LOGIN' END, CASE WHEN rolsuper THEN 'SUPERUSER' END,
+                    CASE WHEN rolcreaterole THEN 'CREATEROLE' END,
+                    CASE WHEN rolcreatedb THEN 'CREATEDB' END,
+                    CASE WHEN rolreplication THEN 'REPLICATION' END,
+                    CASE WHEN rolbypassrls THEN 'BYPASSRLS' END) END)
+         FROM unnest('{totp_owner,totp_app,totp_user,totp_admin,totp_auditor}'::text[]) AS ours
+         LEFT JOIN pg_roles ON rolname = ours
+         WHERE rolname IS NULL OR rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb
+            OR rolreplication OR rolbypassrls
+         ORDER BY 1";
     MISSING_ROLES(TEXTS) =
         "SELECT name FROM unnest($1) AS name WHERE name NOT IN (SELECT rolname FROM pg_roles)";
     // This session's value, then what is set for databases and roles.
@@ -154,6 +167,11 @@ pub fn other_collations() -> Result<Vec<String>, Error> {
 /// last recorded.
 pub fn has_new_order() -> Result<bool, Error> {
     NEW_ORDER.value(&[])
+}
+
+/// Returns which of the extension's roles are missing, or have attributes that they must not have.
+pub fn role_attributes() -> Result<Vec<String>, Error> {
+    ROLE_ATTRIBUTES.rows(&[], names)
 }
 
 /// Returns the members of totp_owner.

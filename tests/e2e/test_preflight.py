@@ -138,6 +138,22 @@ def test_members_of_the_roles_are_listed(dba):
 
 
 FOUND = {
+    "an owner that can log in": (
+        "ALTER ROLE totp_owner LOGIN",
+        ("role_attributes", "fail", "totp_owner LOGIN"),
+    ),
+    "a role with more rights": (
+        "ALTER ROLE totp_app CREATEROLE BYPASSRLS",
+        ("role_attributes", "fail", "totp_app CREATEROLE BYPASSRLS"),
+    ),
+    "a renamed role": (
+        "ALTER ROLE totp_auditor RENAME TO auditors",
+        ("role_attributes", "fail", "totp_auditor does not exist"),
+    ),
+    "a renamed owner": (
+        "ALTER ROLE totp_owner RENAME TO owner",
+        ("role_attributes", "fail", "totp_owner does not exist"),
+    ),
     "a member of the owner": (
         "GRANT totp_owner TO stranger",
         ("owner_members", "fail", "stranger of totp_owner"),

@@ -253,3 +253,58 @@ def test_a_person_behind_the_api_server_holds_nobody_s_row_but_their_own(
         other = app.enrol(f"{victim.account}-other")
         assert app.backup_verify(other.account, other.backup_codes[0]) is True
     assert app.verify(victim.account, victim.phone.take(app.now)) is True
+
+
+def queue_for_a_lock(connect, table):
+    """A lock that needs no privilege, and a command that waits behind it before it is refused."""
+    holder, waiter = connect("stranger"), connect("stranger")
+    holder.execute("BEGIN")
+    holder.execute(f"PREPARE hold AS DELETE FROM totp.{table}")
+    rule = f"CREATE RULE wait AS ON INSERT TO totp.{table} DO NOTHING"
+    return holder, waiter, rule
+
+
+@pytest.mark.parametrize("table", ["accounts", "factors", "backup_codes"])
+def test_who_queues_for_a_lock_on_a_table_makes_nobody_wait_for_long(connect, dba, victim, table):
+    dba.execute("ALTER ROLE app SET totp.lock_timeout = '300ms'")
+    app = connect("app")
+    dba.execute("ALTER ROLE app RESET totp.lock_timeout")
+    holder, waiter, rule = queue_for_a_lock(connect, table)
+    with ThreadPoolExecutor() as pool:
+        refusal = pool.submit(waiter.execute, rule)
+        time.sleep(0.3)
+        calls = [
+            lambda: app.verify(victim.account, "000000"),
+            lambda: app.is_enabled(victim.account),
+            lambda: app.status(victim.account),
+            lambda: app.backup_remaining(victim.account),
+        ]
+        refused_calls = 0
+        for call in calls:
+            begin = time.monotonic()
+            try:
+                call()
+            except errors.LockNotAvailable:
+                refused_calls += 1
+            assert time.monotonic() - begin < 5
+        assert refused_calls
+        holder.execute("ROLLBACK")
+        with pytest.raises(errors.InsufficientPrivilege):
+            refusal.result()
+
+
+def test_without_usage_on_the_schema_a_stranger_queues_for_no_lock(connect, dba, app, victim):
+    dba.execute("REVOKE USAGE ON SCHEMA totp FROM PUBLIC")
+    try:
+        client = connect("stranger")
+        for statement in (
+            "PREPARE hold AS DELETE FROM totp.accounts",
+            "CREATE RULE wait AS ON INSERT TO totp.accounts DO NOTHING",
+        ):
+            with pytest.raises(errors.InsufficientPrivilege, match="schema totp"):
+                client.execute(statement)
+        assert app.verify(victim.account, victim.phone.take(app.now)) is True
+        for login in ("administrator", "auditor", "self_service"):
+            connect(login).execute("SELECT totp.current_account()")
+    finally:
+        dba.execute("GRANT USAGE ON SCHEMA totp TO PUBLIC")

@@ -1,12 +1,13 @@
 """Transactions that rename, forget or create an account, or prove it, and are rolled back: none of
 them makes a spent code good again, or gives more guesses."""
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from client import Traveller
-from cluster import Cluster
+from cluster import Cluster, until
 from conftest import install, new_account
 from refusal import refused
 
@@ -367,3 +368,21 @@ def test_calls_that_are_rolled_back_use_up_no_events(client, person):
         WHERE account = %s AND event IN ('trust', 'trust_revoke')
     """
     assert client.rows(query, person.account) == [("trust", "25")]
+
+
+def test_a_name_that_another_transaction_takes_at_the_same_time_is_busy(cluster, client, person):
+    other = new_account()
+    with closing(cluster.connect()) as first, ThreadPoolExecutor() as pool:
+        first.execute("BEGIN")
+        Traveller(first).create(other)
+        rename_to_it = pool.submit(rename, client, person.account, other)
+        until(lambda: client_waits(first), what="a wait")
+        first.execute("COMMIT")
+        with refused("55P03"):
+            rename_to_it.result()
+    assert client.verify(person.account, person.phone.take(client.now))
+
+
+def client_waits(connection):
+    query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    return connection.execute(query).fetchone()[0]
