@@ -69,16 +69,44 @@ COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors
 COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
 
 CREATE VIEW totp.audit_log AS
-SELECT id, at, account, event, outcome, actor, detail FROM totp.audit_events;
+SELECT id, at, account, event, outcome, actor, detail, client, application, origin, xid, key_id, mac
+FROM totp.audit_events;
 ALTER VIEW totp.audit_log OWNER TO totp_owner;
-COMMENT ON VIEW totp.audit_log IS 'The audit trail, without its signatures';
+COMMENT ON VIEW totp.audit_log IS 'The audit trail; audit_verify checks it';
 COMMENT ON COLUMN totp.audit_log.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_log.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_log.account IS 'The account, or its hash (totp.audit_accounts)';
 COMMENT ON COLUMN totp.audit_log.event IS 'What was attempted';
 COMMENT ON COLUMN totp.audit_log.outcome IS 'Result of the event';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, a lock that the failure caused, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_log.client IS 'Address of the client; NULL for a local socket';
+COMMENT ON COLUMN totp.audit_log.application IS 'The client''s application_name';
+COMMENT ON COLUMN totp.audit_log.origin IS 'The database that wrote the entry: a hash of its cluster''s system identifier and its OID';
+COMMENT ON COLUMN totp.audit_log.xid IS 'The transaction that wrote the entry, with its epoch';
+COMMENT ON COLUMN totp.audit_log.key_id IS 'The key that signed the entry';
+COMMENT ON COLUMN totp.audit_log.mac IS 'HMAC-SHA256 of all other columns';
+
+CREATE VIEW totp.seal_log AS
+SELECT id, at, origin, from_xid, to_xid, entries, ids, first_at, last_at, root, previous, next_xid, next_id, key_id, mac
+FROM totp.audit_seals;
+ALTER VIEW totp.seal_log OWNER TO totp_owner;
+COMMENT ON VIEW totp.seal_log IS 'Seals of the audit trail, made by audit_seal';
+COMMENT ON COLUMN totp.seal_log.id IS 'Number of the seal, starting at 1, without gaps';
+COMMENT ON COLUMN totp.seal_log.at IS 'When the seal was made';
+COMMENT ON COLUMN totp.seal_log.origin IS 'The database that wrote the entries, as in audit_log.origin';
+COMMENT ON COLUMN totp.seal_log.from_xid IS 'The first transaction whose entries belong to the seal';
+COMMENT ON COLUMN totp.seal_log.to_xid IS 'The first transaction whose entries no longer belong to it';
+COMMENT ON COLUMN totp.seal_log.entries IS 'Number of entries';
+COMMENT ON COLUMN totp.seal_log.ids IS 'Their IDs';
+COMMENT ON COLUMN totp.seal_log.first_at IS 'Time of the earliest entry';
+COMMENT ON COLUMN totp.seal_log.last_at IS 'Time of the latest entry';
+COMMENT ON COLUMN totp.seal_log.root IS 'Root of the Merkle tree of the entries (RFC 9162, section 2.1)';
+COMMENT ON COLUMN totp.seal_log.previous IS 'Hash of the seal before; zeros for the first';
+COMMENT ON COLUMN totp.seal_log.next_xid IS 'The next transaction when the seal was made';
+COMMENT ON COLUMN totp.seal_log.next_id IS 'No entry of that or a later transaction has an ID up to this one';
+COMMENT ON COLUMN totp.seal_log.key_id IS 'The key that signed the seal';
+COMMENT ON COLUMN totp.seal_log.mac IS 'HMAC-SHA256 of all other columns';
 
 CREATE VIEW totp.key_status AS
 SELECT key_id,

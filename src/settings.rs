@@ -1,7 +1,6 @@
 //! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them.
 
 use crate::pure::lock::Policy;
-use crate::pure::name;
 use crate::server;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::{CStr, CString};
@@ -27,7 +26,7 @@ pub enum AuditAccounts {
     /// By name.
     #[name = c"name"]
     Name,
-    /// By the SHA-256 of the name.
+    /// By a keyed hash of the name.
     #[name = c"hash"]
     Hash,
 }
@@ -189,6 +188,13 @@ integers! {
         c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
         c"Determines their \"exp\" claim.";
 
+    /// The time for which events are kept, in seconds.
+    EVENTS_TTL events_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
+        c"totp.events_ttl",
+        c"Time for which events are kept.",
+        c"Older events are removed gradually as new ones are written, and by totp_prune, whether they were read or \
+          not.";
+
     /// The maximum time to wait for a row, in milliseconds.
     LOCK_TIMEOUT lock_timeout: i32 = 2000, 1..=3_600_000, MILLISECONDS,
         c"totp.lock_timeout",
@@ -217,6 +223,19 @@ switches! {
         c"totp.force_sync_commit",
         c"Whether a transaction that spends a code commits synchronously.",
         c"Overrides the caller's synchronous_commit = off, with which a crash could make the code valid again.";
+
+    /// Whether events are written for the application.
+    EVENTS events = false,
+        c"totp.events",
+        c"Whether changes, locks and the like are written to the table that events_read returns.",
+        c"Plain successes and failures are no events. Events are kept for totp.events_ttl.";
+
+    /// Whether events are announced with NOTIFY.
+    NOTIFY notify = false,
+        c"totp.notify",
+        c"Whether NOTIFY announces each event on channel \"totp\" when its transaction commits.",
+        c"The payload is the ID of the event, which events_read returns. Such commits wait for each other, and \
+          PREPARE TRANSACTION is refused. Requires totp.events.";
 
     /// Whether the secret of JSON Web Tokens is written as base64.
     JWT_SECRET_BASE64 jwt_secret_base64 = false,
@@ -277,8 +296,8 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"totp.audit_accounts",
         c"Determines how accounts are identified in the audit trail.",
-        c"\"name\": by name. \"hash\": by \"sha256:\" and the hex digits of the SHA-256 of the name, so that no \
-          personal data remains when an account is erased.",
+        c"\"name\": by name. \"hash\": by a keyed hash of the name, so that no name remains when an account is \
+          erased; audit_names returns it.",
         &AUDIT_ACCOUNTS,
         GucContext::Suset,
         GucFlags::empty(),
@@ -418,12 +437,9 @@ pub fn audit() -> Audit {
     AUDIT.get()
 }
 
-/// Returns an account's name in the form used in the audit trail.
-pub fn audited_name(account: &str) -> String {
-    match AUDIT_ACCOUNTS.get() {
-        AuditAccounts::Name => account.to_owned(),
-        AuditAccounts::Hash => name::hashed(account),
-    }
+/// Returns how the audit trail identifies accounts.
+pub fn audit_accounts() -> AuditAccounts {
+    AUDIT_ACCOUNTS.get()
 }
 
 /// Returns the fixed time for tests, if set.

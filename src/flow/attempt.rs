@@ -63,8 +63,10 @@ impl<'a> Attempt<'a> {
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
         let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
-        let audit = self.context.entry(self.account, self.event, outcome, Map::new());
+        let fields = self.lock_fields(&after);
+        let audit = self.context.entry(self.account, self.event, outcome, fields.clone());
         store::account::record_failure(self.account, &after, audit)?;
+        self.context.announce_failure(self.account, outcome, fields, &after)?;
         self.account_guard.record_written(&after);
         Ok(self.failed(&after))
     }
@@ -78,7 +80,10 @@ impl<'a> Attempt<'a> {
             Refusal::Known(outcome) => self.fail(outcome),
             Refusal::Raced if guard::is_on() => {
                 self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
-                self.context.record(self.account, self.event, Outcome::Replayed, Map::new())?;
+                let fields = self.lock_fields(&self.after);
+                let outcome = Outcome::Replayed;
+                self.context.record(self.account, self.event, outcome, fields.clone())?;
+                self.context.announce_failure(self.account, outcome, fields, &self.after)?;
                 Ok(self.failed(&self.after))
             }
             Refusal::Raced => self.fail(Outcome::Replayed),
@@ -87,6 +92,22 @@ impl<'a> Attempt<'a> {
                 Ok(locked(until, self.context.now))
             }
         }
+    }
+
+    /// Returns what a failure does to the account, for its audit entry.
+    fn lock_fields(&self, after: &LockState) -> Map<String, Value> {
+        let mut fields = Map::new();
+        if let Some(until) = after.locked(self.context.now) {
+            let micros = until.micros_since(self.context.now);
+            fields.insert(
+                "locked_seconds".to_owned(),
+                (micros.saturating_add(999_999) / 1_000_000).into(),
+            );
+        }
+        if after.suspended && !self.before.suspended {
+            fields.insert("suspended".to_owned(), true.into());
+        }
+        fields
     }
 
     fn failed(&self, after: &LockState) -> Verdict {

@@ -8,6 +8,7 @@ use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Keyring, Unreadable};
 use crate::pure::lock::LockState;
 use crate::pure::name::Account;
@@ -306,7 +307,8 @@ fn verify_backup_code<'a>(
     }
     if left <= LOW_BACKUP_CODES {
         let fields = field("backup_codes_left", left);
-        context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
+        context.record(account, Event::BackupLow, Outcome::Ok, fields.clone())?;
+        context.announce(account, Kind::BackupLow, fields)?;
     }
     attempt.succeed(Method::Backup)
 }

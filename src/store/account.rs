@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -30,13 +30,13 @@ plans! {
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE account = $1";
-    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
+    FAIL_AUDITED(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.accounts
-                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
-                     suspended = suspended OR $11
-                 WHERE account = $8)",
+                 SET failures = greatest(failures, $15), locked_until = greatest(locked_until, $16),
+                     suspended = suspended OR $17
+                 WHERE account = $14)",
             ""
         );
     CLEAR(TEXT) =

@@ -2,7 +2,7 @@
 
 use super::account::write_failure;
 use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, TEXT, TIME, plans};
+use super::plan::{BIGINT, BOOL, BYTEA, INT, TEXT, TIME, plans};
 use crate::error::Error;
 use crate::pure::lock::LockState;
 
@@ -29,13 +29,13 @@ plans! {
              suspended = suspended OR $4
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = ($1 + 128) % 256
                        FOR NO KEY UPDATE SKIP LOCKED)";
-    FAIL_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
+    FAIL_AUDITED(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.decoys
-                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
-                     suspended = suspended OR $11
-                 WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $8
+                 SET failures = greatest(failures, $15), locked_until = greatest(locked_until, $16),
+                     suspended = suspended OR $17
+                 WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $14
                                FOR NO KEY UPDATE SKIP LOCKED))",
             ""
         );

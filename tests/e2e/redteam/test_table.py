@@ -15,7 +15,10 @@ SELECT oid::regclass::text AS name, relkind, relname,
 FROM pg_class AS c WHERE relnamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
 AND relkind IN ('r', 'v', 'S', 'm', 'f', 'p')
 """
-OUR_TABLES = ["accounts", "factors", "backup_codes", "tokens", "sessions", "audit_events"]
+OUR_TABLES = [
+    *("accounts", "factors", "backup_codes", "tokens", "sessions"),
+    *("audit_events", "audit_seals", "events"),
+]
 
 
 @pytest.fixture
