@@ -137,6 +137,8 @@ BEGIN
 'Returns the row of the view guard_status, or no row without shared_preload_libraries.'),
             ('admin auditor owner', 'totp.key_ids()',
 'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.'),
+            ('pg_monitor admin auditor owner', 'totp.metric_values()',
+'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
 'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.'),
             -- Row security policies and triggers: whose session this is, and whether it is verified.
@@ -226,7 +228,7 @@ BEGIN
     LOOP
         listed := listed || entry.function::pg_catalog.regprocedure::oid;
         FOREACH role IN ARRAY pg_catalog.string_to_array(entry.roles, ' ') LOOP
-            IF role <> 'PUBLIC' THEN
+            IF role NOT IN ('PUBLIC', 'pg_monitor') THEN
                 role := pg_catalog.quote_ident('totp_' || role);
             END IF;
             EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s', entry.function, role);
@@ -250,6 +252,7 @@ GRANT USAGE ON SCHEMA totp TO PUBLIC;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
 GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log
 TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 
 -- Anonymous callers, if the role that PostgREST and Supabase use for them exists.
 DO $$ BEGIN

@@ -16,6 +16,7 @@ mod guard;
 mod import;
 mod jwt;
 mod key;
+mod metric;
 mod otp;
 mod preflight;
 mod qr;

@@ -6,6 +6,7 @@ use crate::error::Error;
 use crate::guard::{self, AccountGuard, Admission, Spend};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::lock::LockState;
+use crate::pure::metric;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::{Method, Reason, Verdict};
@@ -34,6 +35,8 @@ pub struct Attempt<'a> {
     account: &'a Account,
     account_guard: &'a AccountGuard,
     event: Event,
+    /// The kind of the code.
+    kind: metric::Method,
     /// The account's lock state in the table before the attempt.
     before: LockState,
     /// The account's lock state if the attempt fails.
@@ -52,7 +55,8 @@ impl<'a> Attempt<'a> {
     ) -> Result<Self, Verdict> {
         match account_guard.reserve(code, &before, &settings::lock_policy(), context.now) {
             Admission::Reserved { after } => {
-                Ok(Self { context, account, account_guard, event, before, after })
+                let kind = metric::Method::of(event, code);
+                Ok(Self { context, account, account_guard, event, kind, before, after })
             }
             Admission::Locked { until } | Admission::Full { until } => {
                 Err(locked(until, context.now))
@@ -62,6 +66,7 @@ impl<'a> Attempt<'a> {
 
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
+        guard::count(self.kind, outcome.into());
         let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
         let fields = self.lock_fields(&after);
         let audit = self.context.entry(self.account, self.event, outcome, fields.clone());
@@ -82,6 +87,7 @@ impl<'a> Attempt<'a> {
                 self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
                 let fields = self.lock_fields(&self.after);
                 let outcome = Outcome::Replayed;
+                guard::count(self.kind, outcome.into());
                 self.context.record(self.account, self.event, outcome, fields.clone())?;
                 self.context.announce_failure(self.account, outcome, fields, &self.after)?;
                 Ok(self.failed(&self.after))
@@ -177,6 +183,7 @@ impl<'a> Attempt<'a> {
     /// Records a success after the code's row is spent: clears failures and marks the session
     /// verified.
     pub fn succeed(self, method: Method) -> Result<Verdict, Error> {
+        guard::count(self.kind, metric::Result::Ok);
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
@@ -191,6 +198,7 @@ impl<'a> Attempt<'a> {
 
 /// Returns the verdict on a locked account.
 pub fn locked(until: Timestamp, now: Timestamp) -> Verdict {
+    guard::count(metric::Method::None, metric::Result::Locked);
     Verdict::refused(Reason::Locked, Some(until.micros_since(now)))
 }
 

@@ -16,6 +16,7 @@ pub mod import;
 pub mod jwt;
 pub mod key;
 pub mod lock_timeout;
+pub mod metric;
 pub mod preflight;
 pub mod recovery;
 pub mod rename;

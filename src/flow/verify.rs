@@ -11,6 +11,7 @@ use crate::pure::code::{Code, TotpCode};
 use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Keyring, Unreadable};
 use crate::pure::lock::LockState;
+use crate::pure::metric;
 use crate::pure::name::Account;
 use crate::pure::otp::{Otp, Parameters, Window};
 use crate::pure::secret::Secret;
@@ -91,6 +92,7 @@ fn check(
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
+            guard::count(metric::Method::Totp, metric::Result::Suspended);
             Ok(Verdict::refused(Reason::Suspended, None))
         }
         Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
@@ -130,6 +132,11 @@ fn not_enrolled(
             code.hash(&[0; SALT_BYTES]);
         }
     }
+    let method = code.map_or(metric::Method::None, |code| match code {
+        Code::Totp(_) => metric::Method::Totp,
+        Code::Backup(_) => metric::Method::Backup,
+    });
+    guard::count(method, metric::Result::NotEnrolled);
     let (audit, is_left_out) = context.stranger_entry(account, event);
     if server::is_read_committed() {
         // The lookup that found nothing took less time than one that finds a factor.

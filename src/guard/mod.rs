@@ -14,12 +14,14 @@ mod transaction;
 
 use crate::error::notice;
 use crate::pure::lock::{LockState, Policy};
+use crate::pure::metric::{self, Method};
 use crate::pure::timestamp::Timestamp;
 use crate::{clock, server, settings};
 pub use entry::{Admission, Spend, Unreported};
 use entry::{Entry, Request, SpentStep};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use table::Key;
 pub use table::Usage;
 
@@ -274,6 +276,22 @@ fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Adm
 /// not call while the server replays WAL.
 pub fn started_at() -> Option<Timestamp> {
     memory::header().map(|header| header.start.time())
+}
+
+/// Counts a verification.
+pub fn count(method: Method, result: metric::Result) {
+    if let Some(header) = memory::header()
+        && let Some(counter) = header.verifications.get(metric::place(method, result))
+    {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns the number of verifications by method and result since the server started, in all its
+/// databases; `None` without shared memory.
+pub fn counters() -> Option<Vec<u64>> {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    memory::header().map(|header| header.verifications.iter().map(load).collect())
 }
 
 /// Returns how full shared memory is, and what has happened since the server started.

@@ -18,6 +18,7 @@ pub mod keyring;
 pub mod lock;
 mod mark;
 pub mod merkle;
+pub mod metric;
 pub mod name;
 pub mod otp;
 pub mod qr;

@@ -81,6 +81,8 @@ plans! {
              WHERE grantee <> owner AND grantee <> ALL (ARRAY(
                        SELECT oid FROM pg_roles WHERE rolname IN (
                            'totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor')
+                       OR rolname = 'pg_monitor'
+                          AND name IN ('table totp.metrics', 'function totp.metric_values()')
                        OR rolname = 'anon' AND (name = 'schema totp_api'
                                                 OR name LIKE 'function totp_api.challenge_verify(%')))
                AND NOT (grantee = 0 AND name = 'schema totp' AND privilege_type = 'USAGE')

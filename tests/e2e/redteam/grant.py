@@ -48,6 +48,7 @@ REPORTS = {
     "audit_verify",
     "audit_names",
     "events_read",
+    "metric_values",
 }
 BROWSER = {
     "totp_create",
@@ -83,6 +84,7 @@ VIEWS = {
     "audit_log",
     "seal_log",
     "guard_status",
+    "metrics",
 }
 READERS_OF_VIEWS = {"administrator", "auditor"}
 # Roles that log in; the others are taken on by SET ROLE.
