@@ -12,7 +12,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// How often progress is reported.
-const REPORT_INTERVAL: Duration = Duration::from_secs(5);
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Compares the entries in a range of times with their signatures and seals, and the seals with each
 /// other and with digests. Returns the findings, and the last seal up to which there are none that

@@ -177,6 +177,7 @@ def forged_copy(client, key, count):
     client.execute("ANALYZE totp.audit_events")
 
 
+@pytest.mark.timeout(300)
 def test_a_million_entries_are_verified_in_time(server, client):
     """With progress; one that was changed is found among them."""
     client.create("alice")
@@ -193,7 +194,7 @@ def test_a_million_entries_are_verified_in_time(server, client):
     print(f"{ROWS} entries sealed in {sealed:.1f} s, verified in {seconds:.1f} s")
     assert (found, last) == ([], 1)
     assert seconds < SECONDS * ROWS / 1_000_000
-    if seconds > 6:
+    if seconds > 1.5:
         assert notices and all("entries" in notice for notice in notices)
     id = 1_000 + ROWS // 2
     client.execute("UPDATE totp.audit_events SET outcome = 'x' WHERE id = %s", id)
