@@ -250,7 +250,7 @@ END $$;
 
 GRANT USAGE ON SCHEMA totp TO PUBLIC;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 

@@ -108,6 +108,35 @@ COMMENT ON COLUMN totp.seal_log.next_id IS 'No entry of that or a later transact
 COMMENT ON COLUMN totp.seal_log.key_id IS 'The key that signed the seal';
 COMMENT ON COLUMN totp.seal_log.mac IS 'HMAC-SHA256 of all other columns';
 
+-- A failure is a wrong code, a spent one, or any code for an account without a factor.
+CREATE VIEW totp.attacks AS
+WITH failures AS (
+    SELECT client, account, at FROM totp.audit_events
+    WHERE at > clock_timestamp() - interval '1 day'
+      AND event IN ('verify', 'challenge', 'confirm', 'resync', 'disable', 'rotate', 'remove')
+      AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
+)
+SELECT 'hour' AS kind, NULL::text AS client, NULL::text AS account, count(*) AS failures,
+       count(DISTINCT account) AS accounts, count(DISTINCT client) AS clients, min(at) AS first_at, max(at) AS last_at
+FROM failures GROUP BY date_trunc('hour', at)
+UNION ALL
+SELECT CASE WHEN count(DISTINCT account) >= 10 AND count(*) <= 2 * count(DISTINCT account) THEN 'spray' ELSE 'client' END,
+       client, NULL, count(*), count(DISTINCT account), 1, min(at), max(at)
+FROM failures GROUP BY client
+UNION ALL
+SELECT 'account', NULL, account, count(*), 1, count(DISTINCT client), min(at), max(at)
+FROM failures GROUP BY account HAVING count(DISTINCT client) > 1;
+ALTER VIEW totp.attacks OWNER TO totp_owner;
+COMMENT ON VIEW totp.attacks IS 'Failed attempts of the last day over all accounts, from the audit trail: by hour, by client, and for accounts with failures from several clients';
+COMMENT ON COLUMN totp.attacks.kind IS 'hour: all failures of an hour; client: those of one client; spray: the same, if it tried one or two codes for each of ten or more accounts; account: those of an account from several clients';
+COMMENT ON COLUMN totp.attacks.client IS 'The client: totp.client, or its address; NULL for local sockets';
+COMMENT ON COLUMN totp.attacks.account IS 'The account, or its hash (totp.audit_accounts)';
+COMMENT ON COLUMN totp.attacks.failures IS 'Number of failures';
+COMMENT ON COLUMN totp.attacks.accounts IS 'Number of accounts';
+COMMENT ON COLUMN totp.attacks.clients IS 'Number of clients';
+COMMENT ON COLUMN totp.attacks.first_at IS 'Time of the first failure';
+COMMENT ON COLUMN totp.attacks.last_at IS 'Time of the last failure';
+
 CREATE VIEW totp.key_status AS
 SELECT key_id,
        coalesce(ring.is_primary, false) AS is_primary,

@@ -57,6 +57,7 @@ static JWT_SECRET_COMMAND: Text = Text::new(Some(c""));
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
     GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
+static CLIENT: Text = Text::new(Some(c""));
 static CLOCK: Text = Text::new(Some(c""));
 static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
 static KEY_COMMAND: Text = Text::new(Some(c""));
@@ -119,6 +120,14 @@ integers! {
         c"totp.max_failures",
         c"Number of consecutive failed attempts after which an account is locked.",
         c"Each additional failure doubles the length of the lock.";
+
+    /// The number of failures per minute and client; 0 for no limit.
+    MAX_CLIENT_FAILURES max_client_failures: i32 = 0, 0..=1_000_000, NO_UNIT,
+        c"totp.max_client_failures",
+        c"Number of failed attempts per minute after which a client is refused; 0 means no limit.",
+        c"Counts the failures of one client over all accounts, and refuses its further attempts until the minute \
+          ends, without locking any account. A client is totp.client, or else the address of the connection. \
+          Requires totp in shared_preload_libraries.";
 
     /// The length of the first lock, in seconds.
     LOCKOUT lockout: i64 = 30, 1..=86_400, SECONDS,
@@ -302,6 +311,15 @@ pub fn init() {
         GucContext::Suset,
         GucFlags::empty(),
     );
+    // Set by the application for each request, so by its role.
+    text(
+        c"totp.client",
+        c"Client on whose behalf the application calls, such as the address of a browser.",
+        c"Recorded in the audit trail in place of the address of the connection, and limited by \
+          totp.max_client_failures. Longer values are cut off at 255 bytes.",
+        &CLIENT,
+        GucContext::Userset,
+    );
     text(
         c"totp.clock",
         c"Fixed time for tests, as a timestamp with time zone.",
@@ -440,6 +458,14 @@ pub fn audit() -> Audit {
 /// Returns how the audit trail identifies accounts.
 pub fn audit_accounts() -> AuditAccounts {
     AUDIT_ACCOUNTS.get()
+}
+
+/// Returns the client on whose behalf the application calls, if set.
+pub fn client() -> Option<String> {
+    let mut client = non_empty(&CLIENT).filter(|client| server::is_text(client))?;
+    let end = client.floor_char_boundary(255);
+    client.truncate(end);
+    Some(client)
 }
 
 /// Returns the fixed time for tests, if set.

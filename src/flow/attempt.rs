@@ -3,7 +3,7 @@
 use super::context::Context;
 use super::session;
 use crate::error::Error;
-use crate::guard::{self, AccountGuard, Admission, Spend};
+use crate::guard::{self, AccountGuard, Admission, ClientGuard, Spend};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::lock::LockState;
 use crate::pure::metric;
@@ -53,6 +53,9 @@ impl<'a> Attempt<'a> {
         code: &str,
         before: LockState,
     ) -> Result<Self, Verdict> {
+        if let Some(until) = client_limit(context.now) {
+            return Err(locked(until, context.now));
+        }
         match account_guard.reserve(code, &before, &settings::lock_policy(), context.now) {
             Admission::Reserved { after } => {
                 let kind = metric::Method::of(event, code);
@@ -67,6 +70,7 @@ impl<'a> Attempt<'a> {
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
         guard::count(self.kind, outcome.into());
+        count_client_failure(self.context.now);
         let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
         let fields = self.lock_fields(&after);
         let audit = self.context.entry(self.account, self.event, outcome, fields.clone());
@@ -88,6 +92,7 @@ impl<'a> Attempt<'a> {
                 let fields = self.lock_fields(&self.after);
                 let outcome = Outcome::Replayed;
                 guard::count(self.kind, outcome.into());
+                count_client_failure(self.context.now);
                 self.context.record(self.account, self.event, outcome, fields.clone())?;
                 self.context.announce_failure(self.account, outcome, fields, &self.after)?;
                 Ok(self.failed(&self.after))
@@ -194,6 +199,31 @@ impl<'a> Attempt<'a> {
         }
         Ok(Verdict::ok(method))
     }
+}
+
+/// Returns until when the client of this session must wait, because it has caused too many failures,
+/// of whatever accounts.
+pub fn client_limit(now: Timestamp) -> Option<Timestamp> {
+    let limit = settings::max_client_failures().unsigned_abs();
+    if limit == 0 {
+        return None;
+    }
+    ClientGuard::of(&client()?).exceeded_until(limit, now)
+}
+
+/// Counts a failure of the client of this session.
+pub fn count_client_failure(now: Timestamp) {
+    if settings::max_client_failures() > 0
+        && let Some(client) = client()
+    {
+        ClientGuard::of(&client).count(now);
+    }
+}
+
+/// Returns the client of this session; `None` if the application did not set it and the connection
+/// has no address.
+fn client() -> Option<String> {
+    settings::client().or_else(server::client_address)
 }
 
 /// Returns the verdict on a locked account.

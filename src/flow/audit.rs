@@ -107,6 +107,12 @@ impl Context {
         if let Some(role) = server::effective_role() {
             fields.insert("role".to_owned(), role.into());
         }
+        let client = settings::client();
+        if client.is_some()
+            && let Some(address) = server::client_address()
+        {
+            fields.insert("address".to_owned(), address.into());
+        }
         // The transaction first: a seal relies on numbers drawn after their transaction began.
         let xid = server::transaction_id();
         let entry = Entry {
@@ -116,7 +122,7 @@ impl Context {
             event: event.as_str().into(),
             outcome: outcome.as_str().into(),
             actor: server::session_user(),
-            client: server::client_address(),
+            client: client.or_else(server::client_address),
             application: server::application_name(),
             detail: audit::detail(fields),
             origin: origin(),

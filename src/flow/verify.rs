@@ -1,6 +1,6 @@
 //! Verification of a single code, either a TOTP or a backup code.
 
-use super::attempt::{Attempt, Refusal, locked};
+use super::attempt::{Attempt, Refusal, client_limit, count_client_failure, locked};
 use super::audit::field;
 use super::context::{Context, begin_writing};
 use crate::error::Error;
@@ -131,6 +131,12 @@ fn not_enrolled(
             context.keyring.decrypt_decoy();
             code.hash(&[0; SALT_BYTES]);
         }
+    }
+    if code.is_some() {
+        if let Some(until) = client_limit(context.now) {
+            return Ok(locked(until, context.now));
+        }
+        count_client_failure(context.now);
     }
     let method = code.map_or(metric::Method::None, |code| match code {
         Code::Totp(_) => metric::Method::Totp,

@@ -253,6 +253,31 @@ impl AccountGuard {
     }
 }
 
+/// The failures of a client within a minute, over all accounts. Without shared memory, nothing is
+/// counted.
+pub struct ClientGuard {
+    key: Key,
+}
+
+impl ClientGuard {
+    /// Looks a client up.
+    pub fn of(client: &str) -> Self {
+        let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
+        Self { key: hashed((installation_id, "client", client)) }
+    }
+
+    /// Returns until when the client must wait, if it has caused `limit` failures within a minute.
+    pub fn exceeded_until(&self, limit: u32, now: Timestamp) -> Option<Timestamp> {
+        let entry = AccountGuard { key: self.key };
+        entry.work(|entry| entry.exceeded_until(limit, now)).flatten()
+    }
+
+    /// Counts a failure, whatever becomes of its transaction. A full memory counts none.
+    pub fn count(&self, now: Timestamp) {
+        AccountGuard { key: self.key }.work_or_new(now, |entry| entry.count_in_minute(now));
+    }
+}
+
 /// Returns a mark of the changes that the running transaction has made so far.
 pub fn mark() -> usize {
     transaction::mark()

@@ -528,3 +528,162 @@ impl<'a> Verification<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::audit::mac;
+    use super::*;
+    use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+    const KEY: &str = "cw_0x689RpI-jtRR7oE8h_eQsKImvJapLeSbXpwF4e4=";
+    const SECOND: i64 = 1_000_000;
+
+    /// Seals of five entries each, and their entries with their MACs.
+    struct Trail {
+        keyring: Keyring,
+        seals: Vec<Seal>,
+        entries: Vec<(Entry, Vec<u8>)>,
+    }
+
+    impl Trail {
+        fn new(seals: i64) -> Self {
+            let keyring = Keyring::parse(KEY).unwrap();
+            let mut trail = Self { keyring, seals: Vec::new(), entries: Vec::new() };
+            for number in 1..=seals {
+                trail.seal(number);
+            }
+            trail
+        }
+
+        fn seal(&mut self, number: i64) {
+            let mut contents = Contents::default();
+            for id in 5 * number..5 * number + 5 {
+                let entry = entry(id, 100 * number + id % 2);
+                let mac = mac(self.keyring.audit_key(), &entry.message()).to_vec();
+                contents.push(&entry, &mac);
+                self.entries.push((entry, mac));
+            }
+            let (first_at, last_at) = contents.times.unwrap();
+            self.seals.push(Seal {
+                id: number,
+                at: last_at,
+                origin: 1,
+                from_xid: 100 * (number - 1) + 50,
+                to_xid: 100 * number + 50,
+                entries: contents.entries,
+                ids: contents.ids,
+                first_at,
+                last_at,
+                root: contents.tree.root(),
+                previous: self.seals.last().map_or(NO_HASH, Seal::hash),
+                next_xid: 100 * number + 60,
+                next_id: 5 * number + 5,
+                key_id: Keyring::id_of(KEY),
+            });
+        }
+
+        fn verify(&self, digests: &[Digest]) -> (Vec<Finding>, Option<i64>) {
+            let always = Timestamp::from_micros(i64::MIN)..=Timestamp::from_micros(i64::MAX);
+            let signed = |seal: &Seal| SignedSeal {
+                seal: seal.clone(),
+                mac: mac(self.keyring.audit_key(), &seal.message()).to_vec(),
+            };
+            let seals = self.seals.iter().map(signed).collect();
+            let mut verification = Verification::new(&self.keyring, always, seals);
+            verification.check_digests(digests);
+            let mut entries = self.entries.clone();
+            entries.sort_by_key(|(entry, _)| (entry.id, entry.at));
+            for (entry, mac) in entries {
+                verification.check(entry, mac);
+            }
+            verification.finish()
+        }
+    }
+
+    fn entry(id: i64, xid: i64) -> Entry {
+        Entry {
+            id,
+            at: Timestamp::from_micros(id * SECOND),
+            account: format!("user-{id}"),
+            event: "verify".into(),
+            outcome: "ok".into(),
+            actor: "app".to_owned(),
+            client: None,
+            application: None,
+            detail: None,
+            origin: 1,
+            xid,
+            key_id: Keyring::id_of(KEY),
+        }
+    }
+
+    #[test]
+    fn an_untouched_trail_verifies_to_its_last_seal() {
+        assert_eq!(Trail::new(3).verify(&[]), (Vec::new(), Some(3)));
+        assert_eq!(Trail::new(0).verify(&[]), (Vec::new(), None));
+    }
+
+    #[test]
+    fn whatever_is_changed_is_found_in_its_seal() {
+        let seed = rand::random();
+        println!("TOTP_TEST_SEED={seed}");
+        let mut random = SmallRng::seed_from_u64(seed);
+        for _ in 0..500 {
+            let mut trail = Trail::new(4);
+            let place = random.random_range(0..trail.entries.len());
+            let seal = i64::try_from(place / 5).unwrap() + 1;
+            let (entry, mac) = &mut trail.entries[place];
+            match random.random_range(0..9) {
+                0 => entry.id += random.random_range(1..40),
+                1 => entry.at = entry.at.plus_micros(1),
+                2 => entry.account.push('x'),
+                3 => entry.outcome = "invalid".into(),
+                4 => entry.detail = Some("{}".to_owned()),
+                5 => entry.xid += random.random_range(1..400),
+                6 => mac[7] ^= 1,
+                7 => entry.origin = 2,
+                _ => {
+                    trail.entries.remove(place);
+                }
+            }
+            let (findings, last) = trail.verify(&[]);
+            assert!(findings.iter().any(|finding| finding.seal == Some(seal)), "{findings:?}");
+            assert!(last.unwrap_or(0) < seal, "{last:?}");
+        }
+    }
+
+    #[test]
+    fn a_digest_shows_a_trail_that_was_signed_again() {
+        let digest = |trail: &Trail| Digest { seal: 3, hash: trail.seals[2].hash() };
+        let honest = digest(&Trail::new(3));
+        let mut forged = Trail::new(3);
+        forged.seals[2].at = Timestamp::from_micros(0);
+        assert_eq!(forged.verify(&[]), (Vec::new(), Some(3)));
+        let (findings, last) = forged.verify(&[honest]);
+        let found = Finding { seal: Some(3), id: None, cause: Cause::OtherHash };
+        assert_eq!((findings, last), (vec![found], Some(2)));
+    }
+
+    #[test]
+    fn findings_beyond_the_limit_are_counted() {
+        let mut trail = Trail::new(1);
+        for id in 100_000..100_010 + i64::try_from(FINDINGS_LIMIT).unwrap() {
+            trail.entries.push((entry(id, 100), vec![0; 32]));
+        }
+        let (findings, _) = trail.verify(&[]);
+        assert_eq!(findings.len(), FINDINGS_LIMIT + 1);
+        let more = Cause::More { problem: Problem::Forged, findings: 10 };
+        assert!(findings.iter().any(|finding| finding.cause == more));
+    }
+
+    #[test]
+    fn digests_are_read_as_they_were_returned() {
+        let hash = "00ff".repeat(16);
+        let json = format!(r#"{{"block_id": 7, "hash": "0x{hash}", "database_name": "app"}}"#);
+        let value = super::super::json::parse::<Value>(&json).unwrap();
+        let digest = Digest { seal: 7, hash: unhex(&hash).unwrap() };
+        assert_eq!(Digest::parse_all(&value), Some(vec![digest.clone()]));
+        assert_eq!(Digest::parse_all(&Value::Array(vec![value])), Some(vec![digest]));
+        assert_eq!(Digest::parse_all(&Value::Null), None);
+    }
+}

@@ -30,7 +30,10 @@ plans! {
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE account = $1";
-    FAIL_AUDITED(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
+    FAIL_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        TEXT, INT, TIME, BOOL
+    ) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.accounts

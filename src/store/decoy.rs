@@ -29,7 +29,10 @@ plans! {
              suspended = suspended OR $4
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = ($1 + 128) % 256
                        FOR NO KEY UPDATE SKIP LOCKED)";
-    FAIL_AUDITED(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA, INT, INT, TIME, BOOL) =
+    FAIL_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        INT, INT, TIME, BOOL
+    ) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.decoys

@@ -69,7 +69,10 @@ plans! {
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
            AND last_step < $4";
-    SPEND_AUDITED(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA, TEXT, TEXT, TIME, BIGINT, INT, TIME) =
+    SPEND_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        TEXT, TEXT, TIME, BIGINT, INT, TIME
+    ) =
         appending!(
             "WITH spent AS (
                  UPDATE totp.factors SET last_step = $17, drift = $18, last_used_at = $19

@@ -85,6 +85,7 @@ VIEWS = {
     "seal_log",
     "guard_status",
     "metrics",
+    "attacks",
 }
 READERS_OF_VIEWS = {"administrator", "auditor"}
 # Roles that log in; the others are taken on by SET ROLE.
