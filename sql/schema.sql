@@ -317,9 +317,9 @@ COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.a
 COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_events.client IS 'Address of the client; NULL for a local socket';
+COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
 COMMENT ON COLUMN totp.audit_events.application IS 'The client''s application_name';
-COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, a lock that the failure caused, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, a lock that the failure caused, the address if client is totp.client, and the role if it is not the login role';
 COMMENT ON COLUMN totp.audit_events.origin IS 'The database that wrote the entry: a hash of its cluster''s system identifier and its OID';
 COMMENT ON COLUMN totp.audit_events.xid IS 'The transaction that wrote the entry, with its epoch';
 COMMENT ON COLUMN totp.audit_events.key_id IS 'The key that signed the entry';

@@ -79,8 +79,8 @@ COMMENT ON COLUMN totp.audit_log.account IS 'The account, or its hash (totp.audi
 COMMENT ON COLUMN totp.audit_log.event IS 'What was attempted';
 COMMENT ON COLUMN totp.audit_log.outcome IS 'Result of the event';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, a lock that the failure caused, and the role if it is not the login role';
-COMMENT ON COLUMN totp.audit_log.client IS 'Address of the client; NULL for a local socket';
+COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, a lock that the failure caused, the address if client is totp.client, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_log.client IS 'The client: totp.client, or else its address; NULL for a local socket';
 COMMENT ON COLUMN totp.audit_log.application IS 'The client''s application_name';
 COMMENT ON COLUMN totp.audit_log.origin IS 'The database that wrote the entry: a hash of its cluster''s system identifier and its OID';
 COMMENT ON COLUMN totp.audit_log.xid IS 'The transaction that wrote the entry, with its epoch';

@@ -1,4 +1,5 @@
-//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them.
+//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them;
+//! anybody can set `totp.client`.
 
 use crate::pure::lock::Policy;
 use crate::server;
