@@ -137,6 +137,8 @@ BEGIN
 'Returns the row of the view guard_status, or no row without shared_preload_libraries.'),
             ('admin auditor owner', 'totp.key_ids()',
 'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.'),
+            ('pg_monitor admin auditor owner', 'totp.metric_values()',
+'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
 'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.'),
             -- Row security policies and triggers: whose session this is, and whether it is verified.
@@ -194,6 +196,26 @@ BEGIN
 'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.totp_prune()',
 'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
+            -- Events for the application.
+            ('admin auditor', 'totp.events_read(bigint, integer)',
+'Returns events after a position, in the order in which they were committed, at most max_rows of them. Pass the position of the last event that was handled, 0 to begin. No event that is committed later gets an earlier position. Readers wait for each other until the end of the transaction. In a read-only transaction and on a hot standby, returns only events that an earlier call has returned. Requires totp.events. Errors: 22023, 55P03 another reader.'),
+            -- The audit trail.
+            ('admin auditor', 'totp.audit_seal()',
+'Seals the entries of all transactions that have ended since the last seal: records their IDs and the root of their Merkle tree, signed and chained to the seal before. Entries of transactions that are still running follow in a later seal. Returns the number of the last seal, which is a new one only if there was something to seal; NULL if there is none. Call it at regular intervals. Errors: 25001 not at READ COMMITTED, F0000, 25006.'),
+            ('admin auditor', 'totp.audit_digest()',
+'Returns the digest of the last seal, in the format of the ledger of Azure SQL Database: database_name, block_id (the number of the seal), hash, last_transaction_commit_time (the time of its latest entry) and digest_time. Keep it where nobody who can write to the database can change it. Errors: 55000 no seal.'),
+            ('admin auditor', 'totp.audit_checkpoint()',
+'Returns a checkpoint of all seals, in the form of C2SP tlog-checkpoint: the name of the trail, the number of seals and the root of their Merkle tree, signed with Ed25519. Errors: 55000 no seal, F0000.'),
+            ('admin auditor', 'totp.audit_verifier_key()',
+'Returns the public key that verifies checkpoints, in the form of C2SP signed-note. It depends on the first encryption key. Errors: 55000 no seal, F0000.'),
+            ('admin auditor', 'totp.audit_proof(bigint)',
+'Returns the proof that an entry of the audit trail is in its seal, and the seal in the checkpoint (RFC 9162, section 2.1.3). Reads all entries of the seal. Errors: 42704 no such entry, 55000 not sealed yet.'),
+            ('admin auditor', 'totp.audit_verify(timestamptz, timestamptz, jsonb)',
+'Compares the audit trail with its signatures and seals, and the seals with each other and with digests. Returns one row for each finding: problem is altered, forged, missing, reordered, unsealed, pruned, key_missing or digest_mismatch. Then returns one row whose problem is NULL, and whose seal is the last one up to which nothing was altered, forged, missing or reordered. since, until: check only entries of seals with entries in this time. digests: what audit_digest returned, or an array of them. Reads all entries. Works on hot standbys. Errors: 22023 digests, F0000.'),
+            ('admin', 'totp.audit_prune(timestamptz, text)',
+'Removes entries of the audit trail whose seal, like all seals before, has no entry as late as before, and returns their number. For administrators. The seals stay, and a new entry says what was removed. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin auditor', 'totp.audit_names(text)',
+'Returns the names that an account may have in the audit trail: its own, and its keyed hash under each key (see totp.audit_accounts). Errors: 22023, F0000.'),
             ('admin', 'totp.forget_account()', NULL),
             ('admin', 'totp.rename_account()', NULL),
             ('admin', 'totp.key_rotate(integer)', NULL),
@@ -207,7 +229,7 @@ BEGIN
     LOOP
         listed := listed || entry.function::pg_catalog.regprocedure::oid;
         FOREACH role IN ARRAY pg_catalog.string_to_array(entry.roles, ' ') LOOP
-            IF role <> 'PUBLIC' THEN
+            IF role NOT IN ('PUBLIC', 'pg_monitor') THEN
                 role := pg_catalog.quote_ident('totp_' || role);
             END IF;
             EXECUTE pg_catalog.format('GRANT EXECUTE ON ROUTINE %s TO %s', entry.function, role);
@@ -230,8 +252,9 @@ END $$;
 -- The roles have their own, so that it can be revoked from PUBLIC.
 GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admin, totp_auditor;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 
 -- Anonymous callers, if the role that PostgREST and Supabase use for them exists.
 DO $$ BEGIN

@@ -300,7 +300,7 @@ COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verifi
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at when the session was verified; a different one ends the verification';
 
--- Append-only and read by time: new entries go to the end of the index, which costs a login next to nothing.
+-- Append-only: new entries go to the end of the index, which costs a login next to nothing.
 -- The ID alone is not unique: logical replication does not copy its sequence.
 CREATE TABLE totp.audit_events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
@@ -309,19 +309,97 @@ CREATE TABLE totp.audit_events (
     event text COLLATE "C" NOT NULL,
     outcome text COLLATE "C" NOT NULL,
     actor text COLLATE "C" NOT NULL,
+    client text COLLATE "C",
+    application text COLLATE "C",
     detail jsonb,
+    origin bigint NOT NULL,
+    xid bigint NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
     mac bytea NOT NULL,
-    PRIMARY KEY (at, id)
+    PRIMARY KEY (id, at)
 );
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events', '');
 SELECT pg_catalog.pg_extension_config_dump('totp.audit_events_id_seq', '');
+-- Read by time; a few bytes for each megabyte of the table.
+CREATE INDEX audit_events_at ON totp.audit_events USING brin (at) WITH (autosummarize);
+-- The few entries that say what was removed from the trail.
+CREATE INDEX audit_events_prune ON totp.audit_events (id) WHERE event = 'audit_prune';
 ALTER TABLE totp.audit_events OWNER TO totp_owner;
 COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change that totp.audit selects';
-COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number';
+COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
-COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_rotate';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_rotate';
+COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
-COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 of all other columns except id';
+COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
+COMMENT ON COLUMN totp.audit_events.application IS 'The client''s application_name';
+COMMENT ON COLUMN totp.audit_events.detail IS 'Further information: label, method, reason, a lock that the failure caused, the address if client is totp.client, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_events.origin IS 'The database that wrote the entry: a hash of its cluster''s system identifier and its OID';
+COMMENT ON COLUMN totp.audit_events.xid IS 'The transaction that wrote the entry, with its epoch';
+COMMENT ON COLUMN totp.audit_events.key_id IS 'The key that signed the entry';
+COMMENT ON COLUMN totp.audit_events.mac IS 'HMAC-SHA256 of all other columns';
+
+-- No row is ever removed or changed.
+CREATE TABLE totp.audit_seals (
+    id bigint PRIMARY KEY CHECK (id > 0),
+    at timestamptz NOT NULL,
+    origin bigint NOT NULL,
+    from_xid bigint NOT NULL,
+    to_xid bigint NOT NULL,
+    entries bigint NOT NULL CHECK (entries > 0),
+    ids int8multirange NOT NULL,
+    first_at timestamptz NOT NULL,
+    last_at timestamptz NOT NULL,
+    root bytea NOT NULL CHECK (length(root) = 32),
+    previous bytea NOT NULL CHECK (length(previous) = 32),
+    next_xid bigint NOT NULL,
+    next_id bigint NOT NULL,
+    key_id text COLLATE "C" NOT NULL,
+    mac bytea NOT NULL CHECK (length(mac) = 32),
+    CHECK (from_xid < to_xid),
+    CHECK (first_at <= last_at)
+);
+SELECT pg_catalog.pg_extension_config_dump('totp.audit_seals', '');
+ALTER TABLE totp.audit_seals OWNER TO totp_owner;
+COMMENT ON TABLE totp.audit_seals IS 'Seals: each closes the entries of the transactions that have ended since the seal before';
+COMMENT ON COLUMN totp.audit_seals.id IS 'Number of the seal, starting at 1, without gaps';
+COMMENT ON COLUMN totp.audit_seals.at IS 'When the seal was made';
+COMMENT ON COLUMN totp.audit_seals.origin IS 'The database that wrote the entries, as in their column origin';
+COMMENT ON COLUMN totp.audit_seals.from_xid IS 'The first transaction whose entries belong to the seal';
+COMMENT ON COLUMN totp.audit_seals.to_xid IS 'The first transaction whose entries no longer belong to it';
+COMMENT ON COLUMN totp.audit_seals.entries IS 'Number of entries';
+COMMENT ON COLUMN totp.audit_seals.ids IS 'Their IDs';
+COMMENT ON COLUMN totp.audit_seals.first_at IS 'Time of the earliest entry';
+COMMENT ON COLUMN totp.audit_seals.last_at IS 'Time of the latest entry';
+COMMENT ON COLUMN totp.audit_seals.root IS 'Root of the Merkle tree of the entries (RFC 9162, section 2.1)';
+COMMENT ON COLUMN totp.audit_seals.previous IS 'Hash of the seal before; zeros for the first';
+COMMENT ON COLUMN totp.audit_seals.next_xid IS 'The next transaction when the seal was made';
+COMMENT ON COLUMN totp.audit_seals.next_id IS 'No entry of that or a later transaction has an ID up to this one';
+COMMENT ON COLUMN totp.audit_seals.key_id IS 'The key that signed the seal';
+COMMENT ON COLUMN totp.audit_seals.mac IS 'HMAC-SHA256 of all other columns';
+
+-- An outbox. Positions are given when events are first read, in the order in which they were committed.
+CREATE TABLE totp.events (
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    position bigint,
+    at timestamptz NOT NULL,
+    account totp.account NOT NULL,
+    event text COLLATE "C" NOT NULL,
+    detail jsonb
+);
+CREATE SEQUENCE totp.events_position_seq OWNED BY totp.events.position;
+SELECT pg_catalog.pg_extension_config_dump('totp.events', '');
+SELECT pg_catalog.pg_extension_config_dump('totp.events_id_seq', '');
+SELECT pg_catalog.pg_extension_config_dump('totp.events_position_seq', '');
+CREATE UNIQUE INDEX events_position ON totp.events (position);
+CREATE INDEX events_waiting ON totp.events (id) WHERE position IS NULL;
+CREATE INDEX events_account ON totp.events (account);
+ALTER TABLE totp.events OWNER TO totp_owner;
+COMMENT ON TABLE totp.events IS 'Events for the application, which reads them with events_read';
+COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled back leave gaps';
+COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
+COMMENT ON COLUMN totp.events.at IS 'When it happened';
+COMMENT ON COLUMN totp.events.account IS 'The account';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked or recovered; by administrators: reset, unlocked, imported, exported or renamed';
+COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock, backup codes left, reason';

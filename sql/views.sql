@@ -69,16 +69,73 @@ COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors
 COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
 
 CREATE VIEW totp.audit_log AS
-SELECT id, at, account, event, outcome, actor, detail FROM totp.audit_events;
+SELECT id, at, account, event, outcome, actor, detail, client, application, origin, xid, key_id, mac
+FROM totp.audit_events;
 ALTER VIEW totp.audit_log OWNER TO totp_owner;
-COMMENT ON VIEW totp.audit_log IS 'The audit trail, without its signatures';
+COMMENT ON VIEW totp.audit_log IS 'The audit trail; audit_verify checks it';
 COMMENT ON COLUMN totp.audit_log.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_log.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_log.account IS 'The account, or its hash (totp.audit_accounts)';
 COMMENT ON COLUMN totp.audit_log.event IS 'What was attempted';
 COMMENT ON COLUMN totp.audit_log.outcome IS 'Result of the event';
 COMMENT ON COLUMN totp.audit_log.actor IS 'The login role';
-COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_log.detail IS 'Further information: label, method, reason, a lock that the failure caused, the address if client is totp.client, and the role if it is not the login role';
+COMMENT ON COLUMN totp.audit_log.client IS 'The client: totp.client, or else its address; NULL for a local socket';
+COMMENT ON COLUMN totp.audit_log.application IS 'The client''s application_name';
+COMMENT ON COLUMN totp.audit_log.origin IS 'The database that wrote the entry: a hash of its cluster''s system identifier and its OID';
+COMMENT ON COLUMN totp.audit_log.xid IS 'The transaction that wrote the entry, with its epoch';
+COMMENT ON COLUMN totp.audit_log.key_id IS 'The key that signed the entry';
+COMMENT ON COLUMN totp.audit_log.mac IS 'HMAC-SHA256 of all other columns';
+
+CREATE VIEW totp.seal_log AS
+SELECT id, at, origin, from_xid, to_xid, entries, ids, first_at, last_at, root, previous, next_xid, next_id, key_id, mac
+FROM totp.audit_seals;
+ALTER VIEW totp.seal_log OWNER TO totp_owner;
+COMMENT ON VIEW totp.seal_log IS 'Seals of the audit trail, made by audit_seal';
+COMMENT ON COLUMN totp.seal_log.id IS 'Number of the seal, starting at 1, without gaps';
+COMMENT ON COLUMN totp.seal_log.at IS 'When the seal was made';
+COMMENT ON COLUMN totp.seal_log.origin IS 'The database that wrote the entries, as in audit_log.origin';
+COMMENT ON COLUMN totp.seal_log.from_xid IS 'The first transaction whose entries belong to the seal';
+COMMENT ON COLUMN totp.seal_log.to_xid IS 'The first transaction whose entries no longer belong to it';
+COMMENT ON COLUMN totp.seal_log.entries IS 'Number of entries';
+COMMENT ON COLUMN totp.seal_log.ids IS 'Their IDs';
+COMMENT ON COLUMN totp.seal_log.first_at IS 'Time of the earliest entry';
+COMMENT ON COLUMN totp.seal_log.last_at IS 'Time of the latest entry';
+COMMENT ON COLUMN totp.seal_log.root IS 'Root of the Merkle tree of the entries (RFC 9162, section 2.1)';
+COMMENT ON COLUMN totp.seal_log.previous IS 'Hash of the seal before; zeros for the first';
+COMMENT ON COLUMN totp.seal_log.next_xid IS 'The next transaction when the seal was made';
+COMMENT ON COLUMN totp.seal_log.next_id IS 'No entry of that or a later transaction has an ID up to this one';
+COMMENT ON COLUMN totp.seal_log.key_id IS 'The key that signed the seal';
+COMMENT ON COLUMN totp.seal_log.mac IS 'HMAC-SHA256 of all other columns';
+
+-- A failure is a wrong code, a spent one, or any code for an account without a factor.
+CREATE VIEW totp.attacks AS
+WITH failures AS (
+    SELECT client, account, at FROM totp.audit_events
+    WHERE at > clock_timestamp() - interval '1 day'
+      AND event IN ('verify', 'challenge', 'confirm', 'resync', 'disable', 'rotate', 'remove')
+      AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
+)
+SELECT 'hour' AS kind, NULL::text AS client, NULL::text AS account, count(*) AS failures,
+       count(DISTINCT account) AS accounts, count(DISTINCT client) AS clients, min(at) AS first_at, max(at) AS last_at
+FROM failures GROUP BY date_trunc('hour', at)
+UNION ALL
+SELECT CASE WHEN count(DISTINCT account) >= 10 AND count(*) <= 2 * count(DISTINCT account) THEN 'spray' ELSE 'client' END,
+       client, NULL, count(*), count(DISTINCT account), 1, min(at), max(at)
+FROM failures GROUP BY client
+UNION ALL
+SELECT 'account', NULL, account, count(*), 1, count(DISTINCT client), min(at), max(at)
+FROM failures GROUP BY account HAVING count(DISTINCT client) > 1;
+ALTER VIEW totp.attacks OWNER TO totp_owner;
+COMMENT ON VIEW totp.attacks IS 'Failed attempts of the last day over all accounts, from the audit trail: by hour, by client, and for accounts with failures from several clients';
+COMMENT ON COLUMN totp.attacks.kind IS 'hour: all failures of an hour; client: those of one client; spray: the same, if it tried one or two codes for each of ten or more accounts; account: those of an account from several clients';
+COMMENT ON COLUMN totp.attacks.client IS 'The client: totp.client, or its address; NULL for local sockets';
+COMMENT ON COLUMN totp.attacks.account IS 'The account, or its hash (totp.audit_accounts)';
+COMMENT ON COLUMN totp.attacks.failures IS 'Number of failures';
+COMMENT ON COLUMN totp.attacks.accounts IS 'Number of accounts';
+COMMENT ON COLUMN totp.attacks.clients IS 'Number of clients';
+COMMENT ON COLUMN totp.attacks.first_at IS 'Time of the first failure';
+COMMENT ON COLUMN totp.attacks.last_at IS 'Time of the last failure';
 
 CREATE VIEW totp.key_status AS
 SELECT key_id,

@@ -35,6 +35,11 @@ extension_sql_file!(
     requires = [api::guard::guard_usage, api::key::key_ids]
 );
 extension_sql_file!(
+    "../sql/metrics.sql",
+    name = "metrics",
+    requires = [api::metric::metric_values]
+);
+extension_sql_file!(
     "../sql/self_service.sql",
     name = "self_service",
     requires = [

@@ -1,7 +1,7 @@
-//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them.
+//! The settings with prefix `totp`. Only superusers, and roles granted SET on one, can change them;
+//! anybody can set `totp.client`.
 
 use crate::pure::lock::Policy;
-use crate::pure::name;
 use crate::server;
 use pgrx::guc::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum};
 use std::ffi::{CStr, CString};
@@ -27,7 +27,7 @@ pub enum AuditAccounts {
     /// By name.
     #[name = c"name"]
     Name,
-    /// By the SHA-256 of the name.
+    /// By a keyed hash of the name.
     #[name = c"hash"]
     Hash,
 }
@@ -58,6 +58,7 @@ static JWT_SECRET_COMMAND: Text = Text::new(Some(c""));
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
     GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
+static CLIENT: Text = Text::new(Some(c""));
 static CLOCK: Text = Text::new(Some(c""));
 static KEY_FILE: Text = Text::new(Some(c"totp.keys"));
 static KEY_COMMAND: Text = Text::new(Some(c""));
@@ -120,6 +121,14 @@ integers! {
         c"totp.max_failures",
         c"Number of consecutive failed attempts after which an account is locked.",
         c"Each additional failure doubles the length of the lock.";
+
+    /// The number of failures per minute and client; 0 for no limit.
+    MAX_CLIENT_FAILURES max_client_failures: i32 = 0, 0..=1_000_000, NO_UNIT,
+        c"totp.max_client_failures",
+        c"Number of failed attempts per minute after which a client is refused; 0 means no limit.",
+        c"Counts the failures of one client over all accounts, and refuses its further attempts until the minute \
+          ends, without locking any account. A client is totp.client, or else the address of the connection. \
+          Requires totp in shared_preload_libraries.";
 
     /// The length of the first lock, in seconds.
     LOCKOUT lockout: i64 = 30, 1..=86_400, SECONDS,
@@ -189,6 +198,13 @@ integers! {
         c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
         c"Determines their \"exp\" claim.";
 
+    /// The time for which events are kept, in seconds.
+    EVENTS_TTL events_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
+        c"totp.events_ttl",
+        c"Time for which events are kept.",
+        c"Older events are removed gradually as new ones are written, and by totp_prune, whether they were read or \
+          not.";
+
     /// The maximum time to wait for a row, in milliseconds.
     LOCK_TIMEOUT lock_timeout: i32 = 2000, 1..=3_600_000, MILLISECONDS,
         c"totp.lock_timeout",
@@ -217,6 +233,19 @@ switches! {
         c"totp.force_sync_commit",
         c"Whether a transaction that spends a code commits synchronously.",
         c"Overrides the caller's synchronous_commit = off, with which a crash could make the code valid again.";
+
+    /// Whether events are written for the application.
+    EVENTS events = false,
+        c"totp.events",
+        c"Whether changes, locks and the like are written to the table that events_read returns.",
+        c"Plain successes and failures are no events. Events are kept for totp.events_ttl.";
+
+    /// Whether events are announced with NOTIFY.
+    NOTIFY notify = false,
+        c"totp.notify",
+        c"Whether NOTIFY announces each event on channel \"totp\" when its transaction commits.",
+        c"The payload is the ID of the event, which events_read returns. Such commits wait for each other, and \
+          PREPARE TRANSACTION is refused. Requires totp.events.";
 
     /// Whether the secret of JSON Web Tokens is written as base64.
     JWT_SECRET_BASE64 jwt_secret_base64 = false,
@@ -277,11 +306,20 @@ pub fn init() {
     GucRegistry::define_enum_guc(
         c"totp.audit_accounts",
         c"Determines how accounts are identified in the audit trail.",
-        c"\"name\": by name. \"hash\": by \"sha256:\" and the hex digits of the SHA-256 of the name, so that no \
-          personal data remains when an account is erased.",
+        c"\"name\": by name. \"hash\": by a keyed hash of the name, so that no name remains when an account is \
+          erased; audit_names returns it.",
         &AUDIT_ACCOUNTS,
         GucContext::Suset,
         GucFlags::empty(),
+    );
+    // Set by the application for each request, so by its role.
+    text(
+        c"totp.client",
+        c"Client on whose behalf the application calls, such as the address of a browser.",
+        c"Recorded in the audit trail in place of the address of the connection, and limited by \
+          totp.max_client_failures. Longer values are cut off at 255 bytes.",
+        &CLIENT,
+        GucContext::Userset,
     );
     text(
         c"totp.clock",
@@ -418,12 +456,17 @@ pub fn audit() -> Audit {
     AUDIT.get()
 }
 
-/// Returns an account's name in the form used in the audit trail.
-pub fn audited_name(account: &str) -> String {
-    match AUDIT_ACCOUNTS.get() {
-        AuditAccounts::Name => account.to_owned(),
-        AuditAccounts::Hash => name::hashed(account),
-    }
+/// Returns how the audit trail identifies accounts.
+pub fn audit_accounts() -> AuditAccounts {
+    AUDIT_ACCOUNTS.get()
+}
+
+/// Returns the client on whose behalf the application calls, if set.
+pub fn client() -> Option<String> {
+    let mut client = non_empty(&CLIENT).filter(|client| server::is_text(client))?;
+    let end = client.floor_char_boundary(255);
+    client.truncate(end);
+    Some(client)
 }
 
 /// Returns the fixed time for tests, if set.

@@ -14,7 +14,7 @@ WITH claimed AS (
       AND (a.locked_until IS NULL OR a.locked_until <= clock_timestamp())
     RETURNING f.account, f.label, f.last_used_at
 )
-INSERT INTO bench.audit_events (at, account, event, outcome, actor, detail, mac)
-SELECT last_used_at, account, 'challenge', 'ok', session_user,
-       jsonb_build_object('method', 'totp', 'label', label), sha256(account::bytea)
+INSERT INTO bench.audit_events (at, account, event, outcome, actor, application, detail, origin, xid, key_id, mac)
+SELECT last_used_at, account, 'challenge', 'ok', session_user, current_setting('application_name'),
+       jsonb_build_object('method', 'totp', 'label', label), 1, 1, '0123456789abcdef', sha256(account::bytea)
 FROM spent;

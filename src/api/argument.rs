@@ -9,9 +9,11 @@ use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::Kind;
-use crate::server::{Json, Text};
+use crate::pure::verification::Digest;
+use crate::server::{Json, LargeJson, Text};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
 use zeroize::Zeroizing;
 
 /// Reads a text that must be neither NULL nor empty.
@@ -92,6 +94,38 @@ pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
         Some(Text::TooManyBytes | Text::NotUtf8) => Err(Invalid::RotationState),
         None => Ok(None),
     }
+}
+
+/// Reads digests of seals; NULL means none.
+pub fn digests(json: Option<LargeJson>) -> Result<Vec<Digest>, Invalid> {
+    let Some(LargeJson(text)) = json else {
+        return Ok(Vec::new());
+    };
+    let value = text.and_then(|text| json::parse(&text));
+    value.as_ref().and_then(Digest::parse_all).ok_or(Invalid::Digests)
+}
+
+/// Reads a range of times; NULL leaves an end open.
+pub fn times(
+    since: Option<TimestampWithTimeZone>,
+    until: Option<TimestampWithTimeZone>,
+) -> RangeInclusive<Timestamp> {
+    let open = [i64::MIN, i64::MAX].map(Timestamp::from_micros);
+    let [first, last] = [since, until].map(|time| time.as_ref().map(clock::from_sql));
+    first.unwrap_or(open[0])..=last.unwrap_or(open[1])
+}
+
+/// Reads how many rows to return; NULL means 100.
+pub fn max_rows(rows: Option<i32>) -> Result<i32, Invalid> {
+    match rows.unwrap_or(100) {
+        rows @ 1..=10_000 => Ok(rows),
+        rows => Err(Invalid::MaxRows(rows)),
+    }
+}
+
+/// Reads a time that must be given.
+pub fn before(at: Option<TimestampWithTimeZone>) -> Result<Timestamp, Invalid> {
+    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument: "before" })
 }
 
 /// Reads a time that has a step.

@@ -106,6 +106,21 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "A login might have to wait for a batch to finish.".to_owned(),
             "Use 1000.",
         ),
+        Invalid::NoTime { argument } => (
+            format!("{argument} must not be null"),
+            "This argument is required.".to_owned(),
+            "Pass a time; entries since then stay.",
+        ),
+        Invalid::MaxRows(rows) => (
+            format!("max_rows must be 1 to 10000, not {rows}"),
+            "It limits the number of events that one call returns.".to_owned(),
+            "Use 100, and call again with the position of the last event.",
+        ),
+        Invalid::Digests => (
+            "invalid digests".to_owned(),
+            "A digest has the fields block_id, a number, and hash, 64 hex digits that follow 0x.".to_owned(),
+            "Pass a value that audit_digest returned, or an array of them.",
+        ),
         Invalid::RotationState => (
             "invalid rotation state".to_owned(),
             "It is not a value that the previous step returned.".to_owned(),

@@ -5,6 +5,7 @@ mod argument;
 mod key_source;
 pub mod notice;
 pub mod preflight;
+pub mod verification;
 
 use crate::pure::invalid::Invalid;
 use crate::pure::jwt_secret::Flaw;
@@ -39,6 +40,8 @@ pub enum Error {
     Maintenance,
     /// A row of the account was locked for longer than `totp.lock_timeout`.
     Busy,
+    /// Another reader of events has not ended its transaction within `totp.lock_timeout`.
+    EventsBusy,
     /// The account has not passed two-factor verification recently.
     NotVerified,
     /// The account of the session could not be determined.
@@ -67,6 +70,14 @@ pub enum Error {
     Prepared,
     /// A transaction that renamed an account cannot be prepared.
     PreparedRename,
+    /// A seal was asked for in a transaction whose snapshot may be older than the last seal.
+    SnapshotTooOld,
+    /// The audit trail has no seal.
+    NoSeal,
+    /// The audit trail has no entry with this ID.
+    NoEntry,
+    /// No seal closes the entry.
+    NotSealed,
     /// The keyring cannot be used.
     Keyring(KeyringError),
     /// Rows need keys that are not in the keyring, so a new key would not help.
@@ -251,6 +262,12 @@ impl From<Error> for ErrorReport {
                  totp.lock_timeout, or waiting for it would have been a deadlock.",
                 "Try again, and keep transactions that verify codes short.",
             ),
+            Error::EventsBusy => report(
+                PgSqlErrorCode::ERRCODE_LOCK_NOT_AVAILABLE,
+                "another transaction is reading events",
+                "Readers of events wait for each other, at most for totp.lock_timeout.",
+                "Try again, and commit soon after reading events.",
+            ),
             Error::NotVerified => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "the account has not passed two-factor verification recently",
@@ -325,6 +342,30 @@ impl From<Error> for ErrorReport {
                 "A table of schema totp is listed in pg_dist_partition: it is distributed, or it \
                  was added to the metadata of Citus.",
                 "Restore the tables to a database in which Citus does not manage them.",
+            ),
+            Error::SnapshotTooOld => report(
+                PgSqlErrorCode::ERRCODE_ACTIVE_SQL_TRANSACTION,
+                "audit_seal requires transaction isolation level READ COMMITTED",
+                "At any other level, the transaction might not see the last seal.",
+                "Call it on its own, or in a transaction with this isolation level.",
+            ),
+            Error::NoSeal => report(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the audit trail has no seal",
+                "Nobody has called audit_seal yet, or there was nothing to seal.",
+                "Call audit_seal at regular intervals.",
+            ),
+            Error::NoEntry => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "no such entry in the audit trail",
+                "There never was an entry with this ID, or it was removed.",
+                "The view totp.audit_log lists all entries.",
+            ),
+            Error::NotSealed => report(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the entry is not sealed yet",
+                "A proof refers to the seal that contains the entry.",
+                "Call audit_seal once all transactions that began before the entry was written have ended.",
             ),
             Error::Keyring(error) => key_source::unusable(error),
             Error::KeysNeeded(rows) => key_source::needed(&rows),

@@ -35,6 +35,11 @@ pub fn exported(account: &str, label: &str, actor: &str, reason: &str) {
         .report(PgLogLevel::LOG);
 }
 
+/// Reports the progress of a verification of the audit trail.
+pub fn verified(done: i64, total: i64) {
+    notice!("checked {done} entries; the seals count {total}");
+}
+
 /// The progress or the result of a key rotation.
 pub enum Rotation {
     /// Some of the rows are done.

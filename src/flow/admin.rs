@@ -6,6 +6,7 @@ use super::disable::disable_without_code;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event::Kind;
 use crate::pure::name::{Account, AuditReason};
 use crate::{clock, settings, store};
 
@@ -17,7 +18,9 @@ pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
         return Ok(false);
     }
     disable_without_code(&context, account)?;
-    context.record(account, Event::Reset, Outcome::Ok, field("reason", &**reason))?;
+    let fields = field("reason", &**reason);
+    context.record(account, Event::Reset, Outcome::Ok, fields.clone())?;
+    context.announce(account, Kind::Reset, fields)?;
     Ok(true)
 }
 
@@ -29,7 +32,9 @@ pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     }
     store::account::clear(account)?;
     AccountGuard::of(account).clear_at_commit();
-    context.record(account, Event::Unlock, Outcome::Ok, field("reason", &**reason))?;
+    let fields = field("reason", &**reason);
+    context.record(account, Event::Unlock, Outcome::Ok, fields.clone())?;
+    context.announce(account, Kind::Unlocked, fields)?;
     Ok(true)
 }
 
@@ -39,6 +44,7 @@ pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     if !store::account::delete(account, context.now)? {
         return Ok(false);
     }
+    store::event::forget(account)?;
     AccountGuard::of(account).clear_at_commit();
     context.record(account, Event::Forget, Outcome::Ok, field("reason", &**reason))?;
     Ok(true)
@@ -50,6 +56,7 @@ pub fn prune() -> Result<i32, Error> {
     let now = clock::now()?;
     let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
         + store::token::prune(now)?
-        + store::session::prune(now.plus_secs(-settings::session_ttl()))?;
+        + store::session::prune(now.plus_secs(-settings::session_ttl()))?
+        + store::event::prune(now.plus_secs(-settings::events_ttl()))?;
     Ok(i32::try_from(removed).unwrap_or(i32::MAX))
 }

@@ -3,9 +3,10 @@
 use super::context::Context;
 use super::session;
 use crate::error::Error;
-use crate::guard::{self, AccountGuard, Admission, Spend};
+use crate::guard::{self, AccountGuard, Admission, ClientGuard, Spend};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::lock::LockState;
+use crate::pure::metric;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::{Method, Reason, Verdict};
@@ -34,6 +35,8 @@ pub struct Attempt<'a> {
     account: &'a Account,
     account_guard: &'a AccountGuard,
     event: Event,
+    /// The kind of the code.
+    kind: metric::Method,
     /// The account's lock state in the table before the attempt.
     before: LockState,
     /// The account's lock state if the attempt fails.
@@ -50,9 +53,13 @@ impl<'a> Attempt<'a> {
         code: &str,
         before: LockState,
     ) -> Result<Self, Verdict> {
+        if let Some(until) = client_limit(context.now) {
+            return Err(locked(until, context.now));
+        }
         match account_guard.reserve(code, &before, &settings::lock_policy(), context.now) {
             Admission::Reserved { after } => {
-                Ok(Self { context, account, account_guard, event, before, after })
+                let kind = metric::Method::of(event, code);
+                Ok(Self { context, account, account_guard, event, kind, before, after })
             }
             Admission::Locked { until } | Admission::Full { until } => {
                 Err(locked(until, context.now))
@@ -62,9 +69,13 @@ impl<'a> Attempt<'a> {
 
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
+        guard::count(self.kind, outcome.into());
+        count_client_failure(self.context.now);
         let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
-        let audit = self.context.entry(self.account, self.event, outcome, Map::new());
+        let fields = self.lock_fields(&after);
+        let audit = self.context.entry(self.account, self.event, outcome, fields.clone());
         store::account::record_failure(self.account, &after, audit)?;
+        self.context.announce_failure(self.account, outcome, fields, &after)?;
         self.account_guard.record_written(&after);
         Ok(self.failed(&after))
     }
@@ -78,7 +89,12 @@ impl<'a> Attempt<'a> {
             Refusal::Known(outcome) => self.fail(outcome),
             Refusal::Raced if guard::is_on() => {
                 self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
-                self.context.record(self.account, self.event, Outcome::Replayed, Map::new())?;
+                let fields = self.lock_fields(&self.after);
+                let outcome = Outcome::Replayed;
+                guard::count(self.kind, outcome.into());
+                count_client_failure(self.context.now);
+                self.context.record(self.account, self.event, outcome, fields.clone())?;
+                self.context.announce_failure(self.account, outcome, fields, &self.after)?;
                 Ok(self.failed(&self.after))
             }
             Refusal::Raced => self.fail(Outcome::Replayed),
@@ -87,6 +103,22 @@ impl<'a> Attempt<'a> {
                 Ok(locked(until, self.context.now))
             }
         }
+    }
+
+    /// Returns what a failure does to the account, for its audit entry.
+    fn lock_fields(&self, after: &LockState) -> Map<String, Value> {
+        let mut fields = Map::new();
+        if let Some(until) = after.locked(self.context.now) {
+            let micros = until.micros_since(self.context.now);
+            fields.insert(
+                "locked_seconds".to_owned(),
+                (micros.saturating_add(999_999) / 1_000_000).into(),
+            );
+        }
+        if after.suspended && !self.before.suspended {
+            fields.insert("suspended".to_owned(), true.into());
+        }
+        fields
     }
 
     fn failed(&self, after: &LockState) -> Verdict {
@@ -156,6 +188,7 @@ impl<'a> Attempt<'a> {
     /// Records a success after the code's row is spent: clears failures and marks the session
     /// verified.
     pub fn succeed(self, method: Method) -> Result<Verdict, Error> {
+        guard::count(self.kind, metric::Result::Ok);
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
@@ -168,8 +201,34 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Returns until when the client of this session must wait, because it has caused too many failures,
+/// of whatever accounts.
+pub fn client_limit(now: Timestamp) -> Option<Timestamp> {
+    let limit = settings::max_client_failures().unsigned_abs();
+    if limit == 0 {
+        return None;
+    }
+    ClientGuard::of(&client()?).exceeded_until(limit, now)
+}
+
+/// Counts a failure of the client of this session.
+pub fn count_client_failure(now: Timestamp) {
+    if settings::max_client_failures() > 0
+        && let Some(client) = client()
+    {
+        ClientGuard::of(&client).count(now);
+    }
+}
+
+/// Returns the client of this session; `None` if the application did not set it and the connection
+/// has no address.
+fn client() -> Option<String> {
+    settings::client().or_else(server::client_address)
+}
+
 /// Returns the verdict on a locked account.
 pub fn locked(until: Timestamp, now: Timestamp) -> Verdict {
+    guard::count(metric::Method::None, metric::Result::Locked);
     Verdict::refused(Reason::Locked, Some(until.micros_since(now)))
 }
 

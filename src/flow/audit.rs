@@ -5,10 +5,11 @@ use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{self, Entry, Event, Outcome};
 use crate::pure::name::Account;
-use crate::settings::{self, Audit};
+use crate::settings::{self, Audit, AuditAccounts};
 use crate::store::audit::SignedEntry;
 use crate::{server, store};
 use serde_json::{Map, Value};
+use std::cell::OnceCell;
 
 /// Maximum number of audit events per minute for all accounts that do not exist or have no factor,
 /// taken together.
@@ -55,13 +56,13 @@ impl Context {
         let strangers = AccountGuard::of_strangers();
         let is_left_out = !strangers.may_record(STRANGER_LIMIT, self.now);
         let fields = if is_left_out { Map::new() } else { unreported(&strangers, Map::new()) };
-        let name = settings::audited_name(account);
+        let name = self.audited_name(account);
         // Signed in any case, so that it takes as long.
         let entry = self.signed(name, event, Outcome::NotEnrolled, fields);
         (entry.filter(|_| !is_left_out), is_left_out)
     }
 
-    /// Writes a change of the keys to the audit trail. It concerns no account.
+    /// Writes an event that concerns no account to the audit trail: a change of the keys.
     pub fn record_keys(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
         match self.signed(String::new(), event, Outcome::Ok, fields) {
             Some(entry) => store::audit::append(&entry),
@@ -81,7 +82,16 @@ impl Context {
             return None;
         }
         let fields = unreported(&AccountGuard::of(account), fields);
-        self.signed(settings::audited_name(account), event, outcome, fields)
+        self.signed(self.audited_name(account), event, outcome, fields)
+    }
+
+    /// Returns an account's name in the form used in the audit trail.
+    pub fn audited_name(&self, account: &str) -> String {
+        let hash = || self.keyring.hashed_accounts(account).next();
+        match settings::audit_accounts() {
+            AuditAccounts::Name => account.to_owned(),
+            AuditAccounts::Hash => hash().unwrap_or_default(),
+        }
     }
 
     fn signed(
@@ -94,19 +104,52 @@ impl Context {
         if !is_wanted(event) {
             return None;
         }
-        let actor = server::session_user();
         if let Some(role) = server::effective_role() {
             fields.insert("role".to_owned(), role.into());
         }
-        let detail = audit::detail(fields);
-        let entry = Entry { at: self.now, account, event, outcome, actor, detail };
-        let mac = entry.mac(self.keyring.audit_key());
+        let client = settings::client();
+        if client.is_some()
+            && let Some(address) = server::client_address()
+        {
+            fields.insert("address".to_owned(), address.into());
+        }
+        // The transaction first: a seal relies on numbers drawn after their transaction began.
+        let xid = server::transaction_id();
+        let entry = Entry {
+            id: server::next_audit_id(),
+            at: self.now,
+            account,
+            event: event.as_str().into(),
+            outcome: outcome.as_str().into(),
+            actor: server::session_user(),
+            client: client.or_else(server::client_address),
+            application: server::application_name(),
+            detail: audit::detail(fields),
+            origin: origin(),
+            xid,
+            key_id: self.keyring.primary_id().to_owned(),
+        };
+        let mac = audit::mac(self.keyring.audit_key(), &entry.message());
         Some(SignedEntry { entry, mac })
     }
 }
 
+/// Returns the number that identifies the session's database.
+pub fn origin() -> i64 {
+    thread_local! {
+        static ORIGIN: OnceCell<i64> = const { OnceCell::new() };
+    }
+    let compute = || {
+        let (system, database) = server::database_id();
+        audit::origin(system, database)
+    };
+    ORIGIN.with(|origin| *origin.get_or_init(compute))
+}
+
 fn is_wanted(event: Event) -> bool {
     match settings::audit() {
+        // The trail must say what was removed from it.
+        _ if event == Event::AuditPrune => true,
         Audit::All => true,
         Audit::Changes => !matches!(event, Event::Verify | Event::Challenge),
         Audit::Off => false,

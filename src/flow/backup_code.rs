@@ -7,10 +7,12 @@ use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, HashedSet, SALT_BYTES};
 use crate::pure::code::Code;
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
 use crate::pure::verdict::Verdict;
 use crate::{random, settings, store};
+use serde_json::Map;
 
 /// Replaces the set of backup codes after checking a code. Returns no set if the code is refused.
 pub fn rotate(
@@ -23,8 +25,12 @@ pub fn rotate(
     }
     store::account::lock(account)?;
     let verdict = verify_within(&context, account, code, Event::Rotate)?;
-    let codes = if verdict.is_ok() { Some(new_set(&context, account)?) } else { None };
-    Ok((verdict, codes))
+    if !verdict.is_ok() {
+        return Ok((verdict, None));
+    }
+    let codes = new_set(&context, account)?;
+    context.announce(account, Kind::BackupReplaced, Map::new())?;
+    Ok((verdict, Some(codes)))
 }
 
 /// Replaces the set of backup codes. The caller holds the account's row.
@@ -49,7 +55,9 @@ pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, E
         return Err(Error::NotEnrolled);
     }
     let codes = new_set(&context, account)?;
-    context.record(account, Event::Reissue, Outcome::Ok, field("reason", &**reason))?;
+    let fields = field("reason", &**reason);
+    context.record(account, Event::Reissue, Outcome::Ok, fields.clone())?;
+    context.announce(account, Kind::BackupReplaced, fields)?;
     Ok(codes)
 }
 

@@ -8,10 +8,12 @@ use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
+use crate::pure::event::Kind;
 use crate::pure::name::{Account, Label};
 use crate::pure::verdict::{Reason, Verdict};
 use crate::store;
 use crate::store::factor::FactorRow;
+use serde_json::Map;
 
 /// Turns two-factor authentication off after checking a code.
 pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> {
@@ -25,6 +27,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
         store::factor::delete_all(account)?;
         store::backup_code::delete(account)?;
         store::account::mark_changed(account, context.now)?;
+        context.announce(account, Kind::Disabled, Map::new())?;
     }
     Ok(verdict)
 }
@@ -66,6 +69,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
         // That ended all sessions, but in this one a right code has just been entered.
         session::mark_verified(account, method, context.now)?;
         context.record(account, Event::Remove, Outcome::Ok, field("removed", &**label))?;
+        context.announce(account, Kind::DeviceRemoved, field("label", &**label))?;
     }
     Ok(verdict)
 }

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::TotpCode;
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AccountName, Issuer, Label};
 use crate::pure::otp::Parameters;
@@ -217,6 +218,10 @@ pub fn confirm(
     }
     let drift = window.follow(step - now, settings::resync_steps());
     let spent = SpentStep { step, drift, at: context.now };
+    let kind = match settings::events() && store::factor::is_enrolled(account)? {
+        true => Kind::DeviceAdded,
+        false => Kind::Enrolled,
+    };
     if !store::factor::activate(account, &decrypted.factor, spent)? {
         return Err(Error::NoPending);
     }
@@ -229,6 +234,7 @@ pub fn confirm(
     if let Some(entry) = attempt.success_entry(&method, Map::new()) {
         store::audit::append(&entry)?;
     }
+    context.announce(account, kind, field("label", &**label))?;
     Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes, clock_offset: None })
 }
 

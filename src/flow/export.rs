@@ -5,6 +5,7 @@ use super::context::Context;
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Unreadable};
 use crate::pure::name::{Account, AccountName, AuditReason, Issuer, Label};
 use crate::pure::secret::Secret;
@@ -36,10 +37,11 @@ pub fn export(
         &row.factor.parameters,
     );
     // A rollback would undo the audit event, but not what the caller has read.
-    notice::exported(&settings::audited_name(account), label, &server::session_user(), reason);
+    notice::exported(&context.audited_name(account), label, &server::session_user(), reason);
     AccountGuard::of(account).exported();
     let mut fields = field("label", &**label);
     fields.insert("reason".to_owned(), (**reason).into());
-    context.record(account, Event::Export, Outcome::Ok, fields)?;
+    context.record(account, Event::Export, Outcome::Ok, fields.clone())?;
+    context.announce(account, Kind::Exported, fields)?;
     Ok(uri)
 }

@@ -6,6 +6,7 @@ use super::enrol::FACTORS_LIMIT;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason, Label};
 use crate::pure::uri::Imported;
@@ -71,5 +72,6 @@ pub fn import(
         fields.insert("reason".to_owned(), (**reason).into());
     }
     context.record(account, Event::Import, Outcome::Ok, fields)?;
+    context.announce(account, Kind::Imported, field("label", &*factor.label))?;
     Ok(is_weak)
 }

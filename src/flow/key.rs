@@ -1,9 +1,12 @@
 //! Encryption keys.
 
+use super::audit::field;
+use super::context::{Context, begin_writing};
 use crate::error::{Error, KeyRows, KeyringError};
+use crate::pure::audit::Event;
 use crate::pure::keyring::Keyring;
 use crate::store::rotation;
-use crate::{keys, server};
+use crate::{clock, keys, server};
 
 /// Generates a key, for superusers only: see `keys::generate`. Fails while rows of this
 /// database need keys that are not in the keyring, since a new key would not help.
@@ -11,14 +14,24 @@ pub fn generate() -> Result<String, Error> {
     server::require_superuser()?;
     let used = rotation::keys()?;
     if used.is_empty() {
-        return keys::generate();
+        return generate_recorded();
     }
     let missing = match keys::keyring() {
         Ok(keyring) => split(used, &keyring).1,
         Err(Error::Keyring(KeyringError::Missing { .. })) => used,
         Err(error) => return Err(error),
     };
-    if missing.is_empty() { keys::generate() } else { Err(Error::KeysNeeded(missing)) }
+    if missing.is_empty() { generate_recorded() } else { Err(Error::KeysNeeded(missing)) }
+}
+
+/// Generates a key and writes that to the audit trail, where there is one to write to.
+fn generate_recorded() -> Result<String, Error> {
+    let (text, id) = keys::generate()?;
+    if begin_writing().is_ok() {
+        let context = Context::at(clock::now()?)?;
+        context.record_keys(Event::KeyGenerate, field("key_id", id))?;
+    }
+    Ok(text)
 }
 
 /// Splits the keys of rows into those that the keyring has and those that it lacks.

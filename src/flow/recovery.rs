@@ -5,6 +5,7 @@ use super::disable::disable_without_code;
 use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event;
 use crate::pure::name::Account;
 use crate::pure::token::{Kind, Token};
 use crate::{server, settings, store};
@@ -20,6 +21,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
         TokenSpec { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
     let token = issue(&context, account, &scope, ttl)?;
     context.record(account, Event::RecoveryCreate, Outcome::Ok, Map::new())?;
+    context.announce(account, event::Kind::RecoveryAsked, Map::new())?;
     Ok(token)
 }
 
@@ -46,6 +48,7 @@ pub fn confirm(token: Option<&str>) -> Result<bool, Error> {
     }
     disable_without_code(&context, account)?;
     context.record(account, Event::Recover, Outcome::Ok, Map::new())?;
+    context.announce(account, event::Kind::Recovered, Map::new())?;
     if settings::force_sync_commit() {
         server::force_sync_commit();
     }

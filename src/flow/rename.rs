@@ -6,10 +6,11 @@ use super::verify::is_suspended;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event::Kind;
 use crate::pure::keyring::AssociatedData;
 use crate::pure::lock::LockState;
 use crate::pure::name::{Account, AuditReason};
-use crate::{settings, store};
+use crate::store;
 
 /// Renames an account and re-encrypts what is bound to its name. State that only shared memory
 /// records under the old name is written to the table under the new one.
@@ -45,7 +46,9 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
         let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
         store::backup_code::reencrypt(new, &ciphertext)?;
     }
-    let mut fields = field("new_account", settings::audited_name(new));
+    let mut fields = field("new_account", context.audited_name(new));
     fields.insert("reason".to_owned(), (**reason).into());
-    context.record(account, Event::Rename, Outcome::Ok, fields)
+    context.record(account, Event::Rename, Outcome::Ok, fields)?;
+    store::event::rename(account, new)?;
+    context.announce(new, Kind::Renamed, field("reason", &**reason))
 }

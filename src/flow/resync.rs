@@ -1,12 +1,14 @@
 //! Adjusting to an authenticator app whose clock has drifted (RFC 6238, section 6).
 
 use super::attempt::{Attempt, Refusal};
+use super::audit::field;
 use super::context::Context;
 use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::TotpCode;
+use crate::pure::event::Kind;
 use crate::pure::name::{Account, Label};
 use crate::pure::verdict::Method;
 use crate::store::factor::SpentStep;
@@ -61,6 +63,7 @@ pub fn resync(
     let spent = SpentStep { step, drift: step - now, at: context.now };
     let audit = attempt.success_entry(&method, Map::new());
     let verdict = if store::factor::spend(account, &decrypted.factor, spent, audit)? {
+        context.announce(account, Kind::Resynced, field("label", &**label))?;
         attempt.succeed(method)?
     } else {
         attempt.reject(Refusal::Raced)?

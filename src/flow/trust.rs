@@ -5,9 +5,10 @@ use super::context::{self, Context, begin_reading};
 use super::token::{TokenSpec, issue};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::event::Kind;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
-use crate::pure::token::{Kind, Token};
+use crate::pure::token::{self, Token};
 use crate::{clock, settings, store};
 use serde_json::Map;
 use subtle::ConstantTimeEq;
@@ -25,9 +26,11 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
         return Err(Error::NotVerified);
     }
     let ttl = ttl.unwrap_or_else(|| settings::trust_ttl().saturating_mul(1_000_000));
-    let scope = TokenSpec { kind: Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
+    let scope =
+        TokenSpec { kind: token::Kind::Trust, purpose: "trust", binding: None, claims: "{}" };
     let token = issue(&context, account, &scope, ttl)?;
     context.record_free(account, Event::Trust, Outcome::Ok, Map::new())?;
+    context.announce(account, Kind::Trusted, Map::new())?;
     Ok(token)
 }
 
@@ -37,7 +40,7 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
     let keyring = context::keyring()?;
     let now = clock::now()?;
     let Some(token) = token
-        .and_then(|text| Token::read(text, Kind::Trust, &keyring))
+        .and_then(|text| Token::read(text, token::Kind::Trust, &keyring))
         .filter(|token| now < token.expires_at)
     else {
         return Ok(false);
@@ -54,8 +57,12 @@ pub fn revoke(account: &Account) -> Result<i32, Error> {
     if store::account::lock(account)?.is_none() {
         return Ok(0);
     }
-    let revoked = store::token::revoke(account, Kind::Trust, context.now)?;
+    let revoked = store::token::revoke(account, token::Kind::Trust, context.now)?;
     let revoked = i32::try_from(revoked).unwrap_or(i32::MAX);
-    context.record_free(account, Event::TrustRevoke, Outcome::Ok, field("devices", revoked))?;
+    let fields = field("devices", revoked);
+    context.record_free(account, Event::TrustRevoke, Outcome::Ok, fields.clone())?;
+    if revoked > 0 {
+        context.announce(account, Kind::TrustRevoked, fields)?;
+    }
     Ok(revoked)
 }

@@ -1,6 +1,6 @@
 //! Verification of a single code, either a TOTP or a backup code.
 
-use super::attempt::{Attempt, Refusal, locked};
+use super::attempt::{Attempt, Refusal, client_limit, count_client_failure, locked};
 use super::audit::field;
 use super::context::{Context, begin_writing};
 use crate::error::Error;
@@ -8,8 +8,10 @@ use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, HashedSet, SALT_BYTES};
 use crate::pure::code::{Code, TotpCode};
+use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Keyring, Unreadable};
 use crate::pure::lock::LockState;
+use crate::pure::metric;
 use crate::pure::name::Account;
 use crate::pure::otp::{Otp, Parameters, Window};
 use crate::pure::secret::Secret;
@@ -92,6 +94,7 @@ fn check(
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
+            guard::count(metric::Method::Totp, metric::Result::Suspended);
             Ok(Verdict::refused(Reason::Suspended, None))
         }
         Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
@@ -131,6 +134,17 @@ fn not_enrolled(
             HashedSet::empty().find(code, &[0; SALT_BYTES]);
         }
     }
+    if code.is_some() {
+        if let Some(until) = client_limit(context.now) {
+            return Ok(locked(until, context.now));
+        }
+        count_client_failure(context.now);
+    }
+    let method = code.map_or(metric::Method::None, |code| match code {
+        Code::Totp(_) => metric::Method::Totp,
+        Code::Backup(_) => metric::Method::Backup,
+    });
+    guard::count(method, metric::Result::NotEnrolled);
     let (audit, is_left_out) = context.stranger_entry(account, event);
     if server::is_read_committed() {
         // The lookup that found nothing took less time than one that finds a factor.
@@ -292,7 +306,8 @@ fn verify_backup_code<'a>(
     }
     if left <= LOW_BACKUP_CODES {
         let fields = field("backup_codes_left", left);
-        context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
+        context.record(account, Event::BackupLow, Outcome::Ok, fields.clone())?;
+        context.announce(account, Kind::BackupLow, fields)?;
     }
     let mut verdict = attempt.succeed(Method::Backup)?;
     verdict.backup_codes_left = Some(left);

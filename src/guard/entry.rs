@@ -343,6 +343,20 @@ impl Entry {
         self.recorded = self.recorded.saturating_sub(1);
     }
 
+    /// Counts a failure of a client in the current minute.
+    pub fn count_in_minute(&mut self, now: Timestamp) {
+        if !self.is_in_window(now) {
+            (self.window_start, self.recorded) = (now, 0);
+        }
+        self.recorded = self.recorded.saturating_add(1);
+    }
+
+    /// Returns when the current minute ends, if at least `limit` failures were counted in it.
+    pub fn exceeded_until(&self, limit: u32, now: Timestamp) -> Option<Timestamp> {
+        let end = self.window_start.plus_secs(WINDOW_SECS);
+        (self.is_in_window(now) && self.recorded >= limit).then_some(end)
+    }
+
     /// Returns the time until which the entry must stay, or `None` if it may be evicted.
     pub fn pinned_until(&self, now: Timestamp) -> Option<Timestamp> {
         let uncommitted = (self.failures > self.committed.saturating_add(1))

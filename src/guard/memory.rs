@@ -6,6 +6,7 @@
 use super::entry::Entry;
 use super::startup::Start;
 use super::table::{Bucket, Key, Usage};
+use crate::pure::metric::COUNTERS;
 use crate::pure::timestamp::Timestamp;
 use crate::settings;
 use pgrx::{PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
@@ -25,6 +26,8 @@ pub struct Header {
     pub evictions: AtomicU64,
     /// Attempts whose transaction was rolled back.
     pub rolled_back: AtomicU64,
+    /// Verifications by method and result, whatever became of their transactions.
+    pub verifications: [AtomicU64; COUNTERS],
     buckets: usize,
 }
 
@@ -65,6 +68,7 @@ impl PgSharedMemoryInitialization for Block {
                     start: Start::now(),
                     evictions: AtomicU64::new(0),
                     rolled_back: AtomicU64::new(0),
+                    verifications: [const { AtomicU64::new(0) }; COUNTERS],
                     buckets: buckets(),
                 });
                 let first: *mut Bucket = header.add(1).cast();

@@ -14,12 +14,14 @@ mod transaction;
 
 use crate::error::notice;
 use crate::pure::lock::{LockState, Policy};
+use crate::pure::metric::{self, Method};
 use crate::pure::timestamp::Timestamp;
 use crate::{clock, server, settings};
 pub use entry::{Admission, Spend, Unreported};
 use entry::{Entry, Request, SpentStep};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use table::Key;
 pub use table::Usage;
 
@@ -250,6 +252,31 @@ impl AccountGuard {
     }
 }
 
+/// The failures of a client within a minute, over all accounts. Without shared memory, nothing is
+/// counted.
+pub struct ClientGuard {
+    key: Key,
+}
+
+impl ClientGuard {
+    /// Looks a client up.
+    pub fn of(client: &str) -> Self {
+        let installation_id = if is_on() { server::installation_id() } else { (0, 0) };
+        Self { key: hashed((installation_id, "client", client)) }
+    }
+
+    /// Returns until when the client must wait, if it has caused `limit` failures within a minute.
+    pub fn exceeded_until(&self, limit: u32, now: Timestamp) -> Option<Timestamp> {
+        let entry = AccountGuard { key: self.key };
+        entry.work(|entry| entry.exceeded_until(limit, now)).flatten()
+    }
+
+    /// Counts a failure, whatever becomes of its transaction. A full memory counts none.
+    pub fn count(&self, now: Timestamp) {
+        AccountGuard { key: self.key }.work_or_new(now, |entry| entry.count_in_minute(now));
+    }
+}
+
 /// Returns a mark of the changes that the running transaction has made so far.
 pub fn mark() -> usize {
     transaction::mark()
@@ -273,6 +300,22 @@ fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Adm
 /// not call while the server replays WAL.
 pub fn started_at() -> Option<Timestamp> {
     memory::header().map(|header| header.start.time())
+}
+
+/// Counts a verification.
+pub fn count(method: Method, result: metric::Result) {
+    if let Some(header) = memory::header()
+        && let Some(counter) = header.verifications.get(metric::place(method, result))
+    {
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Returns the number of verifications by method and result since the server started, in all its
+/// databases; `None` without shared memory.
+pub fn counters() -> Option<Vec<u64>> {
+    let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    memory::header().map(|header| header.verifications.iter().map(load).collect())
 }
 
 /// Returns how full shared memory is, and what has happened since the server started.

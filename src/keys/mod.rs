@@ -64,15 +64,16 @@ pub fn source() -> Result<Option<KeySource>, Error> {
 }
 
 /// Generates a key. If no source has keys, writes it to the key file; otherwise returns it, to be
-/// added by hand.
-pub fn generate() -> Result<String, Error> {
+/// added by hand. Also returns the ID of the key.
+pub fn generate() -> Result<(String, String), Error> {
     let key = Keyring::new_key();
+    let id = Keyring::id_of(&key);
     if find_source()?.is_some() {
-        return Ok(key.to_string());
+        return Ok((key.to_string(), id));
     }
     let path = settings::key_file();
     file::write_new(&path, &key).map_err(|error| KeyringError::NotWritten(error.kind()))?;
-    Ok(generated(&Keyring::id_of(&key), &path, is_in_data_directory()))
+    Ok((generated(&id, &path, is_in_data_directory()), id))
 }
 
 /// Returns whether the key file, with links resolved, is in the data directory.

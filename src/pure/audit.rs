@@ -3,7 +3,8 @@
 use super::timestamp::Timestamp;
 use hmac::{Hmac, Mac};
 use serde_json::{Map, Value};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 
 /// An audited attempt or change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +51,10 @@ pub enum Event {
     Forget,
     /// An administrator re-encrypted rows with another key.
     KeyRotate,
+    /// A superuser generated a key.
+    KeyGenerate,
+    /// An administrator removed old entries of the audit trail.
+    AuditPrune,
 }
 
 impl Event {
@@ -77,6 +82,8 @@ impl Event {
             Self::Rename => "rename",
             Self::Forget => "forget",
             Self::KeyRotate => "key_rotate",
+            Self::KeyGenerate => "key_generate",
+            Self::AuditPrune => "audit_prune",
         }
     }
 }
@@ -116,38 +123,127 @@ impl Outcome {
 }
 
 /// An entry of the audit trail. It never contains a code, a secret or a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// The number of the entry.
+    pub id: i64,
     /// The time of the event.
     pub at: Timestamp,
     /// The account's name, or a hash of it.
     pub account: String,
     /// The event.
-    pub event: Event,
+    pub event: Cow<'static, str>,
     /// The outcome.
-    pub outcome: Outcome,
+    pub outcome: Cow<'static, str>,
     /// The session's login role.
     pub actor: String,
+    /// The address of the client.
+    pub client: Option<String>,
+    /// The client's `application_name`.
+    pub application: Option<String>,
     /// Further details: a JSON object with sorted keys.
     pub detail: Option<String>,
+    /// The database in which the entry was written: see [`origin`].
+    pub origin: i64,
+    /// The transaction that wrote it.
+    pub xid: i64,
+    /// The ID of the key that signs it.
+    pub key_id: String,
 }
 
 impl Entry {
-    /// Returns the HMAC-SHA256 of all fields, each preceded by its length to mark its boundaries.
-    pub fn mac(&self, key: &Hmac<Sha256>) -> [u8; 32] {
-        let at = self.at.micros().to_be_bytes();
-        let mut mac = key.clone();
-        for field in [
-            at.as_slice(),
-            self.account.as_bytes(),
-            self.event.as_str().as_bytes(),
-            self.outcome.as_str().as_bytes(),
-            self.actor.as_bytes(),
-            self.detail.as_deref().unwrap_or_default().as_bytes(),
-        ] {
-            mac.update(&(field.len() as u64).to_be_bytes());
-            mac.update(field);
+    /// Returns the bytes that are signed: see `docs/audit.md`.
+    pub fn message(&self) -> Vec<u8> {
+        let mut message = Message::new("totp event v1");
+        message.integer(self.id);
+        message.integer(self.at.micros());
+        message.text(&self.account);
+        message.text(&self.event);
+        message.text(&self.outcome);
+        message.text(&self.actor);
+        message.optional(self.client.as_deref());
+        message.optional(self.application.as_deref());
+        message.optional(self.detail.as_deref());
+        message.integer(self.origin);
+        message.integer(self.xid);
+        message.text(&self.key_id);
+        message.finish()
+    }
+}
+
+/// Encodes fields so that no two lists of fields have the same bytes: each field follows its length
+/// in eight bytes, which are all ones for NULL.
+pub struct Message(pub(super) Vec<u8>);
+
+impl Message {
+    /// Begins a message of a kind.
+    pub fn new(kind: &str) -> Self {
+        let mut message = Self(Vec::with_capacity(384));
+        message.text(kind);
+        message
+    }
+
+    /// Adds a text.
+    pub fn text(&mut self, text: &str) {
+        self.bytes(text.as_bytes());
+    }
+
+    /// Adds bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.0.extend((bytes.len() as u64).to_be_bytes());
+        self.0.extend(bytes);
+    }
+
+    /// Adds a text that may be NULL.
+    pub fn optional(&mut self, text: Option<&str>) {
+        match text {
+            Some(text) => self.text(text),
+            None => self.0.extend(u64::MAX.to_be_bytes()),
         }
-        mac.finalize().into_bytes().into()
+    }
+
+    /// Adds an integer as eight bytes, the most significant first.
+    pub fn integer(&mut self, integer: i64) {
+        self.bytes(&integer.to_be_bytes());
+    }
+
+    /// Returns the bytes.
+    pub fn finish(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+/// Returns the HMAC-SHA256 of a message.
+pub fn mac(key: &Hmac<Sha256>, message: &[u8]) -> [u8; 32] {
+    let mut mac = key.clone();
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
+/// Returns whether a MAC is that of a message.
+pub fn is_signed(key: &Hmac<Sha256>, message: &[u8], signature: &[u8]) -> bool {
+    let mut mac = key.clone();
+    mac.update(message);
+    mac.verify_slice(signature).is_ok()
+}
+
+/// Returns the number that identifies a database: the first eight bytes of the SHA-256 of its
+/// cluster's system identifier and its OID. IDs of transactions in different databases cannot be
+/// compared: a dump may have been restored in another cluster.
+pub fn origin(system: u64, database: u32) -> i64 {
+    let mut hash = Sha256::new();
+    hash.update(system.to_be_bytes());
+    hash.update(database.to_be_bytes());
+    let hash: [u8; 32] = hash.finalize().into();
+    hash.first_chunk().map_or(0, |first| i64::from_be_bytes(*first))
+}
+
+/// Returns JSON in the form that is signed: sorted keys, no whitespace. What is not JSON stays as it
+/// is, and fits no signature.
+pub fn canonical(json: String) -> String {
+    match super::json::parse::<Value>(&json) {
+        Some(value) => value.to_string(),
+        None => json,
     }
 }
 
@@ -161,23 +257,79 @@ mod tests {
     use super::*;
     use hmac::KeyInit;
 
-    fn entry(account: &str, actor: &str) -> Entry {
+    fn entry() -> Entry {
         Entry {
+            id: 7,
             at: Timestamp::from_secs(1),
-            account: account.to_owned(),
-            event: Event::Verify,
-            outcome: Outcome::Ok,
-            actor: actor.to_owned(),
-            detail: None,
+            account: "alice".to_owned(),
+            event: "verify".into(),
+            outcome: "ok".into(),
+            actor: "app".to_owned(),
+            client: Some("10.0.0.1".to_owned()),
+            application: None,
+            detail: Some("{}".to_owned()),
+            origin: 5,
+            xid: 730,
+            key_id: "0123456789abcdef".to_owned(),
         }
     }
 
     #[test]
-    fn the_mac_depends_on_field_boundaries() {
-        let key = Hmac::<Sha256>::new_from_slice(b"key").unwrap();
-        assert_eq!(entry("a", "bc").mac(&key), entry("a", "bc").mac(&key));
-        assert_ne!(entry("a", "bc").mac(&key), entry("ab", "c").mac(&key));
-        let other = Hmac::<Sha256>::new_from_slice(b"other").unwrap();
-        assert_ne!(entry("a", "bc").mac(&key), entry("a", "bc").mac(&other));
+    fn every_field_is_part_of_the_message() {
+        let text = || "x".to_owned();
+        let changed = [
+            Entry { id: 8, ..entry() },
+            Entry { at: Timestamp::from_micros(1_000_001), ..entry() },
+            Entry { account: text(), ..entry() },
+            Entry { event: "x".into(), ..entry() },
+            Entry { outcome: "x".into(), ..entry() },
+            Entry { actor: text(), ..entry() },
+            Entry { client: None, ..entry() },
+            Entry { client: Some(text()), ..entry() },
+            Entry { application: Some(text()), ..entry() },
+            Entry { detail: None, ..entry() },
+            Entry { origin: 6, ..entry() },
+            Entry { xid: 731, ..entry() },
+            Entry { key_id: text(), ..entry() },
+        ];
+        for (index, changed) in changed.iter().enumerate() {
+            assert_ne!(changed.message(), entry().message(), "{index}");
+        }
+    }
+
+    #[test]
+    fn fields_cannot_be_shifted_and_null_is_not_empty() {
+        let message = |account: &str, actor: &str, client: Option<&str>| {
+            let (account, actor) = (account.to_owned(), actor.to_owned());
+            Entry { account, actor, client: client.map(str::to_owned), ..entry() }.message()
+        };
+        assert_ne!(message("a", "bc", None), message("ab", "c", None));
+        assert_ne!(message("a", "b", None), message("a", "b", Some("")));
+    }
+
+    #[test]
+    fn a_mac_belongs_to_its_message_and_key() {
+        let key = |text: &str| Hmac::<Sha256>::new_from_slice(text.as_bytes()).unwrap();
+        let signature = mac(&key("key"), b"message");
+        assert!(is_signed(&key("key"), b"message", &signature));
+        assert!(!is_signed(&key("key"), b"massage", &signature));
+        assert!(!is_signed(&key("other"), b"message", &signature));
+        assert!(!is_signed(&key("key"), b"message", &signature[1..]));
+    }
+
+    #[test]
+    fn databases_have_different_origins() {
+        assert_ne!(origin(1, 5), origin(1, 6));
+        assert_ne!(origin(1, 5), origin(2, 5));
+        // printf '\0\0\0\0\0\0\0\1\0\0\0\5' | sha256sum
+        assert_eq!(format!("{:016x}", origin(1, 5)), "ee60ab654b61b3a8");
+    }
+
+    #[test]
+    fn jsonb_is_put_in_order() {
+        let stored = r#"{"b": [1, {"z": null, "a": "\u0001\"é"}], "aa": 1.50}"#;
+        let sorted = r#"{"aa":1.50,"b":[1,{"a":"\u0001\"é","z":null}]}"#;
+        assert_eq!(canonical(stored.to_owned()), sorted);
+        assert_eq!(canonical("{".to_owned()), "{");
     }
 }

@@ -65,6 +65,15 @@ pub enum Invalid {
     Expiry,
     /// The batch size is not 1 to 10000 rows.
     Batch,
+    /// A required time is NULL.
+    NoTime {
+        /// The argument's name in SQL.
+        argument: &'static str,
+    },
+    /// The number of rows to return is not 1 to 10000.
+    MaxRows(i32),
+    /// Digests are not what `audit_digest` returned.
+    Digests,
     /// The state of a rotation is not one that `key_rotate_step` returned.
     RotationState,
     /// The data does not fit in a QR code.

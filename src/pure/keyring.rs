@@ -11,12 +11,14 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use subtle::{Choice, ConstantTimeEq};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// The length of a key in characters: 32 bytes in padded URL-safe base64.
 const KEY_CHARS: usize = 44;
 /// The labels that signing keys are derived from.
 const AUDIT_LABEL: &[u8] = b"totp audit trail";
+const ACCOUNT_LABEL: &[u8] = b"totp audit account";
+const CHECKPOINT_LABEL: &[u8] = b"totp audit checkpoint";
 const TOKEN_LABEL: &[u8] = b"totp token";
 const ALPHABET: base32::Alphabet = base32::Alphabet::Rfc4648 { padding: false };
 
@@ -108,6 +110,8 @@ struct Key {
     id: String,
     fernet: Fernet,
     audit: Hmac<Sha256>,
+    account: Hmac<Sha256>,
+    checkpoint: Zeroizing<[u8; 32]>,
     token: Hmac<Sha256>,
 }
 
@@ -194,6 +198,26 @@ impl Keyring {
         &self.primary.audit
     }
 
+    /// Returns the key with an ID that verifies the audit trail.
+    pub fn audit_key_of(&self, id: &str) -> Option<&Hmac<Sha256>> {
+        self.keys().find(|key| key.id == id).map(|key| &key.audit)
+    }
+
+    /// Returns the name of an account in the audit trail where names must not appear, under each
+    /// key: their keyed hashes, starting with the one that is in use.
+    pub fn hashed_accounts(&self, account: &str) -> impl Iterator<Item = String> {
+        self.keys().map(move |key| {
+            let mut hash = key.account.clone();
+            hash.update(account.as_bytes());
+            format!("hmac-sha256:{}", hex(&hash.finalize().into_bytes()))
+        })
+    }
+
+    /// Returns the seed of the key pair that signs checkpoints of the audit trail.
+    pub fn checkpoint_seed(&self) -> &[u8; 32] {
+        &self.primary.checkpoint
+    }
+
     /// Returns the key that signs tokens.
     pub fn token_key(&self) -> &Hmac<Sha256> {
         &self.primary.token
@@ -216,6 +240,8 @@ impl Key {
             id: Keyring::id_of(text),
             fernet,
             audit: signing_key(text, AUDIT_LABEL)?,
+            account: signing_key(text, ACCOUNT_LABEL)?,
+            checkpoint: derived(text, CHECKPOINT_LABEL)?,
             token: signing_key(text, TOKEN_LABEL)?,
         })
     }
@@ -228,15 +254,17 @@ impl Key {
 
 /// Derives a signing key: HMAC-SHA256 of a fixed label under the key's 44 characters.
 fn signing_key(key: &str, label: &[u8]) -> Option<Hmac<Sha256>> {
-    let mut derivation = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
-    derivation.update(label);
-    let mut derived: [u8; 32] = derivation.finalize().into_bytes().into();
-    let signing = Hmac::new_from_slice(&derived).ok();
-    derived.zeroize();
-    signing
+    Hmac::new_from_slice(&*derived(key, label)?).ok()
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn derived(key: &str, label: &[u8]) -> Option<Zeroizing<[u8; 32]>> {
+    let mut derivation = Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()?;
+    derivation.update(label);
+    Some(Zeroizing::new(derivation.finalize().into_bytes().into()))
+}
+
+/// Returns bytes as hex digits.
+pub fn hex(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a String cannot fail.

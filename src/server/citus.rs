@@ -5,8 +5,17 @@ use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::ffi::CStr;
 
 /// The extension's tables.
-const TABLES: [&CStr; 7] =
-    [c"accounts", c"factors", c"backup_codes", c"decoys", c"tokens", c"sessions", c"audit_events"];
+const TABLES: [&CStr; 9] = [
+    c"accounts",
+    c"factors",
+    c"backup_codes",
+    c"decoys",
+    c"tokens",
+    c"sessions",
+    c"audit_events",
+    c"audit_seals",
+    c"events",
+];
 
 /// Refuses nodes other than the coordinator, and tables that Citus manages. Citus creates the
 /// extension on each node, with empty tables: accounts would seem to have no second factor there.

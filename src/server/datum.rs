@@ -95,6 +95,44 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Json {
     }
 }
 
+/// A `jsonb` argument that may be large, as text. Its size is checked before it is fetched.
+pub struct LargeJson(pub Option<String>);
+
+impl LargeJson {
+    /// The maximum size in bytes.
+    const LIMIT: usize = 16 << 20;
+}
+
+impl_sql_translatable!(LargeJson, "jsonb");
+
+impl FromDatum for LargeJson {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller guarantees that `datum` is a non-null jsonb; only its header is read.
+        if unsafe { pg_sys::toast_raw_datum_size(datum) } > Self::LIMIT {
+            return Some(Self(None));
+        }
+        // SAFETY: as above; the output function detoasts it and returns a C string.
+        let text =
+            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
+        Some(Self(text.to_str().ok().map(str::to_owned)))
+    }
+}
+
+// SAFETY: `LargeJson` is declared as SQL type jsonb and reads only jsonb datums.
+unsafe impl<'fcx> ArgAbi<'fcx> for LargeJson {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller guarantees that the argument is a jsonb. It is not null, as above.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(None))
+    }
+}
+
 /// The value of a column, with its type.
 pub struct Column {
     datum: Option<pg_sys::Datum>,

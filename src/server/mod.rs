@@ -1,6 +1,7 @@
 //! Small safe wrappers for server functions that pgrx does not provide. Only this module and the
 //! guard contain unsafe code.
 
+mod audit;
 mod citus;
 mod datum;
 mod lock_timeout;
@@ -8,8 +9,12 @@ mod process;
 mod session;
 mod transaction;
 
+pub use audit::{
+    application_name, client_address, database_id, next_audit_id, next_transaction_id,
+    transaction_id,
+};
 pub use citus::require_local_tables;
-pub use datum::{Json, Text, composite};
+pub use datum::{Json, LargeJson, Text, composite};
 pub use lock_timeout::{on_error, with_lock_timeout};
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,

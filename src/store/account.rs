@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BOOL, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BOOL, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -28,10 +28,13 @@ plans! {
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
     COUNT(TEXT, INT) =
         "UPDATE totp.accounts SET failures = greatest(failures, $2) WHERE account = $1";
-    COUNT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT) =
+    COUNT_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        TEXT, INT
+    ) =
         appending!(
             "WITH counted AS (
-                 UPDATE totp.accounts SET failures = greatest(failures, $9) WHERE account = $8)",
+                 UPDATE totp.accounts SET failures = greatest(failures, $15) WHERE account = $14)",
             ""
         );
     LOCK_OUT(TEXT, INT, TIME, BOOL) =
@@ -39,13 +42,16 @@ plans! {
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE account = $1";
-    LOCK_OUT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, INT, TIME, BOOL) =
+    LOCK_OUT_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        TEXT, INT, TIME, BOOL
+    ) =
         appending!(
             "WITH failed AS (
                  UPDATE totp.accounts
-                 SET failures = greatest(failures, $9), locked_until = greatest(locked_until, $10),
-                     suspended = suspended OR $11
-                 WHERE account = $8)",
+                 SET failures = greatest(failures, $15), locked_until = greatest(locked_until, $16),
+                     suspended = suspended OR $17
+                 WHERE account = $14)",
             ""
         );
     CLEAR(TEXT) =

@@ -82,6 +82,8 @@ plans! {
              WHERE grantee <> owner AND grantee <> ALL (ARRAY(
                        SELECT oid FROM pg_roles WHERE rolname IN (
                            'totp_owner', 'totp_app', 'totp_user', 'totp_admin', 'totp_auditor')
+                       OR rolname = 'pg_monitor'
+                          AND name IN ('table totp.metrics', 'function totp.metric_values()')
                        OR rolname = 'anon' AND (name = 'schema totp_api'
                                                 OR name LIKE 'function totp_api.challenge_verify(%')))
                AND NOT (grantee = 0 AND name = 'schema totp' AND privilege_type = 'USAGE')
@@ -150,7 +152,7 @@ plans! {
              ORDER BY 1, 2"
         );
     AUDIT_IS_BEHIND() =
-        "SELECT coalesce((SELECT max(id) FROM totp.audit_events WHERE at >= now() - interval '1 month')
+        "SELECT coalesce((SELECT max(id) FROM totp.audit_events)
                          > (SELECT last_value FROM totp.audit_events_id_seq), false)";
 }
 

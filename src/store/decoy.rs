@@ -1,7 +1,7 @@
 //! The table `decoys`, to which failures of unknown accounts are written.
 
 use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BYTEA, INT, TEXT, TIME, plans};
+use super::plan::{BIGINT, BYTEA, INT, TEXT, TIME, plans};
 use crate::error::Error;
 
 /// Number of rows in the table.
@@ -21,11 +21,14 @@ plans! {
          UPDATE totp.decoys SET failures = greatest(failures, 0)
          WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = ($1 + 128) % 256
                        FOR NO KEY UPDATE SKIP LOCKED)";
-    COUNT_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, INT) =
+    COUNT_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        INT
+    ) =
         appending!(
             "WITH counted AS (
                  UPDATE totp.decoys SET failures = greatest(failures, 0)
-                 WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $8
+                 WHERE slot = (SELECT slot FROM totp.decoys WHERE slot = $14
                                FOR NO KEY UPDATE SKIP LOCKED))",
             ""
         );

@@ -69,12 +69,15 @@ plans! {
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
            AND last_step < $4";
-    SPEND_AUDITED(TIME, TEXT, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, TEXT, TIME, BIGINT, INT, TIME) =
+    SPEND_AUDITED(
+        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
+        TEXT, TEXT, TIME, BIGINT, INT, TIME
+    ) =
         appending!(
             "WITH spent AS (
-                 UPDATE totp.factors SET last_step = $11, drift = $12, last_used_at = $13
-                 WHERE account = $8 AND label = $9 AND state = 'active' AND created_at = $10
-                   AND last_step < $11
+                 UPDATE totp.factors SET last_step = $17, drift = $18, last_used_at = $19
+                 WHERE account = $14 AND label = $15 AND state = 'active' AND created_at = $16
+                   AND last_step < $17
                  RETURNING 1)",
             "FROM spent"
         );

@@ -122,13 +122,3 @@ def test_the_app_shows_the_account_name(app, account):
 
     assert shown() == shown(label="tablet") == f"Acme:{account}"
     assert shown(account_name="alice (tablet)") == "Acme:alice (tablet)"
-
-
-def test_old_audit_entries_can_be_deleted(dba, account):
-    with dba.connection.transaction(force_rollback=True):
-        dba.enrol(account)
-        old = "UPDATE totp.audit_events SET at = at - interval '3 years' WHERE account = %s"
-        dba.execute(f"{old} AND event = 'create'", account)
-        dba.execute(next(block for block in SQL_BLOCKS if block.startswith("DELETE")))
-        rows = dba.rows("SELECT event FROM totp.audit_log WHERE account = %s", account)
-        assert [row.event for row in rows] == ["confirm"]

@@ -25,7 +25,10 @@ def test_tables_belong_to_totp_owner(dba):
         SELECT relname, pg_get_userbyid(relowner) AS owner, relpersistence, relacl::text
         FROM pg_class WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'S')
     """)
-    tables = {"accounts", "factors", "backup_codes", "tokens", "sessions", "audit_events"}
+    tables = {
+        *("accounts", "factors", "backup_codes", "tokens", "sessions"),
+        *("audit_events", "audit_seals", "events"),
+    }
     assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
 

@@ -53,10 +53,19 @@ OTHERS = {
     "totp_verified": {},
     "totp_prune": {},
     "key_rotate_step": {"batch": 100, "state": None},
+    "audit_seal": {},
+    "audit_digest": {},
+    "audit_checkpoint": {},
+    "audit_verifier_key": {},
+    "audit_proof": {"id": 1},
+    "audit_verify": {},
+    "audit_prune": {"before": "2030-01-01", **REASON},
+    "events_read": {},
 }
 # Those that look at no account: they go by the keys, the claims, shared memory or the catalogs.
 ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "key_ids"}
 ELSEWHERE |= {"guard_usage", "preflight", "request_code", "request_account", "missing_claim"}
+ELSEWHERE |= {"audit_names", "metric_values"}
 # Called by functions of totp_api.
 INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}

@@ -11,7 +11,17 @@ from conftest import install, new_account
 from key_file import KeyFile
 
 SETTINGS = {"wal_level": "logical"}
-TABLES = ["accounts", "factors", "backup_codes", "decoys", "tokens", "sessions", "audit_events"]
+TABLES = [
+    "accounts",
+    "factors",
+    "backup_codes",
+    "decoys",
+    "tokens",
+    "sessions",
+    "audit_events",
+    "audit_seals",
+    "events",
+]
 READY = """
     SELECT count(*) FILTER (WHERE srsubstate = 'r') = count(*) AND count(*) > 0
     FROM pg_subscription_rel

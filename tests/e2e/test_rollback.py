@@ -118,7 +118,7 @@ def test_the_next_committed_failure_brings_the_table_level(cluster, dba, person)
         " WHERE account = %s AND event = 'verify' ORDER BY id",
         person.account,
     )
-    assert events == [("invalid", {"rolled_back": LIMIT - 1})]
+    assert events == [("invalid", {"rolled_back": LIMIT - 1, "locked_seconds": 30})]
 
 
 # Random moments

@@ -35,8 +35,21 @@ ADMIN = {
     "preflight",
     "key_rotate",
     "key_rotate_step",
+    "audit_prune",
 }
-REPORTS = {"guard_usage", "key_ids"}
+REPORTS = {
+    "guard_usage",
+    "key_ids",
+    "audit_seal",
+    "audit_digest",
+    "audit_checkpoint",
+    "audit_verifier_key",
+    "audit_proof",
+    "audit_verify",
+    "audit_names",
+    "events_read",
+    "metric_values",
+}
 BROWSER = {
     "totp_create",
     "totp_confirm",
@@ -64,7 +77,16 @@ TABLE = {
     ("service_role", "totp"): PURE | READERS | SESSION | APP,
     ("authenticator", "totp"): PURE,
 }
-VIEWS = {"account_status", "factor_status", "key_status", "audit_log", "guard_status"}
+VIEWS = {
+    "account_status",
+    "factor_status",
+    "key_status",
+    "audit_log",
+    "seal_log",
+    "guard_status",
+    "metrics",
+    "attacks",
+}
 READERS_OF_VIEWS = {"administrator", "auditor"}
 # Roles that log in; the others are taken on by SET ROLE.
 LOGINS = ["stranger", "app", "administrator", "auditor", "self_service", "authenticator"]

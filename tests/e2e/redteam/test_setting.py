@@ -56,6 +56,8 @@ def test_no_role_sets_one_for_its_session(attacker, dba):
     """SET, set_config and an UPDATE of the view, not even to the value that it has."""
     settings = settings_now(dba)
     assert len(settings) > 10
+    # Each caller says for whom it acts.
+    assert settings.pop("totp.client") == ""
     for setting, present in settings.items():
         name = setting.removeprefix("totp.")
         for value in (WISHES.get(name, "1"), present):

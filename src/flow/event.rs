@@ -1,0 +1,74 @@
+//! Events for the application.
+
+use super::context::{Context, begin_reading};
+use crate::error::Error;
+use crate::pure::audit::{Outcome, detail};
+use crate::pure::event::{Kind, is_unusual};
+use crate::pure::lock::LockState;
+use crate::pure::name::Account;
+use crate::store::event::Event;
+use crate::{server, settings, store};
+use serde_json::{Map, Value};
+
+impl Context {
+    /// Appends an event, if `totp.events` is on.
+    pub fn announce(
+        &self,
+        account: &Account,
+        kind: Kind,
+        fields: Map<String, Value>,
+    ) -> Result<(), Error> {
+        if !settings::events() {
+            return Ok(());
+        }
+        let expired = self.now.plus_secs(-settings::events_ttl());
+        let detail = detail(fields);
+        store::event::append(
+            self.now,
+            account,
+            kind,
+            detail.as_deref(),
+            expired,
+            settings::notify(),
+        )
+    }
+
+    /// Appends the events of a failure, if it is more than a plain one.
+    pub fn announce_failure(
+        &self,
+        account: &Account,
+        outcome: Outcome,
+        lock: Map<String, Value>,
+        after: &LockState,
+    ) -> Result<(), Error> {
+        if !settings::events() {
+            return Ok(());
+        }
+        let failures = || Map::from_iter([("failures".to_owned(), Value::from(after.failures))]);
+        if outcome == Outcome::Replayed {
+            self.announce(account, Kind::Replayed, Map::new())?;
+        }
+        if let Some(seconds) = lock.get("locked_seconds") {
+            let mut fields = failures();
+            fields.insert("locked_seconds".to_owned(), seconds.clone());
+            self.announce(account, Kind::Locked, fields)?;
+        }
+        if lock.contains_key("suspended") {
+            self.announce(account, Kind::Suspended, failures())?;
+        }
+        if is_unusual(after.failures, settings::lock_policy().max_failures) {
+            self.announce(account, Kind::ManyFailures, failures())?;
+        }
+        Ok(())
+    }
+}
+
+/// Returns events after a position, in the order in which they were committed. Where nothing can be
+/// written, only those that another call has returned before.
+pub fn read(after: i64, max_rows: i32) -> Result<Vec<Event>, Error> {
+    begin_reading()?;
+    if server::require_writable().is_ok() {
+        store::event::number()?;
+    }
+    store::event::read(after, max_rows)
+}

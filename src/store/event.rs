@@ -1,0 +1,121 @@
+//! The table `events`, from which the application reads what happened.
+
+use super::plan::{BIGINT, INT, Row, Statement, TEXT, TIME, plans};
+use crate::clock;
+use crate::error::Error;
+use crate::pure::event::Kind;
+use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
+use pgrx::JsonB;
+
+/// The statement that appends an event, and removes a few that are older than `$5`.
+macro_rules! appending {
+    ($prefix:literal, $suffix:literal) => {
+        concat!(
+            "WITH old AS (
+                 DELETE FROM totp.events WHERE id IN (
+                     SELECT id FROM totp.events WHERE at < $5 AND id < (
+                         SELECT min(id) + 10 FROM totp.events)
+                     FOR UPDATE SKIP LOCKED))",
+            $prefix,
+            " INSERT INTO totp.events (at, account, event, detail) VALUES ($1, $2, $3, $4::jsonb)",
+            $suffix
+        )
+    };
+}
+
+plans! {
+    APPEND(TIME, TEXT, TEXT, TEXT, TIME) =
+        appending!("", "");
+    // Anybody can listen, so the notification says nothing but that there is something.
+    APPEND_AND_NOTIFY(TIME, TEXT, TEXT, TEXT, TIME) =
+        appending!(", added AS (", " RETURNING id) SELECT pg_notify('totp', id::text) FROM added");
+    // Appending goes on; another reader waits.
+    LOCK() =
+        "LOCK TABLE totp.events IN SHARE UPDATE EXCLUSIVE MODE";
+    // What is visible is committed, or this transaction's own; what is committed later gets a higher
+    // position. A position of a transaction that is rolled back is not used again.
+    NUMBER() =
+        "UPDATE totp.events AS e SET position = n.position
+         FROM (SELECT id, nextval('totp.events_position_seq') AS position
+               FROM (SELECT id FROM totp.events WHERE position IS NULL ORDER BY id) AS waiting) AS n
+         WHERE n.id = e.id";
+    READ(BIGINT, INT) =
+        "SELECT position, id, at, account::text, event, detail FROM totp.events
+         WHERE position > $1 ORDER BY position LIMIT $2";
+    RENAME(TEXT, TEXT) =
+        "UPDATE totp.events SET account = $2 WHERE account = $1";
+    FORGET(TEXT) =
+        "DELETE FROM totp.events WHERE account = $1";
+    PRUNE(TIME) =
+        "DELETE FROM totp.events WHERE at < $1";
+}
+
+/// A row of the table.
+pub struct Event {
+    /// Its place in the order in which events were committed.
+    pub position: i64,
+    /// Its ID.
+    pub id: i64,
+    /// When it happened.
+    pub at: Timestamp,
+    /// The account.
+    pub account: String,
+    /// The name of its kind.
+    pub event: String,
+    /// Further details.
+    pub detail: Option<JsonB>,
+}
+
+/// Appends an event, and removes a few that are older than `expired`.
+pub fn append(
+    at: Timestamp,
+    account: &Account,
+    kind: Kind,
+    detail: Option<&str>,
+    expired: Timestamp,
+    notify: bool,
+) -> Result<(), Error> {
+    let arguments =
+        [at.into(), account.into(), kind.as_str().into(), detail.into(), expired.into()];
+    if notify {
+        APPEND_AND_NOTIFY.rows(&arguments, |_| Ok(())).map(|_| ())
+    } else {
+        APPEND.run(&arguments)
+    }
+}
+
+/// Gives all committed events a position. Other readers wait for the end of this transaction.
+pub fn number() -> Result<(), Error> {
+    LOCK.run(&[])?;
+    NUMBER.run(&[])
+}
+
+/// Returns events after a position.
+pub fn read(after: i64, max_rows: i32) -> Result<Vec<Event>, Error> {
+    READ.rows(&[after.into(), max_rows.into()], |row: &Row| {
+        Ok(Event {
+            position: row.get(1)?,
+            id: row.get(2)?,
+            at: clock::from_sql(&row.get(3)?),
+            account: row.get(4)?,
+            event: row.get(5)?,
+            detail: row.optional(6)?,
+        })
+    })
+}
+
+/// Renames the account of its events.
+pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
+    RENAME.run(&[account.into(), new.into()])
+}
+
+/// Removes the events of an account.
+pub fn forget(account: &Account) -> Result<(), Error> {
+    FORGET.run(&[account.into()])
+}
+
+/// Removes events that are older than a time. Returns their number.
+pub fn prune(before: Timestamp) -> Result<usize, Error> {
+    PRUNE.execute(&[before.into()])
+}
