@@ -15,6 +15,9 @@ use zeroize::Zeroizing;
 
 /// The length of a key in characters: 32 bytes in padded URL-safe base64.
 const KEY_CHARS: usize = 44;
+/// When tokens are decrypted, as seconds since 1970: the crate refuses those that are more than 60
+/// seconds ahead, but the server's clock may have been set back since it wrote them.
+const END_OF_TIME: u64 = u64::MAX - 60;
 /// The labels that signing keys are derived from.
 const AUDIT_LABEL: &[u8] = b"totp audit trail";
 const ACCOUNT_LABEL: &[u8] = b"totp audit account";
@@ -174,7 +177,10 @@ impl Keyring {
             .keys()
             .find(|key| key.id == ciphertext.key_id)
             .ok_or_else(|| Unreadable::UnknownKey(ciphertext.key_id.clone()))?;
-        let payload = key.fernet.decrypt(&ciphertext.token).map_err(|_| Unreadable::Damaged)?;
+        let payload = key
+            .fernet
+            .decrypt_at_time(&ciphertext.token, None, END_OF_TIME)
+            .map_err(|_| Unreadable::Damaged)?;
         unpack(associated_data, Zeroizing::new(payload)).ok_or(Unreadable::Damaged)
     }
 
@@ -393,6 +399,18 @@ mod tests {
         assert_eq!(decrypt("alice", &[1; 16]).unwrap().value.as_slice(), [7; 32]);
         assert!(decrypt("bob", &[1; 16]).is_err());
         assert!(decrypt("alice", &[2; 16]).is_err());
+    }
+
+    #[test]
+    fn a_token_from_the_future_is_decrypted() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let payload = pack(&associated_data(), &Plaintext::of(b"0123456789"));
+        for seconds in [0, 4_000_000_000, u64::MAX] {
+            let token = ring.primary.fernet.encrypt_at_time(payload.as_bytes(), seconds);
+            let ciphertext = Ciphertext { token, key_id: ring.primary.id.clone() };
+            let plaintext = ring.decrypt(&associated_data(), &ciphertext).unwrap();
+            assert_eq!(plaintext.value.as_slice(), b"0123456789");
+        }
     }
 
     #[test]

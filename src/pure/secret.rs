@@ -55,15 +55,21 @@ impl Secret {
         Zeroizing::new(base32::encode(ALPHABET, &self.0))
     }
 
-    /// Compares with raw bytes in constant time.
+    /// Returns whether raw bytes have the same codes: HMAC pads keys with zero bytes (RFC 2104,
+    /// section 2). Compares in constant time.
     pub fn equals(&self, other: &[u8]) -> bool {
-        self.0.as_slice().ct_eq(other).into()
+        without_padding(&self.0).ct_eq(without_padding(other)).into()
     }
 
     /// Returns the raw bytes. The name makes every use easy to find.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }
+}
+
+fn without_padding(key: &[u8]) -> &[u8] {
+    let length = key.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    key.get(..length).unwrap_or(key)
 }
 
 /// Whether groups of these lengths form one secret: equal, or short with a shorter one at the end.
@@ -136,6 +142,15 @@ mod tests {
         ] {
             assert_eq!(Secret::from_base32(text).err(), Some(Invalid::Base32Groups), "{text}");
         }
+    }
+
+    #[test]
+    fn secrets_with_the_same_codes_are_equal() {
+        let secret = Secret::from_bytes(b"1234567890\0".to_vec()).unwrap();
+        assert!(secret.equals(b"1234567890"));
+        assert!(secret.equals(b"1234567890\0\0\0"));
+        assert!(!secret.equals(b"\x001234567890"));
+        assert!(!secret.equals(b"123456789"));
     }
 
     #[test]

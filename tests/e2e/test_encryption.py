@@ -3,6 +3,7 @@ too."""
 
 import base64
 import json
+import time
 
 import pyotp
 import pytest
@@ -309,3 +310,15 @@ def test_a_damaged_factor_does_not_shut_out_a_good_one(app, dba, account):
     with refused(DAMAGED):
         app.verify(account, damaged.phone.take(app.now))
     assert app.verify(account, good.phone.take(app.now))
+
+
+@pytest.mark.parametrize("ahead", [-(10**9), 61, 86_400, 10**9])
+def test_a_secret_is_decrypted_whatever_the_clock_showed_when_it_was_encrypted(
+    app, dba, account, key_file, ahead
+):
+    """A clock that was ahead and is right again, or a promoted standby whose clock is behind."""
+    person = app.enrol(account)
+    payload = json.dumps(binding(dba, account, person.phone.totp.secret)).encode()
+    token = key_file.primary.encrypt_at_time(payload, int(time.time()) + ahead).decode()
+    dba.execute(STORE, token, key_id(key_file.keys[0]), account)
+    assert app.verify(account, person.phone.take(app.now))

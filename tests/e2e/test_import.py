@@ -3,6 +3,7 @@
 The URIs are in tests/vectors/uris.csv: as common apps and services write them, and odd ones.
 """
 
+import base64
 import csv
 import hashlib
 import re
@@ -148,6 +149,15 @@ def test_a_secret_under_two_labels_is_one_secret_whose_codes_count_once(admin, t
         assert error.sqlstate == "42710"
     code = pyotp.TOTP(S160).at(traveller.now)
     assert [traveller.verify(account, code) for _ in range(3)] == [True, False, False]
+
+
+def test_a_secret_that_differs_in_padding_only_is_the_same(admin, account):
+    """HMAC pads keys with zero bytes, so both have the same codes."""
+    import_(admin, account, S160)
+    padded = base64.b32encode(base64.b32decode(S160) + bytes(5)).decode()
+    assert pyotp.TOTP(padded).at(0) == pyotp.TOTP(S160).at(0)
+    with refused("42710"):
+        import_(admin, account, padded, label="again")
 
 
 def test_a_secret_that_waits_under_another_label_counts_once(admin, traveller, account):

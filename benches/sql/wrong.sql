@@ -1,0 +1,1 @@
+SELECT totp.totp_verify(:account, :wrong);
