@@ -211,6 +211,7 @@ CREATE TABLE totp.backup_codes (
     sealed text COLLATE "C" NOT NULL,
     key_id totp.key_id NOT NULL,
     used_at timestamptz,
+    imported boolean NOT NULL DEFAULT false,
     PRIMARY KEY (account, slot)
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.backup_codes', '');
@@ -222,6 +223,7 @@ COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt shared by the codes of the set
 COMMENT ON COLUMN totp.backup_codes.sealed IS 'The encrypted PBKDF2-HMAC-SHA256 hash of the code: a Fernet token whose payload includes purpose, account, slot and salt';
 COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When the code was spent';
+COMMENT ON COLUMN totp.backup_codes.imported IS 'Whether another system issued the set, so that its codes can have any form';
 
 -- A wrong code for a nonexistent account writes to one of these rows what it would write to the
 -- account, so that it takes as long.

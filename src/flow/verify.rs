@@ -92,8 +92,16 @@ fn check(
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {
             Ok(Verdict::refused(Reason::Suspended, None))
         }
-        Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
-        Some(Code::Backup(code)) => verify_backup_code(context, account, code, begin),
+        Some(Code::Ambiguous(_, code)) if is_suspended(&lock_state, memory) => {
+            verify_backup_code(context, account, code, Reason::Suspended, begin)
+        }
+        Some(Code::Totp(code)) => verify_totp(context, account, (code, None), factors, begin),
+        Some(Code::Ambiguous(code, backup)) => {
+            verify_totp(context, account, (code, Some(backup)), factors, begin)
+        }
+        Some(Code::Backup(code)) => {
+            verify_backup_code(context, account, code, Reason::Invalid, begin)
+        }
     }
 }
 
@@ -115,7 +123,11 @@ fn not_enrolled(
 ) -> Result<Verdict, Error> {
     match code {
         None => return Ok(Verdict::refused(Reason::NotEnrolled, None)),
-        Some(Code::Totp(code)) => {
+        // Only accounts with codes of another system count such a text as a guess.
+        Some(Code::Backup(code)) if !code.is_own() => {
+            return Ok(Verdict::refused(Reason::NotEnrolled, None));
+        }
+        Some(Code::Totp(code) | Code::Ambiguous(code, _)) => {
             if let (Ok(secret), Ok(parameters)) = (
                 Secret::from_bytes(context.keyring.decrypt_decoy().value.to_vec()),
                 Parameters::new("SHA1", 6, 30),
@@ -128,6 +140,10 @@ fn not_enrolled(
             context.keyring.decrypt_decoy();
             code.hash(&[0; SALT_BYTES]);
         }
+    }
+    if let Some(Code::Ambiguous(_, code)) = code {
+        BackupCodes::load(context, account)?;
+        code.hash(&[0; SALT_BYTES]);
     }
     let (audit, is_left_out) = context.stranger_entry(account, event);
     if server::is_read_committed() {
@@ -219,7 +235,7 @@ impl<T> Decrypted<T> {
 fn verify_totp<'a>(
     context: &Context,
     account: &Account,
-    code: &TotpCode,
+    (code, backup): (&TotpCode, Option<&BackupCode>),
     factors: Vec<Factor>,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
@@ -239,7 +255,12 @@ fn verify_totp<'a>(
         }
     }
     let Some((DecryptedFactor { factor, secret, .. }, step)) = matched else {
-        return decrypted.no_match(attempt);
+        let Some(backup) = backup else {
+            return decrypted.no_match(attempt);
+        };
+        let mut codes = BackupCodes::load(context, account)?;
+        codes.decrypted.failure = codes.decrypted.failure.or(decrypted.failure);
+        return codes.verify(context, account, backup, attempt);
     };
     let ahead = settings::window_steps() + factor.drift.max(0);
     if let Err(refusal) = attempt.spend_in_memory(factor, secret.expose(), step, ahead) {
@@ -262,51 +283,84 @@ fn drift_after(factor: &Factor, step: i64, context: &Context) -> i64 {
     window.follow(offset, settings::resync_steps())
 }
 
+/// Verifies a backup code. `otherwise` is why a text is refused that can only be a code of another
+/// system, if the account has none: it is not counted.
 fn verify_backup_code<'a>(
     context: &Context,
     account: &Account,
     code: &BackupCode,
+    otherwise: Reason,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
-    let decrypt = |stored: StoredCode| -> Result<(StoredCode, Zeroizing<Vec<u8>>), Unreadable> {
-        let associated_data = AssociatedData::backup_code(account, stored.slot, &stored.salt);
-        let hash = context.keyring.decrypt(&associated_data, &stored.ciphertext)?.value;
-        Ok((stored, hash))
-    };
-    let decrypted =
-        Decrypted::collect(store::backup_code::load(account)?.into_iter().map(decrypt))?;
-    let attempt = match begin(code.expose()) {
-        Ok(attempt) => attempt,
-        Err(verdict) => return Ok(verdict),
-    };
-    // All codes of a set share a salt: one derivation is enough.
-    let salt =
-        decrypted.values.first().map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
-    let hash = code.hash(&salt);
-    let mut matched = None;
-    for (stored, expected) in &decrypted.values {
-        if hash.matches(expected) {
-            matched = Some(stored);
+    let codes = BackupCodes::load(context, account)?;
+    if !code.is_own() && !codes.are_imported() {
+        return Ok(Verdict::refused(otherwise, None));
+    }
+    match begin(code.expose()) {
+        Ok(attempt) => codes.verify(context, account, code, attempt),
+        Err(verdict) => Ok(verdict),
+    }
+}
+
+/// The set of an account's backup codes, with their hashes.
+struct BackupCodes {
+    decrypted: Decrypted<(StoredCode, Zeroizing<Vec<u8>>)>,
+}
+
+impl BackupCodes {
+    fn load(context: &Context, account: &Account) -> Result<Self, Error> {
+        let decrypt = |stored: StoredCode| {
+            let associated_data = AssociatedData::backup_code(account, stored.slot, &stored.salt);
+            let hash = context.keyring.decrypt(&associated_data, &stored.ciphertext)?.value;
+            Ok((stored, hash))
+        };
+        let stored = store::backup_code::load(account)?;
+        Ok(Self { decrypted: Decrypted::collect(stored.into_iter().map(decrypt))? })
+    }
+
+    /// Returns whether another system issued the codes.
+    fn are_imported(&self) -> bool {
+        self.decrypted.values.iter().any(|(stored, _)| stored.is_imported)
+    }
+
+    /// Spends a code if it is in the set.
+    fn verify(
+        self,
+        context: &Context,
+        account: &Account,
+        code: &BackupCode,
+        attempt: Attempt,
+    ) -> Result<Verdict, Error> {
+        // All codes of a set share a salt: one derivation is enough.
+        let first = self.decrypted.values.first();
+        let salt = first.map_or(vec![0; SALT_BYTES], |(stored, _)| stored.salt.clone());
+        let hash = code.hash(&salt);
+        let mut matched = None;
+        for (stored, expected) in &self.decrypted.values {
+            if hash.matches(expected) {
+                matched = Some(stored);
+            }
         }
-    }
-    let Some(stored) = matched else {
-        return decrypted.no_match(attempt);
-    };
-    if stored.is_used {
-        return attempt.fail(Outcome::Replayed);
-    }
-    attempt.matched();
-    attempt.lock_account()?;
-    if !store::backup_code::spend(account, stored, context.now)? {
-        return attempt.reject(Refusal::Raced);
-    }
-    let left = store::backup_code::count(account)?;
-    if let Some(entry) = attempt.success_entry(&Method::Backup, field("backup_codes_left", left)) {
-        store::audit::append(&entry)?;
-    }
-    if left <= LOW_BACKUP_CODES {
+        let Some(stored) = matched else {
+            return self.decrypted.no_match(attempt);
+        };
+        if stored.is_used {
+            return attempt.fail(Outcome::Replayed);
+        }
+        attempt.matched();
+        attempt.lock_account()?;
+        if !store::backup_code::spend(account, stored, context.now)? {
+            return attempt.reject(Refusal::Raced);
+        }
+        let left = store::backup_code::count(account)?;
         let fields = field("backup_codes_left", left);
-        context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
+        if let Some(entry) = attempt.success_entry(&Method::Backup, fields) {
+            store::audit::append(&entry)?;
+        }
+        if left <= LOW_BACKUP_CODES {
+            let fields = field("backup_codes_left", left);
+            context.record(account, Event::BackupLow, Outcome::Ok, fields)?;
+        }
+        attempt.succeed(Method::Backup)
     }
-    attempt.succeed(Method::Backup)
 }

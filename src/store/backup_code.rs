@@ -1,16 +1,17 @@
 //! The table `backup_codes`.
 
 use super::account::removing;
-use super::plan::{BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BYTEA, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
+use pgrx::datum::DatumWithOid;
 
 plans! {
     LOAD(TEXT) =
-        "SELECT slot, salt, sealed, key_id::text, used_at IS NOT NULL FROM totp.backup_codes
-         WHERE account = $1 ORDER BY slot";
+        "SELECT slot, salt, sealed, key_id::text, used_at IS NOT NULL, imported
+         FROM totp.backup_codes WHERE account = $1 ORDER BY slot";
     REENCRYPT(TEXT, INT, TEXT, TEXT) =
         "UPDATE totp.backup_codes SET sealed = $3, key_id = $4 WHERE account = $1 AND slot = $2";
     COUNT(TEXT) =
@@ -25,6 +26,12 @@ plans! {
     INSERT(TEXT, BYTEA, TEXTS, TEXT) =
         "INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id)
          SELECT $1, slot, $2, sealed, $4 FROM unnest($3) WITH ORDINALITY AS code (sealed, slot)";
+    // Checks the key ID once, not per row.
+    INSERT_IMPORTED(TEXTS, INTS, TEXTS, TEXTS, TEXT) =
+        "WITH key AS MATERIALIZED (SELECT $5::totp.key_id AS id)
+         INSERT INTO totp.backup_codes (account, slot, salt, sealed, key_id, imported)
+         SELECT c.account, c.slot, decode(c.salt, 'hex'), c.sealed, key.id, true
+         FROM key, unnest($1, $2, $3, $4) AS c (account, slot, salt, sealed)";
 }
 
 /// A row of the table.
@@ -37,6 +44,18 @@ pub struct StoredCode {
     pub ciphertext: Ciphertext,
     /// Whether the code is spent.
     pub is_used: bool,
+    /// Whether another system issued the codes of its set.
+    pub is_imported: bool,
+}
+
+/// A code of a set that another system issued.
+pub struct ImportedCode {
+    /// The code's position in its set, from 1.
+    pub slot: i32,
+    /// The salt of its set, in hex.
+    pub salt: String,
+    /// The encrypted hash of the code.
+    pub ciphertext: Ciphertext,
 }
 
 /// Reads the codes of an account, including used ones.
@@ -50,6 +69,7 @@ fn stored_code(row: &Row) -> Result<StoredCode, Error> {
         salt: row.get(2)?,
         ciphertext: Ciphertext { token: row.get(3)?, key_id: row.get(4)? },
         is_used: row.get(5)?,
+        is_imported: row.get(6)?,
     })
 }
 
@@ -84,6 +104,25 @@ pub fn replace(
 ) -> Result<(), Error> {
     REMOVE_SET.run(&[account.into()])?;
     INSERT.run(&[account.into(), salt.into(), tokens.into(), key_id.into()])
+}
+
+/// Writes sets of codes that another system issued, encrypted with one key. The accounts must not
+/// have any.
+pub fn insert_imported(codes: &[(&Account, ImportedCode)], key_id: &str) -> Result<(), Error> {
+    if codes.is_empty() {
+        return Ok(());
+    }
+    let texts = |text: fn(&Account, &ImportedCode) -> String| -> DatumWithOid {
+        codes.iter().map(|(account, code)| text(account, code)).collect::<Vec<_>>().into()
+    };
+    let slots: Vec<i32> = codes.iter().map(|(_, code)| code.slot).collect();
+    INSERT_IMPORTED.run(&[
+        texts(|account, _| account.to_string()),
+        slots.into(),
+        texts(|_, code| code.salt.clone()),
+        texts(|_, code| code.ciphertext.token.clone()),
+        key_id.into(),
+    ])
 }
 
 /// Removes the whole set.
