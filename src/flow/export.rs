@@ -9,6 +9,7 @@ use crate::pure::keyring::{AssociatedData, Unreadable};
 use crate::pure::name::{Account, AccountName, AuditReason, Issuer, Label};
 use crate::pure::secret::Secret;
 use crate::pure::uri;
+use crate::store::factor::{Factor, FactorRow};
 use crate::{server, settings, store};
 use zeroize::Zeroizing;
 
@@ -24,22 +25,72 @@ pub fn export(
         .into_iter()
         .find(|row| row.is_active() && row.factor.label == *label)
         .ok_or(Error::NoFactor)?;
-    let associated_data = AssociatedData::factor(account, label, row.factor.created_at);
-    let plaintext = context.keyring.decrypt(&associated_data, &row.factor.ciphertext)?;
+    let uri = uri_of(&context, account, &row)?;
+    disclose(&context, account, label, reason)?;
+    Ok(uri)
+}
+
+/// A factor that is handed out.
+pub struct Exported {
+    /// The account.
+    pub account: String,
+    /// The label.
+    pub label: String,
+    /// The URI; `None` if the secret could not be decrypted.
+    pub uri: Option<Zeroizing<String>>,
+    /// The newest spent step, if any.
+    pub last_step: Option<i64>,
+}
+
+/// Returns the active factors of accounts, each as the URI that its authenticator app received. An
+/// account that does not exist has none.
+pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Exported>, Error> {
+    let context = Context::begin()?;
+    let mut exported = Vec::new();
+    for account in accounts {
+        server::check_for_interrupts();
+        for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
+            let uri = uri_of(&context, account, row).ok();
+            if uri.is_some() {
+                disclose(&context, account, &row.factor.label, reason)?;
+            }
+            exported.push(Exported {
+                account: account.to_string(),
+                label: row.factor.label.to_string(),
+                uri,
+                last_step: Some(row.factor.last_step).filter(|step| *step >= 0),
+            });
+        }
+    }
+    Ok(exported)
+}
+
+fn uri_of(
+    context: &Context,
+    account: &Account,
+    row: &FactorRow,
+) -> Result<Zeroizing<String>, Error> {
+    let Factor { label, created_at, ciphertext, parameters, .. } = &row.factor;
+    let associated_data = AssociatedData::factor(account, label, *created_at);
+    let plaintext = context.keyring.decrypt(&associated_data, ciphertext)?;
     let secret = Secret::from_bytes(plaintext.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
     let issuer = plaintext.issuer.or_else(settings::issuer).unwrap_or_else(server::database_name);
     let account_name = plaintext.account_name.unwrap_or_else(|| account.to_string());
-    let uri = uri::build(
-        &secret,
-        &AccountName::new(account_name)?,
-        &Issuer::new(issuer)?,
-        &row.factor.parameters,
-    );
-    // A rollback would undo the audit event, but not what the caller has read.
+    let (account_name, issuer) = (AccountName::new(account_name)?, Issuer::new(issuer)?);
+    Ok(uri::build(&secret, &account_name, &issuer, parameters))
+}
+
+/// Records that a secret is handed out. A rollback would undo the audit event, but not what the
+/// caller has read.
+fn disclose(
+    context: &Context,
+    account: &Account,
+    label: &Label,
+    reason: &AuditReason,
+) -> Result<(), Error> {
     notice::exported(&settings::audited_name(account), label, &server::session_user(), reason);
     AccountGuard::of(account).exported();
     let mut fields = field("label", &**label);
     fields.insert("reason".to_owned(), (**reason).into());
-    context.record(account, Event::Export, Outcome::Ok, fields)?;
-    Ok(uri)
+    context.record(account, Event::Export, Outcome::Ok, fields)
 }

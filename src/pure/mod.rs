@@ -7,6 +7,7 @@ pub mod backup_code;
 pub mod claims;
 pub mod code;
 pub mod configuration;
+pub mod import;
 pub mod invalid;
 pub mod json;
 pub mod jwt;

@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending};
-use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BOOL, BYTEA, INT, Plan, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -20,9 +20,18 @@ plans! {
              WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
          INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
          ON CONFLICT (account) DO NOTHING";
+    ENSURE_ALL(TEXTS, TIME) =
+        "WITH decoys AS (
+             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
+             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
+         INSERT INTO totp.accounts (account, changed_at, created_at)
+         SELECT name, $2, $2 FROM unnest($1) AS name
+         ON CONFLICT (account) DO NOTHING RETURNING account::text";
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE";
+    TRY_LOCK(TEXT) =
+        "SELECT FROM totp.accounts WHERE account = $1 FOR NO KEY UPDATE SKIP LOCKED";
     READ(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
     FAIL(TEXT, INT, TIME, BOOL) =
@@ -131,10 +140,22 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
+/// Creates the rows of accounts that have none, along with the decoys. Returns the accounts that it
+/// created.
+pub fn ensure_all(accounts: &[&Account], now: Timestamp) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = accounts.iter().map(|account| account.to_string()).collect();
+    ENSURE_ALL.rows(&[names.into(), now.into()], |row| row.get(1))
+}
+
 /// Locks the account's row, as every change to factors or backup codes does first. Returns `None`
 /// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
     LOCK.row(&[account.into()], read_lock_state)
+}
+
+/// Locks the account's row. Returns `false` if another transaction has locked it.
+pub fn try_lock(account: &Account) -> Result<bool, Error> {
+    Ok(TRY_LOCK.row(&[account.into()], |_| Ok(()))?.is_some())
 }
 
 /// Reads the account's lock state without locking its row.

@@ -11,4 +11,5 @@ pub mod factor;
 mod plan;
 pub mod rotation;
 pub mod session;
+pub mod source;
 pub mod token;
