@@ -7,7 +7,7 @@ use super::argument;
 use crate::error::problem;
 use crate::flow::bulk_import::{Options, Outcome, from_document, from_tables};
 use crate::flow::source;
-use crate::pure::import::keycloak;
+use crate::pure::import::{app, auth0, keycloak, libpam, migration};
 use crate::pure::invalid::Invalid;
 use crate::server::{Document, RelationId, Text};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -225,4 +225,107 @@ fn import_better_auth(
     let secret_file = argument::required(secret_file, "secret_file")?;
     let parts = source::of_better_auth(table, &secret_file)?;
     Ok(TableIterator::new(rows(from_tables(options, parts)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_auth0(
+    document: Option<Document>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_auth0", dry_run, reason)?;
+    let grouping = auth0::parse(&argument::document(document)?)
+        .ok_or(Invalid::Document("a list of Auth0 users"))?;
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_libpam(
+    account: Option<Text>,
+    document: Option<Text>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_libpam", dry_run, reason)?;
+    let account = argument::account(account)?;
+    let document = argument::required(document, "document")?;
+    let grouping = libpam::parse(&account, &document);
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_migration(
+    account: Option<Text>,
+    uris: Option<Vec<Option<String>>>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_migration", dry_run, reason)?;
+    let account = argument::account(account)?;
+    let uris = uris.ok_or(Invalid::Missing { argument: "uris" })?;
+    let uris = uris.iter().map(|uri| uri.as_deref().unwrap_or_default());
+    let grouping = migration::parse(&account, uris).map_err(Invalid::from)?;
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_app(
+    account: Option<Text>,
+    document: Option<Document>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_app", dry_run, reason)?;
+    let account = argument::account(account)?;
+    let grouping = app::parse(&account, &argument::document(document)?)
+        .ok_or(Invalid::Document("the unencrypted export of a known authenticator app"))?;
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
 }

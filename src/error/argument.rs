@@ -141,6 +141,11 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "It could not be parsed; nothing was imported.".to_owned(),
             "Pass the whole file as it was exported.",
         ),
+        Invalid::Migration(detail) => (
+            "uris are not those of a transfer".to_owned(),
+            detail.to_owned(),
+            "Pass what all QR codes of one transfer contain: otpauth-migration://offline?data=...",
+        ),
         Invalid::ImportKey(kind) => (
             format!("the file does not contain {kind}"),
             "It is needed to decrypt what the other system has stored.".to_owned(),

@@ -5,12 +5,14 @@ use super::context::Context;
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
+use crate::pure::import::migration::{self, Transferred};
 use crate::pure::keyring::{AssociatedData, Unreadable};
 use crate::pure::name::{Account, AccountName, AuditReason, Issuer, Label};
+use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::uri;
 use crate::store::factor::{Factor, FactorRow};
-use crate::{server, settings, store};
+use crate::{random, server, settings, store};
 use zeroize::Zeroizing;
 
 /// Returns the URI of an active factor, as its authenticator app received it.
@@ -65,19 +67,64 @@ pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Expo
     Ok(exported)
 }
 
-fn uri_of(
-    context: &Context,
-    account: &Account,
-    row: &FactorRow,
-) -> Result<Zeroizing<String>, Error> {
+/// What an authenticator app received, or shows.
+struct Shown {
+    secret: Secret,
+    parameters: Parameters,
+    issuer: Issuer,
+    account_name: AccountName,
+}
+
+fn decrypt(context: &Context, account: &Account, row: &FactorRow) -> Result<Shown, Error> {
     let Factor { label, created_at, ciphertext, parameters, .. } = &row.factor;
     let associated_data = AssociatedData::factor(account, label, *created_at);
     let plaintext = context.keyring.decrypt(&associated_data, ciphertext)?;
     let secret = Secret::from_bytes(plaintext.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
     let issuer = plaintext.issuer.or_else(settings::issuer).unwrap_or_else(server::database_name);
     let account_name = plaintext.account_name.unwrap_or_else(|| account.to_string());
-    let (account_name, issuer) = (AccountName::new(account_name)?, Issuer::new(issuer)?);
-    Ok(uri::build(&secret, &account_name, &issuer, parameters))
+    let (issuer, account_name) = (Issuer::new(issuer)?, AccountName::new(account_name)?);
+    Ok(Shown { secret, parameters: *parameters, issuer, account_name })
+}
+
+fn uri_of(
+    context: &Context,
+    account: &Account,
+    row: &FactorRow,
+) -> Result<Zeroizing<String>, Error> {
+    let Shown { secret, parameters, issuer, account_name } = decrypt(context, account, row)?;
+    Ok(uri::build(&secret, &account_name, &issuer, &parameters))
+}
+
+/// Returns the active factors of accounts as URIs for the QR codes with which Google Authenticator
+/// takes over accounts, several per account if it has many. Factors that the app does not know, or
+/// that cannot be decrypted, are left out.
+pub fn export_migration(
+    accounts: &[Account],
+    reason: &AuditReason,
+) -> Result<Vec<(String, Zeroizing<String>)>, Error> {
+    let context = Context::begin()?;
+    let mut exported = Vec::new();
+    for account in accounts {
+        server::check_for_interrupts();
+        let rows = store::factor::all(account)?;
+        let rows = rows.iter().filter(|row| row.is_active());
+        let rows = rows.filter_map(|row| Some((row, decrypt(&context, account, row).ok()?)));
+        let mut transferred = Vec::new();
+        let rows: Vec<(&FactorRow, Shown)> = rows.collect();
+        for (row, shown) in rows.iter().filter(|(_, shown)| migration::knows(&shown.parameters)) {
+            disclose(&context, account, &row.factor.label, reason)?;
+            transferred.push(Transferred {
+                secret: &shown.secret,
+                parameters: shown.parameters,
+                account_name: &shown.account_name,
+                issuer: &shown.issuer,
+            });
+        }
+        let batch_id = i32::from_be_bytes(*random::array::<4>()?) & i32::MAX;
+        let uris = migration::build(&transferred, batch_id);
+        exported.extend(uris.into_iter().map(|uri| (account.to_string(), uri)));
+    }
+    Ok(exported)
 }
 
 /// Records that a secret is handed out. A rollback would undo the audit event, but not what the

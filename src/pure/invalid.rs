@@ -71,6 +71,8 @@ pub enum Invalid {
     QrCapacity,
     /// The document is not this.
     Document(&'static str),
+    /// The URIs are not those of a transfer.
+    Migration(&'static str),
     /// The file for an import does not contain this.
     ImportKey(&'static str),
     /// The name of a file for an import is not a plain name.

@@ -2,10 +2,14 @@
 //! reads what that system wrote, row by row.
 
 pub mod allauth;
+pub mod app;
+pub mod auth0;
 pub mod better_auth;
 pub mod django_otp;
 pub mod django_totp;
 pub mod keycloak;
+pub mod libpam;
+pub mod migration;
 mod plan;
 #[cfg(test)]
 mod random_input;

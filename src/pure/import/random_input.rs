@@ -2,9 +2,7 @@
 //! Each test takes a second, or as long as TOTP_FUZZ_SECONDS says; TEST_SEED repeats a run.
 
 use super::tests::cells;
-use super::{
-    Cells, Item, Problem, allauth, better_auth, django_otp, django_totp, keycloak, rows, supabase,
-};
+use super::*;
 use std::time::{Duration, Instant};
 
 /// A random generator (xorshift64*). Tests need no better one.
@@ -186,4 +184,54 @@ fn random_input_for_better_auth() {
         secrets.parse_factor(cells)
     });
     hammer(&[["2:new,1:old\nplain"]], |[text]| _ = better_auth::Secrets::parse(&text));
+}
+
+#[test]
+fn random_input_for_auth0() {
+    let user = r#"{"email": "a@x", "user_id": "1", "mfa_factors": [{"totp": {"secret": "JBSWY3DPEHPK3PXP"}}]}"#;
+    hammer(&[[user]], |[text]| _ = auth0::parse(&text));
+}
+
+#[test]
+fn random_input_for_libpam() {
+    let file = "GEZDGNBVGY3TQOJQ\n\" STEP_SIZE 30\n\" DISALLOW_REUSE 1 2\n\" TOTP_AUTH\n12345678\n";
+    hammer(&[[file]], |[text]| _ = libpam::parse("alice", &text));
+}
+
+#[test]
+fn random_input_for_migration() {
+    let secret = Secret::from_bytes(vec![7; 20]).unwrap();
+    let parameters = Parameters::new("SHA1", 6, 30).unwrap();
+    let factor = || migration::Transferred {
+        secret: &secret,
+        parameters,
+        account_name: "alice",
+        issuer: "Acme",
+    };
+    let factors: Vec<_> = std::iter::repeat_with(factor).take(12).collect();
+    let uris = migration::build(&factors, 1);
+    let uris: Vec<&str> = uris.iter().map(|uri| uri.as_str()).collect();
+    let [first, second] = uris.try_into().unwrap();
+    hammer(&[[first, second]], |texts| {
+        _ = migration::parse("alice", texts.iter().map(String::as_str));
+    });
+    // Changed bytes in correct base64.
+    let mut dice = Dice::new();
+    for _ in 0..10_000 {
+        let bytes: Vec<u8> = (0..dice.below(60)).map(|_| dice.below(256) as u8).collect();
+        let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, bytes);
+        let uri = format!("otpauth-migration://offline?data={base64}");
+        _ = migration::parse("alice", std::iter::once(uri.as_str()));
+    }
+}
+
+#[test]
+fn random_input_for_apps() {
+    let entry = r#"{"secret": "GEZDGNBVGY3TQOJQ", "issuer": "A", "label": "b", "digits": 6, "type": "TOTP", "algorithm": "SHA1", "period": 30}"#;
+    let andotp = format!("[{entry}]");
+    let aegis =
+        format!(r#"{{"db": {{"entries": [{{"type": "totp", "name": "a", "info": {entry}}}]}}}}"#);
+    let twofas = format!(r#"{{"services": [{{"secret": "GEZDGNBVGY3TQOJQ", "otp": {entry}}}]}}"#);
+    let seeds = [[andotp.as_str()], [aegis.as_str()], [twofas.as_str()]];
+    hammer(&seeds, |[text]| _ = app::parse("alice", &text));
 }

@@ -87,7 +87,25 @@ SELECT * FROM totp.import_keycloak('{"users": [
         "credentialData": "{\"subType\":\"totp\",\"digits\":6,\"counter\":0,\"period\":30,\"algorithm\":\"HmacSHA1\"}"}]},
     {"id": "302", "credentials": [{"type": "otp", "secretData": "{}", "credentialData": "{}"}]}]}'::text);
 
+SELECT * FROM totp.import_auth0('[{"user_id": "401", "mfa_factors": [{"totp": {"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}}]}, {"email": "d@x", "mfa_factors": [{"totp": {}}]}]');
+SELECT * FROM totp.import_libpam('import pam', E'GEZDGNBVGY3TQOJQGEZDGNBVGY\n" TOTP_AUTH\n12345678\n87654321\n');
+SELECT * FROM totp.import_libpam('import pam', E'GEZDGNBVGY3TQOJQGEZDGNBVGY\n" HOTP_COUNTER 1\n');
+SELECT * FROM totp.import_app('import app', '[{"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "issuer": "Acme", "label": "a", "digits": 6, "type": "TOTP", "algorithm": "SHA1", "period": 30}]');
+SELECT account, count(*) FROM totp.totp_export_migration(ARRAY['import app', 'nobody'], 'regression test') GROUP BY 1;
+SELECT i.* FROM totp.totp_export_migration(ARRAY['import app'], 'regression test') AS m, totp.import_migration('import back', ARRAY[m.uri]) AS i;
+SELECT label, digits FROM totp.factor_status WHERE account = 'import back';
+
 -- Arguments that are no source.
+SELECT * FROM totp.import_auth0('users');
+SELECT * FROM totp.import_app('import app', '{"encrypted": true, "data": "x"}');
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM totp.import_app(NULL, '[]');
+SELECT * FROM totp.import_libpam('import pam', NULL);
+SELECT * FROM totp.import_migration('import back', ARRAY['otpauth://totp/x?secret=GEZDGNBVGY3TQOJQ']);
+\echo :LAST_ERROR_SQLSTATE
+SELECT * FROM totp.import_migration('import back', ARRAY['otpauth-migration://offline?data=CgYKBDEyMzQQARgCIAAoBw%3D%3D']);
+SELECT * FROM totp.import_migration('import back', NULL);
+SELECT * FROM totp.totp_export_migration(ARRAY['import app'], 'x');
 SELECT * FROM totp.import_rows(NULL);
 \echo :LAST_ERROR_SQLSTATE
 SELECT * FROM totp.import_rows('pg_class_oid_index');
