@@ -136,8 +136,10 @@ impl Cursor {
                 let part = usize::try_from(part).unwrap_or_default();
                 rows.push(SourceRow { part, account: row.get(2)?, cells });
             }
-            // Dropping it would close it.
-            cursor.detach_into_name();
+            // Dropping the cursor closes it.
+            if !rows.is_empty() {
+                cursor.detach_into_name();
+            }
             Ok(rows)
         })
     }

@@ -86,6 +86,30 @@ def test_a_code_that_was_used_at_another_server_is_refused(mover):
     assert mover.verify("alice", app.at(mover.now + 30)) is True
 
 
+def test_backup_codes_that_were_used_or_replaced_here_do_not_come_back(mover):
+    """Neither by the same import again, nor with another device."""
+    mover.execute("CREATE TEMPORARY TABLE d (user_id int, name text, confirmed bool, key text,"
+                  " step int, t0 int, digits int, drift int, last_t int)")
+    mover.execute("CREATE TEMPORARY TABLE c (user_id int, token text)")
+    device = "INSERT INTO d VALUES (1, 'phone', true, %s, 30, 0, 6, 0, -1)"
+    mover.execute(device, "aa" * 20)
+    mover.execute("INSERT INTO c VALUES (1, 'aaaaaaaa'), (1, 'bbbbbbbb')")
+    tables = {"totp_table": "d", "static_token_table": "c"}
+    assert mover.import_("django_otp", **tables)["1"][1:] == (1, 2, None)
+    assert mover.backup_verify("1", "aaaaaaaa")
+    assert mover.import_("django_otp", **tables)["1"][1:] == (0, 0, None)
+    mover.execute(device, "bb" * 20)
+    assert mover.import_("django_otp", **tables)["1"][1:] == (1, 0, None)
+    assert mover.backup_remaining("1") == 1
+    assert mover.backup_verify("1", "aaaaaaaa") is False
+    assert len(mover.backup_rotate("1", "bbbbbbbb")) == 10
+    mover.execute(device, "cc" * 20)
+    assert mover.import_("django_otp", **tables)["1"][1:] == (1, 0, None)
+    assert mover.backup_verify("1", "bbbbbbbb") is False
+    assert mover.backup_remaining("1") == 10
+    mover.execute("DROP TABLE c, d")
+
+
 # Google Authenticator
 
 

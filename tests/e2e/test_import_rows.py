@@ -1,5 +1,6 @@
 """import_rows: rows of any origin, and what holds for all imports."""
 
+import base64
 import contextlib
 import re
 
@@ -7,7 +8,6 @@ import psycopg
 import pyotp
 import pytest
 
-from cluster import until
 from mover import assert_app_works, place_to_move_to
 from refusal import BAD_ARGUMENT, NOT_ALLOWED, refused
 
@@ -319,6 +319,44 @@ def test_an_error_in_the_source_leaves_no_rights_and_no_rows(mover):
     mover.execute("DROP VIEW failing")
 
 
+CAUGHT = """
+DO $$ BEGIN
+    PERFORM totp.import_rows('staging');
+EXCEPTION WHEN lock_not_available THEN
+    PERFORM set_config('my.user', current_user, false);
+    BEGIN
+        PERFORM FROM totp.factors;
+        PERFORM set_config('my.user', 'reads totp.factors', false);
+    EXCEPTION WHEN insufficient_privilege THEN NULL;
+    END;
+END $$
+"""
+
+
+def test_an_error_while_it_writes_leaves_no_rights(cluster, place, mover):
+    """Somebody is creating the account, and does not commit."""
+    name, _ = place
+    stage(mover, ("alice", S160), ("bob", T160))
+    with cluster.connect("mover", name, autocommit=False) as other:
+        other.execute("SELECT totp.totp_create('alice')")
+        with refused("55P03"):
+            import_(mover)
+        assert mover.value("SELECT current_user") == "mover"
+        mover.execute(CAUGHT)
+        assert mover.value("SELECT current_setting('my.user')") == "mover"
+        other.rollback()
+    assert mover.stored() == []
+    assert len(import_(mover)) == 2
+
+
+def test_a_cursor_is_closed(mover):
+    stage(mover, ("alice", S160))
+    with mover.connection.transaction():
+        import_(mover)
+        import_(mover)
+        assert mover.value("SELECT count(*) FROM pg_cursors WHERE name LIKE '<unnamed%'") == 0
+
+
 def test_names_in_the_search_path_are_not_used(place, mover):
     """Operators and functions of the caller's, in front of the system's."""
     mover.execute("""
@@ -340,3 +378,43 @@ def test_only_administrators_import(cluster, place):
 
 def refused_by_postgresql():
     return pytest.raises(psycopg.errors.InsufficientPrivilege, match="import_rows")
+
+
+EVERYTHING = {
+    "log_statement": "all",
+    "log_min_duration_statement": "0",
+    "log_parameter_max_length": "-1",
+    "log_parameter_max_length_on_error": "-1",
+    "auto_explain.log_min_duration": "0",
+    "auto_explain.log_nested_statements": "on",
+    "auto_explain.log_analyze": "on",
+    "auto_explain.log_verbose": "on",
+    "auto_explain.log_parameter_max_length": "-1",
+}
+
+
+def test_a_log_of_everything_has_no_secret_of_a_table(cluster, place, mover):
+    """Neither of nested statements nor of their plans and parameters."""
+    name, _ = place
+    secret = pyotp.random_base32()
+    cluster.execute(
+        "CREATE TABLE public.loud (account text, secret text)",
+        "GRANT SELECT ON public.loud TO mover",
+        dbname=name,
+    )
+    with cluster.connect(dbname=name) as dba, dba.cursor().copy(
+        "COPY public.loud FROM STDIN"
+    ) as copy:
+        copy.write(f"alice\t{secret}\nbob\t{secret}0\n")
+    with cluster.connect(dbname=name) as dba:
+        dba.execute("LOAD 'auto_explain'")
+        for setting, value in EVERYTHING.items():
+            dba.execute("SELECT set_config(%s, %s, false)", [setting, value])
+        rows = dba.execute("SELECT * FROM totp.import_rows('public.loud')").fetchall()
+        assert [row.factors for row in rows] == [1, 0]
+    log = cluster.log
+    assert "INSERT INTO totp.factors" in log and "public.loud" in log
+    raw = base64.b32decode(secret)
+    for shape in (secret, secret.lower(), raw.hex(), base64.b64encode(raw).decode()):
+        assert shape not in log
+    cluster.execute("DROP TABLE public.loud", dbname=name)

@@ -1,12 +1,13 @@
 """A million users of django-otp move within a minute; a move that is killed is repeated."""
 
+import base64
 import threading
 import time
 
 import psycopg
 import pytest
 
-from cluster import until
+from cluster import Cluster, until
 from mover import assert_app_works, place_to_move_to
 
 ROWS = 1_000_000
@@ -29,9 +30,16 @@ ANALYZE public.otp_totp_totpdevice;
 GRANT SELECT ON public.otp_totp_totpdevice TO mover;
 """
 IMPORT = """
-SELECT count(*), sum(factors), count(problem)
+SELECT count(*) AS accounts, sum(factors) AS factors, count(problem) AS problems
 FROM totp.import_django_otp('public.otp_totp_totpdevice', reason => 'a million')
 """
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """One of its own, since a server process is killed."""
+    with Cluster() as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +52,10 @@ def place(cluster):
 def counts(cluster, name):
     with cluster.connect(dbname=name) as connection:
         return connection.execute("""
-            SELECT (SELECT count(*) FROM totp.accounts), (SELECT count(*) FROM totp.factors),
-                (SELECT count(DISTINCT account) FROM totp.factors),
-                (SELECT count(*) FROM totp.audit_events WHERE event = 'import')
+            SELECT (SELECT count(*) FROM totp.accounts) AS accounts,
+                (SELECT count(*) FROM totp.factors) AS factors,
+                (SELECT count(DISTINCT account) FROM totp.factors) AS owners,
+                (SELECT count(*) FROM totp.audit_events WHERE event = 'import') AS events
         """).fetchone()
 
 
@@ -93,7 +102,5 @@ def test_a_million_rows(cluster, place):
         ).fetchone()
     mover = type(mover)(cluster.connect("mover", name))
     mover.travel(time.time())
-    import base64
-
     secret = base64.b32encode(bytes.fromhex(key)).decode()
     assert_app_works(mover, "777777", f"otpauth://totp/x?secret={secret}")
