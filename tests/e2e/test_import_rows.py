@@ -108,6 +108,22 @@ def test_a_new_device_is_added_to_those_that_were_imported(mover):
     assert [row.label for row in mover.stored()] == ["phone", "tablet"]
 
 
+def test_the_apps_of_an_account_stay_together_in_a_large_table(mover):
+    """Rows are read a thousand at a time, in whatever order they are stored."""
+    mover.execute("""
+        INSERT INTO staging
+        SELECT 'user ' || n % 700, encode(sha256(n::text::bytea), 'hex'), 'app', NULL
+        FROM generate_series(1, 2100) AS n
+    """)
+    mover.execute("UPDATE staging SET secret = translate(left(secret, 32), '0189', 'ABCD')")
+    rows = import_(mover)
+    assert len(rows) == 700
+    assert {(row.factors, row.problem) for row in rows.values()} == {(3, None)}
+    assert len(mover.stored()) == 2100
+    again = import_(mover)
+    assert {(row.factors, row.problem) for row in again.values()} == {(0, None)}
+
+
 def test_an_account_with_another_factor_is_reported_and_kept(mover):
     person = mover.enrol("alice")
     stage(mover, ("alice", S160), ("bob", S160))
