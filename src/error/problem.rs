@@ -34,6 +34,9 @@ fn one(problem: &Problem) -> String {
         Problem::NoFactor => "there are backup codes, but no app",
         Problem::TooManyBackupCodes => "there are more than 50 backup codes",
         Problem::OtherFactor => "the account already has another active factor",
+        Problem::Removed => {
+            "the account had a second factor here, which was removed; call totp_forget to import it again"
+        }
         Problem::TooManyFactors => "the account would have more than 20 factors",
         Problem::Busy => "the account is in use by another transaction; import it again",
         Problem::Unreadable => "a stored secret of the account could not be decrypted",

@@ -118,6 +118,17 @@ struct Rows<'a> {
     entries: Vec<SignedEntry>,
 }
 
+/// What there is of the accounts of a batch.
+#[derive(Default)]
+struct Known {
+    /// Those that were created.
+    new: HashSet<String>,
+    /// The factors of the others.
+    factors: HashMap<String, Vec<FactorRow>>,
+    /// Those of the others that have changed their factors.
+    changed: HashSet<String>,
+}
+
 impl Import {
     fn begin(options: Options) -> Result<Self, Error> {
         Ok(Self {
@@ -177,7 +188,7 @@ impl Import {
             .filter(|candidate| !candidate.source.factors.is_empty())
             .map(|candidate| &candidate.account)
             .collect();
-        let (new, mut stored) = self.look_up(&named)?;
+        let Known { new, mut factors, changed } = self.look_up(&named)?;
         let mut rows = Rows::default();
         for Candidate { account, source, outcome } in candidates {
             if source.factors.is_empty() {
@@ -187,8 +198,11 @@ impl Import {
                 continue;
             }
             let is_new = new.contains(&**account);
-            let known = stored.remove(&**account).unwrap_or_default();
+            let known = factors.remove(&**account).unwrap_or_default();
             let decision = match self.decide(account, source, &known) {
+                Decision::Add { is_first: true, .. } if changed.contains(&**account) => {
+                    Decision::Refuse(Problem::Removed)
+                }
                 Decision::Add { factors, .. }
                     if !factors.is_empty() && !is_new && !self.options.dry_run =>
                 {
@@ -220,36 +234,31 @@ impl Import {
         store::audit::append_all(&rows.entries)
     }
 
-    /// Creates accounts that do not exist, and reads the factors of those that do. Returns the names
-    /// of the new ones, and the factors of the others.
-    fn look_up(
-        &self,
-        named: &[&Account],
-    ) -> Result<(HashSet<String>, HashMap<String, Vec<FactorRow>>), Error> {
-        let mut stored: HashMap<String, Vec<FactorRow>> = HashMap::new();
+    /// Creates accounts that do not exist, and reads what there is of those that do.
+    fn look_up(&self, named: &[&Account]) -> Result<Known, Error> {
+        let mut known = Known::default();
         if named.is_empty() {
-            return Ok((HashSet::new(), stored));
+            return Ok(known);
         }
-        let new: HashSet<String> = if self.options.dry_run {
-            HashSet::new()
-        } else {
-            store::account::ensure_all(named, self.context.now)?.into_iter().collect()
-        };
-        for account in &new {
+        if !self.options.dry_run {
+            known.new = store::account::ensure_all(named, self.context.now)?.into_iter().collect();
+        }
+        for account in &known.new {
             let account_guard = AccountGuard::of(account);
             account_guard.created();
             if !account_guard.lock_state().is_clean() {
                 account_guard.clear_at_commit();
             }
         }
-        let others: Vec<&str> =
-            named.iter().map(|account| &***account).filter(|name| !new.contains(*name)).collect();
+        let names = named.iter().map(|account| &***account);
+        let others: Vec<&str> = names.filter(|name| !known.new.contains(*name)).collect();
         if !others.is_empty() {
             for (account, row) in store::factor::all_of(&others)? {
-                stored.entry(account).or_default().push(row);
+                known.factors.entry(account).or_default().push(row);
             }
+            known.changed = store::account::changed(&others)?.into_iter().collect();
         }
-        Ok((new, stored))
+        Ok(known)
     }
 
     fn decide(&self, account: &Account, source: &SourceAccount, known: &[FactorRow]) -> Decision {

@@ -27,6 +27,9 @@ plans! {
          INSERT INTO totp.accounts (account, changed_at, created_at)
          SELECT name, $2, $2 FROM unnest($1) AS name
          ON CONFLICT (account) DO NOTHING RETURNING account::text";
+    CHANGED(TEXTS) =
+        "SELECT account::text FROM totp.accounts
+         WHERE account = ANY ($1) AND changed_at <> created_at";
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE";
@@ -145,6 +148,12 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
 pub fn ensure_all(accounts: &[&Account], now: Timestamp) -> Result<Vec<String>, Error> {
     let names: Vec<String> = accounts.iter().map(|account| account.to_string()).collect();
     ENSURE_ALL.rows(&[names.into(), now.into()], |row| row.get(1))
+}
+
+/// Returns which of these accounts have changed their factors since they were created.
+pub fn changed(accounts: &[&str]) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = accounts.iter().map(|&account| account.to_owned()).collect();
+    CHANGED.rows(&[names.into()], |row| row.get(1))
 }
 
 /// Locks the account's row, as every change to factors or backup codes does first. Returns `None`

@@ -124,6 +124,25 @@ def test_the_apps_of_an_account_stay_together_in_a_large_table(mover):
     assert {(row.factors, row.problem) for row in again.values()} == {(0, None)}
 
 
+def test_a_second_factor_that_was_removed_here_does_not_come_back(mover):
+    """By its user, or by the help desk."""
+    stage(mover, ("alice", S160), ("bob", S160), ("carol", S160))
+    import_(mover)
+    mover.wait(60)
+    code = pyotp.TOTP(S160).at(mover.now)
+    assert mover.call("totp_disable", account="alice", code=code)[0]
+    mover.execute("SELECT totp.totp_reset('bob', 'lost her phone')")
+    for dry_run in (True, False):
+        rows = import_(mover, dry_run=dry_run)
+        for account in ("alice", "bob"):
+            assert rows[account].factors == 0
+            assert rows[account].problem.startswith("the account had a second factor here")
+        assert rows["carol"][1:] == (0, 0, None)
+    assert [row.account for row in mover.stored()] == ["carol"]
+    mover.execute("SELECT totp.totp_forget('bob', 'she wants it back')")
+    assert import_(mover)["bob"].factors == 1
+
+
 def test_an_account_with_another_factor_is_reported_and_kept(mover):
     person = mover.enrol("alice")
     stage(mover, ("alice", S160), ("bob", S160))

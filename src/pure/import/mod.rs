@@ -120,6 +120,8 @@ pub enum Problem {
     TooManyBackupCodes,
     /// The account has another active factor.
     OtherFactor,
+    /// The account had an active factor here, which was removed.
+    Removed,
     /// The account would have too many factors.
     TooManyFactors,
     /// Another transaction has locked the account.
