@@ -205,6 +205,8 @@ BEGIN
 'Imports from the table of better-auth and Neon Auth, twoFactor. secret_file: the name of a file in totp.import_directory that contains BETTER_AUTH_SECRET or BETTER_AUTH_SECRETS. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Tables are read with the caller''s rights. Errors: 42809 not a table or view, 42703 a column is missing, 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_auth0(text, boolean, text)',
 'Imports from users of Auth0 as JSON, an array or one user per line, with mfa_factors. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
+            ('admin', 'totp.import_fusionauth(text, boolean, text)',
+'Imports from users of FusionAuth as JSON, {"users": [...]}, with their twoFactor: authenticator apps and recovery codes. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_libpam(text, text, boolean, text)',
 'Imports the file .google_authenticator of google-authenticator-libpam, with its emergency codes, for an account. Returns one row. See import_rows. dry_run: only report. For administrators. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_migration(text, text[], boolean, text)',

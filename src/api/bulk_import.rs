@@ -7,7 +7,7 @@ use super::argument;
 use crate::error::problem;
 use crate::flow::bulk_import::{Options, Outcome, from_document, from_tables};
 use crate::flow::source;
-use crate::pure::import::{app, auth0, keycloak, libpam, migration};
+use crate::pure::import::{app, auth0, fusionauth, keycloak, libpam, migration};
 use crate::pure::invalid::Invalid;
 use crate::server::{Document, RelationId, Text};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -248,6 +248,30 @@ fn import_auth0(
     let options = options("import_auth0", dry_run, reason)?;
     let grouping = auth0::parse(&argument::document(document)?)
         .ok_or(Invalid::Document("a list of Auth0 users"))?;
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_fusionauth(
+    document: Option<Document>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_fusionauth", dry_run, reason)?;
+    let grouping = fusionauth::parse(&argument::document(document)?)
+        .ok_or(Invalid::Document("a list of FusionAuth users"))?;
     Ok(TableIterator::new(rows(from_document(options, grouping)?)))
 }
 

@@ -69,6 +69,7 @@ OTHERS = {
     "import_keycloak": {"credential_table": "source"},
     "import_supabase": {"factors_table": "source"},
     "import_auth0": {"document": "[]"},
+    "import_fusionauth": {"document": '{"users": []}'},
     "import_libpam": {"account": "x", "document": "x"},
     "import_migration": {"account": "x", "uris": ["otpauth-migration://offline?data=EAEYAQ=="]},
     "import_app": {"account": "x", "document": "[]"},

@@ -57,6 +57,25 @@ def test_users_of_auth0(mover, form):
     assert_app_works(mover, "bob@example.org", uri_of("NB2W45DFOIZAU3TPORUGC3DMNFZW45BA"))
 
 
+# FusionAuth
+
+
+def test_users_of_fusionauth(mover):
+    document = (VECTORS / "fusionauth-users.json").read_text()
+    rows = mover.import_("fusionauth", document=document)
+    alice = "00000000-0000-4000-8000-000000000001"
+    assert rows[alice][1:] == (1, 2, None)
+    assert rows["bob@example.org"][1:] == (0, 0, "secret is not valid")
+    assert len(rows) == 2
+    secret = base64.b32encode(b"Twenty bytes of A1!").decode().rstrip("=")
+    assert_app_works(mover, alice, uri_of(secret))
+    for code in ("VK3TJ-8KD2M", "QX7PN4HB9C"):
+        assert mover.backup_verify(alice, code) is True
+        assert mover.backup_verify(alice, code) is False
+    with refused(BAD_ARGUMENT):
+        mover.import_("fusionauth", document="[]")
+
+
 # google-authenticator-libpam
 
 

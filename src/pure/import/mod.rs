@@ -7,6 +7,7 @@ pub mod auth0;
 pub mod better_auth;
 pub mod django_otp;
 pub mod django_totp;
+pub mod fusionauth;
 pub mod keycloak;
 pub mod libpam;
 pub mod migration;

@@ -193,6 +193,12 @@ fn random_input_for_auth0() {
 }
 
 #[test]
+fn random_input_for_fusionauth() {
+    let users = include_str!("../../../tests/vectors/import/fusionauth-users.json");
+    hammer(&[[users]], |[text]| _ = fusionauth::parse(&text));
+}
+
+#[test]
 fn random_input_for_libpam() {
     let file = "GEZDGNBVGY3TQOJQ\n\" STEP_SIZE 30\n\" DISALLOW_REUSE 1 2\n\" TOTP_AUTH\n12345678\n";
     hammer(&[[file]], |[text]| _ = libpam::parse("alice", &text));

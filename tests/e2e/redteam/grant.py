@@ -37,6 +37,7 @@ ADMIN = {
     "import_keycloak",
     "import_supabase",
     "import_auth0",
+    "import_fusionauth",
     "import_libpam",
     "import_migration",
     "import_app",

@@ -88,6 +88,8 @@ SELECT * FROM totp.import_keycloak('{"users": [
     {"id": "302", "credentials": [{"type": "otp", "secretData": "{}", "credentialData": "{}"}]}]}'::text);
 
 SELECT * FROM totp.import_auth0('[{"user_id": "401", "mfa_factors": [{"totp": {"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"}}]}, {"email": "d@x", "mfa_factors": [{"totp": {}}]}]');
+SELECT * FROM totp.import_fusionauth('{"users": [{"id": "501", "twoFactor": {"methods": [{"method": "authenticator", "secret": "MTIzNDU2Nzg5MDEyMzQ1Njc4OTA="}], "recoveryCodes": ["VK3TJ-8KD2M"]}}]}');
+SELECT * FROM totp.import_fusionauth('[]');
 SELECT * FROM totp.import_libpam('import pam', E'GEZDGNBVGY3TQOJQGEZDGNBVGY\n" TOTP_AUTH\n12345678\n87654321\n');
 SELECT * FROM totp.import_libpam('import pam', E'GEZDGNBVGY3TQOJQGEZDGNBVGY\n" HOTP_COUNTER 1\n');
 SELECT * FROM totp.import_app('import app', '[{"secret": "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ", "issuer": "Acme", "label": "a", "digits": 6, "type": "TOTP", "algorithm": "SHA1", "period": 30}]');
