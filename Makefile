@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck test soak lint docs demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,10 @@ installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
+
+soak: ## Runs the tests that take minutes: large imports, random input
+	@scripts/setup test
+	@scripts/soak $(PG_CONFIG)
 
 lint: ## Checks formatting, clippy, imports, versions and scripts
 	@scripts/setup lint

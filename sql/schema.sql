@@ -229,6 +229,7 @@ CREATE TABLE totp.backup_codes (
     sealed text COLLATE "C" NOT NULL,
     key_id totp.key_id NOT NULL,
     used_at totp.used_at NOT NULL,
+    imported boolean NOT NULL DEFAULT false,
     PRIMARY KEY (account)
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.backup_codes', '');
@@ -239,6 +240,7 @@ COMMENT ON COLUMN totp.backup_codes.salt IS 'Salt of the hashes; another set has
 COMMENT ON COLUMN totp.backup_codes.sealed IS 'The encrypted hashes of the codes, 16 bytes of PBKDF2-HMAC-SHA256 each: a Fernet token whose payload includes purpose, account and salt';
 COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When each code was spent, in the order of the hashes; NULL for an unspent code';
+COMMENT ON COLUMN totp.backup_codes.imported IS 'Whether another system issued the set, so that its codes can have any form';
 
 -- A wrong code for a nonexistent account writes to one of these rows what it would write to the
 -- account, so that it takes as long.

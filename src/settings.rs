@@ -54,6 +54,7 @@ static JWT_LOGINS: Text = Text::new(Some(c"authenticator"));
 static JWT_CLAIM: Text = Text::new(Some(c"sub"));
 static JWT_ROLE: Text = Text::new(Some(c"authenticated"));
 static JWT_SECRET_FILE: Text = Text::new(Some(c""));
+static IMPORT_DIRECTORY: Text = Text::new(Some(c""));
 static JWT_SECRET_COMMAND: Text = Text::new(Some(c""));
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
@@ -361,6 +362,14 @@ pub fn init() {
         &JWT_SECRET_COMMAND,
         GucContext::Sighup,
     );
+    text(
+        c"totp.import_directory",
+        c"Directory with the files that imports may read: keys and passwords of other systems.",
+        c"A relative path is resolved from the data directory. If empty, imports read no files. The rules for the \
+          owner and mode of each file are the same as for totp.key_file.",
+        &IMPORT_DIRECTORY,
+        GucContext::Sighup,
+    );
     if server::is_preloading() {
         GucRegistry::define_int_guc(
             c"totp.guard_slots",
@@ -449,6 +458,11 @@ pub fn jwt_secret_file() -> Option<PathBuf> {
 /// Returns the command that prints the secret for JSON Web Tokens, if set.
 pub fn jwt_secret_command() -> Option<String> {
     non_empty(&JWT_SECRET_COMMAND)
+}
+
+/// Returns the directory with the files for imports, if set.
+pub fn import_directory() -> Option<PathBuf> {
+    non_empty(&IMPORT_DIRECTORY).map(|directory| server::data_directory().join(directory))
 }
 
 /// Returns which events are audited.

@@ -10,7 +10,7 @@ use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::Kind;
 use crate::pure::verification::Digest;
-use crate::server::{Json, LargeJson, Text};
+use crate::server::{Document, Json, LargeJson, RelationId, Text};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -31,6 +31,24 @@ pub fn optional(text: Option<Text>, argument: &'static str) -> Result<Option<Str
     text.map(|text| required(Some(text), argument)).transpose()
 }
 
+/// Reads a table.
+pub fn relation(id: Option<RelationId>, argument: &'static str) -> Result<RelationId, Invalid> {
+    id.ok_or(Invalid::Missing { argument })
+}
+
+/// Reads a document.
+pub fn document(text: Option<Document>) -> Result<Zeroizing<String>, Invalid> {
+    let argument = "document";
+    match text {
+        Some(Document::Fits(text)) if !text.is_empty() => Ok(text),
+        Some(Document::Fits(_)) | None => Err(Invalid::Missing { argument }),
+        Some(Document::TooManyBytes) => {
+            Err(Invalid::TooManyBytes { argument, limit: Document::LIMIT })
+        }
+        Some(Document::NotUtf8) => Err(Invalid::NotUtf8 { argument }),
+    }
+}
+
 /// Reads an account name.
 pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
     match text {
@@ -39,6 +57,12 @@ pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
         }
         text => Account::new(required(text, "account")?),
     }
+}
+
+/// Reads the names of several accounts.
+pub fn accounts(names: Option<Vec<Option<String>>>) -> Result<Vec<Account>, Invalid> {
+    let names = names.ok_or(Invalid::Missing { argument: "accounts" })?;
+    names.into_iter().map(|name| Account::new(name.unwrap_or_default())).collect()
 }
 
 /// Reads a label; NULL means the default label.

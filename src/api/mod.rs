@@ -7,6 +7,7 @@
 mod admin;
 mod argument;
 mod backup_code;
+mod bulk_import;
 mod challenge;
 mod disable;
 mod enrol;

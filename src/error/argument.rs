@@ -11,7 +11,22 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
         Invalid::NotUtf8 { .. } => PgSqlErrorCode::ERRCODE_CHARACTER_NOT_IN_REPERTOIRE,
         _ => PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
     };
-    let (message, detail, hint) = match invalid {
+    let (message, detail, hint) = texts(&invalid);
+    report(code, message, detail, hint)
+}
+
+/// Returns the message alone.
+pub fn message(invalid: &Invalid) -> String {
+    texts(invalid).0
+}
+
+/// Returns the DETAIL alone.
+pub fn detail(invalid: &Invalid) -> String {
+    texts(invalid).1
+}
+
+fn texts(invalid: &Invalid) -> (String, String, &'static str) {
+    match *invalid {
         Invalid::Missing { argument } => (
             format!("{argument} must not be null or empty"),
             "This argument is required.".to_owned(),
@@ -136,6 +151,26 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
             "The largest QR code holds 2331 bytes.".to_owned(),
             "Use a shorter issuer or account name.",
         ),
+        Invalid::Document(kind) => (
+            format!("document is not {kind}"),
+            "It could not be parsed; nothing was imported.".to_owned(),
+            "Pass the whole file as it was exported.",
+        ),
+        Invalid::Migration(detail) => (
+            "uris are not those of a transfer".to_owned(),
+            detail.to_owned(),
+            "Pass what all QR codes of one transfer contain: otpauth-migration://offline?data=...",
+        ),
+        Invalid::ImportKey(kind) => (
+            format!("the file does not contain {kind}"),
+            "It is needed to decrypt what the other system has stored.".to_owned(),
+            "Copy the key from the configuration of the other system into a file that contains nothing else.",
+        ),
+        Invalid::FileName => (
+            "file name must not contain a directory".to_owned(),
+            "Files for an import are in the directory that totp.import_directory names.".to_owned(),
+            "Pass only the name of the file.",
+        ),
         Invalid::Uri(flaw) => (
             "uri is not a TOTP URI".to_owned(),
             match flaw {
@@ -179,6 +214,5 @@ pub fn refused(invalid: Invalid) -> ErrorReport {
                 | UriFlaw::Several => "Pass an otpauth://totp/ URI, or the secret in base32.",
             },
         ),
-    };
-    report(code, message, detail, hint)
+    }
 }

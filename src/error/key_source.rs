@@ -46,6 +46,12 @@ fn file_problem(problem: FileProblem) -> (String, &'static str) {
     }
 }
 
+/// Returns the error report for an unusable file of an import.
+pub fn unusable_import_file(problem: FileProblem) -> ErrorReport {
+    let (detail, hint) = file_problem(problem);
+    report(CODE, "could not use the file in totp.import_directory", detail, hint)
+}
+
 fn command_problem(problem: CommandProblem) -> &'static str {
     match problem {
         CommandProblem::NotStarted => "It could not be started.",

@@ -5,6 +5,7 @@ mod argument;
 mod key_source;
 pub mod notice;
 pub mod preflight;
+pub mod problem;
 pub mod verification;
 
 use crate::pure::invalid::Invalid;
@@ -58,6 +59,24 @@ pub enum Error {
     JwtSecretCommand(CommandProblem),
     /// The secret for JSON Web Tokens cannot be used.
     JwtSecret(Flaw),
+    /// The relation given for this argument does not exist, or is no table or view.
+    NoRelation {
+        /// The argument's name in SQL.
+        argument: &'static str,
+    },
+    /// The table given for this argument lacks a column.
+    NoColumn {
+        /// The argument's name in SQL.
+        argument: &'static str,
+        /// The name of the column.
+        column: &'static str,
+    },
+    /// A table of backup codes does not tell whose they are.
+    NoDevices,
+    /// `totp.import_directory` is not set.
+    NoImportDirectory,
+    /// A file for an import cannot be used.
+    ImportFile(FileProblem),
     /// The caller is not a superuser.
     NotSuperuser,
     /// A procedure that commits was called in a transaction block.
@@ -303,6 +322,31 @@ impl From<Error> for ErrorReport {
             Error::JwtSecretFile(problem) => key_source::unusable_secret_file(problem),
             Error::JwtSecretCommand(problem) => key_source::failed_secret_command(problem),
             Error::JwtSecret(flaw) => key_source::unusable_secret(flaw),
+            Error::NoRelation { argument } => report(
+                PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
+                format!("{argument} is not a table or view"),
+                "Rows can be imported from tables, foreign tables, views and materialized views.",
+                "Pass the name of a table, such as 'public.users'.",
+            ),
+            Error::NoColumn { argument, column } => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                format!("{argument} has no column \"{column}\""),
+                "Its columns must be those of the system that it comes from.",
+                "Pass the right table, or a view of it with the missing column.",
+            ),
+            Error::NoDevices => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_COLUMN,
+                "could not determine the users of static_token_table",
+                "It has neither a column account or user_id, nor a foreign key on device_id.",
+                "Pass a view of the tokens with a column account.",
+            ),
+            Error::NoImportDirectory => report(
+                PgSqlErrorCode::ERRCODE_CONFIG_FILE_ERROR,
+                "totp.import_directory is not set",
+                "It names the directory with the files that imports may read.",
+                "Set it in postgresql.conf and reload the configuration.",
+            ),
+            Error::ImportFile(problem) => key_source::unusable_import_file(problem),
             Error::NotSuperuser => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "permission denied for function key_generate",

@@ -11,6 +11,19 @@ pub fn weak_secret() {
     notice!("the imported secret has fewer than 128 bits");
 }
 
+/// Reports that some secrets of a large import are short.
+pub fn weak_secrets(count: u64) {
+    match count {
+        1 => notice!("1 of the imported secrets has fewer than 128 bits"),
+        _ => notice!("{count} of the imported secrets have fewer than 128 bits"),
+    }
+}
+
+/// Reports the progress of an import.
+pub fn import_progress(accounts: usize) {
+    notice!("{accounts} accounts done");
+}
+
 /// Returns the result of `key_generate` after it wrote the key file.
 pub fn generated(key_id: &str, file: &Path, in_data_directory: bool) -> String {
     let advice = if in_data_directory {

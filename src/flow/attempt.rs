@@ -67,6 +67,11 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Counts the attempt as one with a backup code: those of other systems can have any length.
+    pub fn with_backup_code(self) -> Self {
+        Self { kind: metric::Method::Backup, ..self }
+    }
+
     /// Counts a failure: the code was wrong or already spent.
     pub fn fail(self, outcome: Outcome) -> Result<Verdict, Error> {
         guard::count(self.kind, outcome.into());

@@ -33,6 +33,23 @@ impl Context {
         )
     }
 
+    /// Appends events of one kind, if `totp.events` is on.
+    pub fn announce_all(
+        &self,
+        kind: Kind,
+        events: Vec<(&Account, Map<String, Value>)>,
+    ) -> Result<(), Error> {
+        if !settings::events() || events.is_empty() {
+            return Ok(());
+        }
+        let (accounts, details): (Vec<String>, Vec<Option<String>>) = events
+            .into_iter()
+            .map(|(account, fields)| (account.to_string(), detail(fields)))
+            .unzip();
+        let expired = self.now.plus_secs(-settings::events_ttl());
+        store::event::append_all(self.now, accounts, kind, details, expired, settings::notify())
+    }
+
     /// Appends the events of a failure, if it is more than a plain one.
     pub fn announce_failure(
         &self,

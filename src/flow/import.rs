@@ -14,7 +14,7 @@ use crate::store;
 use crate::store::factor::Factor;
 
 /// Secrets below 128 bits are weak (RFC 4226, section 4, R6).
-const WEAK_BELOW_BYTES: usize = 16;
+pub const WEAK_BELOW_BYTES: usize = 16;
 
 /// Creates an active factor from another system's secret. Returns whether the secret is weak.
 pub fn import(

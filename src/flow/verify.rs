@@ -97,8 +97,16 @@ fn check(
             guard::count(metric::Method::Totp, metric::Result::Suspended);
             Ok(Verdict::refused(Reason::Suspended, None))
         }
-        Some(Code::Totp(code)) => verify_totp(context, account, code, factors, begin),
-        Some(Code::Backup(code)) => verify_backup_code(context, account, code, begin),
+        Some(Code::Ambiguous(_, code)) if is_suspended(&lock_state, memory) => {
+            verify_backup_code(context, account, code, Reason::Suspended, begin)
+        }
+        Some(Code::Totp(code)) => verify_totp(context, account, (code, None), factors, begin),
+        Some(Code::Ambiguous(code, backup)) => {
+            verify_totp(context, account, (code, Some(backup)), factors, begin)
+        }
+        Some(Code::Backup(code)) => {
+            verify_backup_code(context, account, code, Reason::Invalid, begin)
+        }
     }
 }
 
@@ -120,7 +128,11 @@ fn not_enrolled(
 ) -> Result<Verdict, Error> {
     match code {
         None => return Ok(Verdict::refused(Reason::NotEnrolled, None)),
-        Some(Code::Totp(code)) => {
+        // Only accounts with codes of another system count such a text as a guess.
+        Some(Code::Backup(code)) if !code.is_own() => {
+            return Ok(Verdict::refused(Reason::NotEnrolled, None));
+        }
+        Some(Code::Totp(code) | Code::Ambiguous(code, _)) => {
             if let (Ok(secret), Ok(parameters)) = (
                 Secret::from_bytes(context.keyring.decrypt_decoy().value.to_vec()),
                 Parameters::new("SHA1", 6, 30),
@@ -140,8 +152,13 @@ fn not_enrolled(
         }
         count_client_failure(context.now);
     }
+    if let Some(Code::Ambiguous(_, code)) = code {
+        store::backup_code::load(account)?;
+        context.keyring.decrypt_decoy();
+        HashedSet::empty().find(code, &[0; SALT_BYTES]);
+    }
     let method = code.map_or(metric::Method::None, |code| match code {
-        Code::Totp(_) => metric::Method::Totp,
+        Code::Totp(_) | Code::Ambiguous(..) => metric::Method::Totp,
         Code::Backup(_) => metric::Method::Backup,
     });
     guard::count(method, metric::Result::NotEnrolled);
@@ -234,7 +251,7 @@ impl Decrypted {
 fn verify_totp<'a>(
     context: &Context,
     account: &Account,
-    code: &TotpCode,
+    (code, backup): (&TotpCode, Option<&BackupCode>),
     factors: Vec<Factor>,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
@@ -253,7 +270,22 @@ fn verify_totp<'a>(
         }
     }
     let Some((DecryptedFactor { factor, secret, .. }, step)) = matched else {
-        return decrypted.no_match(attempt);
+        let Some(backup) = backup else {
+            return decrypted.no_match(attempt);
+        };
+        let codes = match BackupCodes::load(context, account) {
+            // Without shared memory, an error would undo the failure: see `no_match`.
+            Err(Error::UnreadableBackupCodes | Error::Unreadable(_)) if !guard::is_on() => {
+                return attempt.fail(Outcome::Invalid);
+            }
+            codes => codes?,
+        };
+        return match codes.find(backup) {
+            Some((set, position)) => {
+                spend_backup_code(context, account, set, position, attempt.with_backup_code())
+            }
+            None => decrypted.no_match(attempt),
+        };
     };
     let ahead = settings::window_steps() + factor.drift.max(0);
     if let Err(refusal) = attempt.spend_in_memory(factor, secret.expose(), step, ahead) {
@@ -276,23 +308,40 @@ fn drift_after(factor: &Factor, step: i64, context: &Context) -> i64 {
     window.follow(offset, settings::resync_steps())
 }
 
+/// Verifies a backup code. `otherwise` is why a text is refused that can only be a code of another
+/// system, if the account has none: it is not counted.
 fn verify_backup_code<'a>(
     context: &Context,
     account: &Account,
     code: &BackupCode,
+    otherwise: Reason,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
-    let stored = store::backup_code::load(account)?;
-    let decrypt = |set: &StoredSet| decrypt_set(&context.keyring, account, set);
-    let hashes = stored.as_ref().map(decrypt).transpose()?.unwrap_or_else(HashedSet::empty);
+    let codes = BackupCodes::load(context, account)?;
+    if !code.is_own() && !codes.are_imported() {
+        if otherwise == Reason::Suspended {
+            guard::count(metric::Method::Totp, metric::Result::Suspended);
+        }
+        return Ok(Verdict::refused(otherwise, None));
+    }
     let attempt = match begin(code.expose()) {
-        Ok(attempt) => attempt,
+        Ok(attempt) => attempt.with_backup_code(),
         Err(verdict) => return Ok(verdict),
     };
-    let salt = stored.as_ref().map_or([0; SALT_BYTES].as_slice(), |set| &set.salt);
-    let (Some(position), Some(set)) = (hashes.find(code, salt), &stored) else {
-        return attempt.fail(Outcome::Invalid);
-    };
+    match codes.find(code) {
+        Some((set, position)) => spend_backup_code(context, account, set, position, attempt),
+        None => attempt.fail(Outcome::Invalid),
+    }
+}
+
+/// Spends a backup code, given its position in the set.
+fn spend_backup_code(
+    context: &Context,
+    account: &Account,
+    set: &StoredSet,
+    position: usize,
+    attempt: Attempt,
+) -> Result<Verdict, Error> {
     if set.used_at.get(position).is_some_and(Option::is_some) {
         return attempt.fail(Outcome::Replayed);
     }
@@ -312,6 +361,34 @@ fn verify_backup_code<'a>(
     let mut verdict = attempt.succeed(Method::Backup)?;
     verdict.backup_codes_left = Some(left);
     Ok(verdict)
+}
+
+/// The backup codes of an account, with their hashes.
+struct BackupCodes {
+    stored: Option<StoredSet>,
+    hashes: HashedSet,
+}
+
+impl BackupCodes {
+    fn load(context: &Context, account: &Account) -> Result<Self, Error> {
+        let stored = store::backup_code::load(account)?;
+        let decrypt = |set: &StoredSet| decrypt_set(&context.keyring, account, set);
+        let hashes = stored.as_ref().map(decrypt).transpose()?.unwrap_or_else(HashedSet::empty);
+        Ok(Self { stored, hashes })
+    }
+
+    /// Returns whether another system issued the codes.
+    fn are_imported(&self) -> bool {
+        self.stored.as_ref().is_some_and(|set| set.is_imported)
+    }
+
+    /// Returns the set and the position of a code in it, if it is one of the set. Takes as long if
+    /// there is no set.
+    fn find(&self, code: &BackupCode) -> Option<(&StoredSet, usize)> {
+        let salt = self.stored.as_ref().map_or([0; SALT_BYTES].as_slice(), |set| &set.salt);
+        let position = self.hashes.find(code, salt);
+        self.stored.as_ref().zip(position)
+    }
 }
 
 /// Decrypts the hashes of an account's backup codes.

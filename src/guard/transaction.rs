@@ -77,6 +77,8 @@ impl Change {
 
 thread_local! {
     static PENDING: RefCell<Vec<PendingChange>> = const { RefCell::new(Vec::new()) };
+    /// Whether an account was renamed. Only then are the changes searched for it.
+    static HAS_RENAMED: Cell<bool> = const { Cell::new(false) };
     /// Whether the client has asked for the commit.
     static IS_COMMITTING: Cell<bool> = const { Cell::new(false) };
     /// Whether the server has refused a write of this transaction, so that callers may repeat it.
@@ -102,6 +104,10 @@ pub fn init() {
 /// Returns the key of an account's entry: that of its old name until a renaming is committed. A name
 /// that was given up leads to an entry of its own.
 pub fn resolve(key: Key) -> Key {
+    // An import makes a million changes, each of which looks up a key.
+    if !HAS_RENAMED.get() {
+        return key;
+    }
     PENDING.with_borrow(|pending| {
         let renamed = pending.iter().rev().find_map(|it| match it.change {
             Change::Renamed { from, to, .. } if to == key => Some(from),
@@ -114,6 +120,7 @@ pub fn resolve(key: Key) -> Key {
 
 /// Records that an account was renamed.
 pub fn record_rename(from: Key, to: Key, vacated: Key) {
+    HAS_RENAMED.set(true);
     record(Change::Renamed { from, to, vacated });
 }
 
@@ -430,6 +437,7 @@ fn add_unreported(key: Key, unreported: Unreported) {
 /// Settles all changes at the end of the transaction.
 fn settle(end: impl Fn(&[PendingChange])) {
     end(&PENDING.take());
+    HAS_RENAMED.set(false);
     IS_COMMITTING.set(false);
     IS_REFUSED.set(false);
 }

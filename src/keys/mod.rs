@@ -4,6 +4,7 @@
 
 mod command;
 mod file;
+pub mod import_file;
 pub mod jwt;
 
 use crate::error::notice::generated;

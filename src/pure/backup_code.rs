@@ -18,9 +18,21 @@ pub const SALT_BYTES: usize = 16;
 /// The length of a stored hash, in bytes. A code has only 10 bytes to guess.
 const HASH_BYTES: usize = 16;
 
-/// A backup code in canonical form: 16 Crockford base32 characters.
+/// The length of a code that another system issued. Shorter ones would be too easy to guess.
+const IMPORTED_LENGTH: std::ops::RangeInclusive<usize> = 8..=64;
+/// The characters of our own codes in canonical form.
+const CHARACTERS: &[u8] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+
+/// A backup code in canonical form: 16 Crockford base32 characters, or, if another system issued it,
+/// any other printable ASCII characters.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct BackupCode(String);
+
+impl std::fmt::Debug for BackupCode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("BackupCode(..)")
+    }
+}
 
 impl BackupCode {
     /// Creates a code from 80 random bits.
@@ -45,6 +57,27 @@ impl BackupCode {
             });
         }
         (code.0.len() == LENGTH).then_some(code)
+    }
+
+    /// Parses a typed code that another system may have issued: 8 to 64 printable ASCII characters,
+    /// whose case matters. Whitespace, dashes and invisible characters do not. What could be a code
+    /// of our own is read as one, so that each text is only one code.
+    pub fn parse_imported(text: &str) -> Option<Self> {
+        if let Some(own) = Self::parse(text) {
+            return Some(own);
+        }
+        if text.len() > LIMIT {
+            return None;
+        }
+        let mut code = Self(String::with_capacity(text.len()));
+        code.0.extend(text.chars().filter(|c| Mark::of(*c).is_none()));
+        let is_printable = code.0.bytes().all(|byte| byte.is_ascii_graphic());
+        (is_printable && IMPORTED_LENGTH.contains(&code.0.len())).then_some(code)
+    }
+
+    /// Whether the code has the form of those that we issue.
+    pub fn is_own(&self) -> bool {
+        self.0.len() == LENGTH && self.0.bytes().all(|byte| CHARACTERS.contains(&byte))
     }
 
     /// Returns the code in canonical form.
@@ -157,6 +190,37 @@ mod tests {
             assert!(BackupCode::parse(text).is_none(), "{text}");
         }
         assert!(BackupCode::parse(&"0".repeat(1_000_000)).is_none());
+    }
+
+    #[test]
+    fn a_code_of_another_system_is_parsed_as_it_was_issued() {
+        for (text, canonical) in [
+            ("12345678", "12345678"),
+            (" 1234-5678 ", "12345678"),
+            ("lhweewhl", "lhweewhl"),
+            ("aB3dE-fGh1J", "aB3dEfGh1J"),
+            ("aB3dE\u{2011}fGh1J\u{200b}", "aB3dEfGh1J"),
+            ("T_d9EeW_2XZyhlMy", "T_d9EeW_2XZyhlMy"),
+            ("BJrPMcWK2bjLx-cF", "BJrPMcWK2bjLxcF"),
+            ("unused-code+/=.", "unusedcode+/=."),
+        ] {
+            let code = BackupCode::parse_imported(text).unwrap();
+            assert_eq!((code.expose(), code.is_own()), (canonical, false), "{text}");
+        }
+        // 16 letters and digits without U: read as one of ours, so that case does not matter.
+        let code = BackupCode::parse_imported("D60SzH0qt7Q7Yl0Q").unwrap();
+        assert_eq!((code.expose(), code.is_own()), ("D60SZH0QT7Q7Y10Q", true));
+        assert!(BackupCode::parse_imported("UABCDEFGHJKMNPQR").is_some_and(|code| !code.is_own()));
+    }
+
+    #[test]
+    fn a_text_that_no_system_issues_is_rejected() {
+        let (long, longer) = ("x".repeat(64), "x".repeat(65));
+        assert!(BackupCode::parse_imported(&long).is_some());
+        for text in ["", "1234567", "1-2-3-4-5-6-7", "password\u{e9}", "12345678\u{0}", &longer] {
+            assert!(BackupCode::parse_imported(text).is_none(), "{text:?}");
+        }
+        assert!(BackupCode::parse_imported(&"-".repeat(100_000)).is_none());
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub enum Code {
     Totp(TotpCode),
     /// A backup code.
     Backup(BackupCode),
+    /// A code from an authenticator app, or a backup code that another system issued.
+    Ambiguous(TotpCode, BackupCode),
 }
 
 /// The kinds of code that a function accepts.
@@ -53,19 +55,21 @@ pub enum Accepts {
     Totp,
     /// Backup codes only.
     Backup,
-    /// Either kind; the length distinguishes them.
+    /// Either kind. Only eight digits can be both, if another system issued the backup codes.
     Either,
 }
 
 impl Code {
     /// Parses a code of an accepted kind; returns `None` if the text is not one.
     pub fn parse(text: &str, accepts: Accepts) -> Option<Self> {
-        let totp = || TotpCode::parse(text).map(Self::Totp);
-        let backup = || BackupCode::parse(text).map(Self::Backup);
-        match accepts {
-            Accepts::Totp => totp(),
-            Accepts::Backup => backup(),
-            Accepts::Either => totp().or_else(backup),
+        let totp = Some(accepts).filter(|it| *it != Accepts::Backup);
+        let totp = totp.and_then(|_| TotpCode::parse(text));
+        let backup = Some(accepts).filter(|it| *it != Accepts::Totp);
+        let backup = backup.and_then(|_| BackupCode::parse_imported(text));
+        match (totp, backup) {
+            (Some(totp), Some(backup)) => Some(Self::Ambiguous(totp, backup)),
+            (Some(totp), None) => Some(Self::Totp(totp)),
+            (None, backup) => backup.map(Self::Backup),
         }
     }
 }
@@ -154,6 +158,9 @@ mod tests {
             Code::parse("0123-4567-89AB-CDEF", Accepts::Either),
             Some(Code::Backup(_))
         ));
+        assert!(matches!(Code::parse("12345678", Accepts::Either), Some(Code::Ambiguous(..))));
+        assert!(matches!(Code::parse("12345678", Accepts::Totp), Some(Code::Totp(_))));
+        assert!(matches!(Code::parse("12345678", Accepts::Backup), Some(Code::Backup(_))));
         assert!(Code::parse("0123-4567-89AB-CDEF", Accepts::Totp).is_none());
         assert!(Code::parse("123456", Accepts::Backup).is_none());
     }

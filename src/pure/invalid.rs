@@ -78,6 +78,14 @@ pub enum Invalid {
     RotationState,
     /// The data does not fit in a QR code.
     QrCapacity,
+    /// The document is not this.
+    Document(&'static str),
+    /// The URIs are not those of a transfer.
+    Migration(&'static str),
+    /// The file for an import does not contain this.
+    ImportKey(&'static str),
+    /// The name of a file for an import is not a plain name.
+    FileName,
     /// The text is not the URI of a TOTP secret.
     Uri(UriFlaw),
 }

@@ -10,6 +10,7 @@ pub mod code;
 pub mod configuration;
 pub mod event;
 pub mod id_set;
+pub mod import;
 pub mod invalid;
 pub mod json;
 pub mod jwt;

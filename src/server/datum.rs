@@ -133,6 +133,78 @@ unsafe impl<'fcx> ArgAbi<'fcx> for LargeJson {
     }
 }
 
+/// A document: a text argument that may be large.
+pub enum Document {
+    /// At most [`Document::LIMIT`] bytes.
+    Fits(Zeroizing<String>),
+    /// Larger than that, and not read.
+    TooManyBytes,
+    /// Not valid UTF-8, in a database with another encoding.
+    NotUtf8,
+}
+
+impl Document {
+    /// The maximum size in bytes: the export of a realm with 100,000 users.
+    pub const LIMIT: usize = 64 * 1024 * 1024;
+}
+
+impl_sql_translatable!(Document, "text");
+
+impl FromDatum for Document {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        if is_null {
+            return None;
+        }
+        // SAFETY: the caller guarantees that `datum` is a non-null text; only its header is read.
+        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
+        if size > Self::LIMIT + pg_sys::VARHDRSZ {
+            return Some(Self::TooManyBytes);
+        }
+        // SAFETY: as above; text is stored in the same way as bytea.
+        let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, is_null, type_oid) };
+        Some(match String::from_utf8(bytes?) {
+            Ok(text) => Self::Fits(Zeroizing::new(text)),
+            Err(_) => Self::NotUtf8,
+        })
+    }
+}
+
+// SAFETY: `Document` is declared as SQL type text and reads only text datums.
+unsafe impl<'fcx> ArgAbi<'fcx> for Document {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller guarantees that the argument is a text. It is not null, as above.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooManyBytes)
+    }
+}
+
+/// A `regclass` argument: the OID of a table, which may have been dropped.
+pub struct RelationId(pub pg_sys::Oid);
+
+impl_sql_translatable!(RelationId, "regclass");
+
+impl FromDatum for RelationId {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        type_oid: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: the caller guarantees that `datum` is a regclass, which is stored as an OID.
+        unsafe { pg_sys::Oid::from_polymorphic_datum(datum, is_null, type_oid) }.map(Self)
+    }
+}
+
+// SAFETY: `RelationId` is declared as SQL type regclass and reads only its OID.
+unsafe impl<'fcx> ArgAbi<'fcx> for RelationId {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        // SAFETY: the caller guarantees that the argument is a regclass. It is not null, as above.
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(pg_sys::InvalidOid))
+    }
+}
+
 /// The value of a column, with its type.
 pub struct Column {
     datum: Option<pg_sys::Datum>,

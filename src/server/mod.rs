@@ -5,6 +5,7 @@ mod audit;
 mod citus;
 mod datum;
 mod lock_timeout;
+mod owner;
 mod process;
 mod session;
 mod transaction;
@@ -14,8 +15,9 @@ pub use audit::{
     transaction_id,
 };
 pub use citus::require_local_tables;
-pub use datum::{Json, LargeJson, Text, composite};
+pub use datum::{Document, Json, LargeJson, RelationId, Text, composite};
 pub use lock_timeout::{on_error, with_lock_timeout};
+pub use owner::with_owner_rights;
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,

@@ -1,7 +1,7 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
 use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BOOL, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BOOL, BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -19,11 +19,23 @@ plans! {
              WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
          INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
          ON CONFLICT (account) DO NOTHING";
+    ENSURE_ALL(TEXTS, TIME) =
+        "WITH decoys AS (
+             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
+             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
+         INSERT INTO totp.accounts (account, changed_at, created_at)
+         SELECT name, $2, $2 FROM unnest($1) AS name
+         ON CONFLICT (account) DO NOTHING RETURNING account::text";
+    CHANGED(TEXTS) =
+        "SELECT account::text FROM totp.accounts
+         WHERE account = ANY ($1) AND changed_at <> created_at";
     LOCK(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
          FOR NO KEY UPDATE";
     HOLD(TEXT) =
         "SELECT FROM totp.accounts WHERE account = $1 FOR KEY SHARE";
+    TRY_LOCK(TEXT) =
+        "SELECT FROM totp.accounts WHERE account = $1 FOR NO KEY UPDATE SKIP LOCKED";
     READ(TEXT) =
         "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
     COUNT(TEXT, INT) =
@@ -147,6 +159,19 @@ pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
+/// Creates the rows of accounts that have none, along with the decoys. Returns the accounts that it
+/// created.
+pub fn ensure_all(accounts: &[&Account], now: Timestamp) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = accounts.iter().map(|account| account.to_string()).collect();
+    ENSURE_ALL.rows(&[names.into(), now.into()], |row| row.get(1))
+}
+
+/// Returns which of these accounts have changed their factors since they were created.
+pub fn changed(accounts: &[&str]) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = accounts.iter().map(|&account| account.to_owned()).collect();
+    CHANGED.rows(&[names.into()], |row| row.get(1))
+}
+
 /// Locks the account's row, as every change to factors or backup codes does first. Returns `None`
 /// if there is no such account.
 pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
@@ -158,6 +183,11 @@ pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
 pub fn hold(account: &Account) -> Result<(), Error> {
     HOLD.rows(&[account.into()], |_| Ok(()))?;
     Ok(())
+}
+
+/// Locks the account's row. Returns `false` if another transaction has locked it.
+pub fn try_lock(account: &Account) -> Result<bool, Error> {
+    Ok(TRY_LOCK.row(&[account.into()], |_| Ok(()))?.is_some())
 }
 
 /// Reads the account's lock state without locking its row.

@@ -1,9 +1,10 @@
 //! The table `audit_events`.
 
-use super::plan::{BIGINT, BYTEA, Plan, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BIGINTS, BYTEA, Plan, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::audit::{Entry, canonical};
+use crate::pure::keyring::hex;
 use crate::pure::timestamp::Timestamp;
 use pgrx::datum::DatumWithOid;
 use std::thread::LocalKey;
@@ -56,6 +57,16 @@ plans! {
          WHERE e.origin = s.origin AND e.xid < s.to_xid AND e.id < s.to_id";
     APPEND(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA) =
         appending!("", "");
+    APPEND_ALL(
+        BIGINTS, TIME, TEXTS, TEXT, TEXT, TEXT, TEXT, TEXT, TEXTS, BIGINT, BIGINT, TEXT, TEXTS
+    ) =
+        "INSERT INTO totp.audit_events
+             (id, at, account, event, outcome, actor, client, application, detail, origin, xid,
+              key_id, mac)
+         OVERRIDING SYSTEM VALUE
+         SELECT e.id, $2, e.account, $4, $5, $6, $7, $8, e.detail::jsonb, $10, $11, $12,
+                decode(e.mac, 'hex')
+         FROM unnest($1, $3, $9, $13) AS e (id, account, detail, mac)";
 }
 
 /// A signed entry, written either alone or in one statement with the change that it reports.
@@ -184,4 +195,30 @@ fn read(row: &Row) -> Result<StoredEntry, Error> {
         key_id: row.get(12)?,
     };
     Ok(StoredEntry { entry, mac: row.get(13)? })
+}
+
+/// Appends entries of one call, which differ only in their IDs, accounts and details.
+pub fn append_all(signed: &[SignedEntry]) -> Result<(), Error> {
+    let Some(SignedEntry { entry: first, .. }) = signed.first() else {
+        return Ok(());
+    };
+    let ids: Vec<i64> = signed.iter().map(|it| it.entry.id).collect();
+    let accounts: Vec<String> = signed.iter().map(|it| it.entry.account.clone()).collect();
+    let details: Vec<Option<String>> = signed.iter().map(|it| it.entry.detail.clone()).collect();
+    let macs: Vec<String> = signed.iter().map(|it| hex(&it.mac)).collect();
+    APPEND_ALL.run(&[
+        ids.into(),
+        first.at.into(),
+        accounts.into(),
+        first.event.as_ref().into(),
+        first.outcome.as_ref().into(),
+        first.actor.as_str().into(),
+        first.client.as_deref().into(),
+        first.application.as_deref().into(),
+        details.into(),
+        first.origin.into(),
+        first.xid.into(),
+        first.key_id.as_str().into(),
+        macs.into(),
+    ])
 }

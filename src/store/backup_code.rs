@@ -1,16 +1,16 @@
 //! The table `backup_codes`.
 
 use super::account::removing;
-use super::plan::{BYTEA, INT, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BYTEA, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
-use pgrx::datum::TimestampWithTimeZone;
+use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
 plans! {
     LOAD(TEXT) =
-        "SELECT salt::bytea, sealed, key_id::text, used_at::timestamptz[]
+        "SELECT salt::bytea, sealed, key_id::text, used_at::timestamptz[], imported
          FROM totp.backup_codes WHERE account = $1";
     REENCRYPT(TEXT, TEXT, TEXT) =
         "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account = $1";
@@ -30,6 +30,13 @@ plans! {
     INSERT(TEXT, BYTEA, TEXT, TEXT, INT) =
         "INSERT INTO totp.backup_codes (account, salt, sealed, key_id, used_at)
          VALUES ($1, $2, $3, $4, array_fill(NULL::timestamptz, ARRAY[$5]))";
+    // Checks the key ID once, not per row.
+    INSERT_IMPORTED(TEXTS, TEXTS, TEXTS, INTS, TEXT) =
+        "WITH key AS MATERIALIZED (SELECT $5::totp.key_id AS id)
+         INSERT INTO totp.backup_codes (account, salt, sealed, key_id, used_at, imported)
+         SELECT s.account, decode(s.salt, 'hex'), s.sealed, key.id,
+                array_fill(NULL::timestamptz, ARRAY[s.codes]), true
+         FROM key, unnest($1, $2, $3, $4) AS s (account, salt, sealed, codes)";
 }
 
 /// A row of the table: the backup codes of an account.
@@ -40,6 +47,18 @@ pub struct StoredSet {
     pub ciphertext: Ciphertext,
     /// When each code was spent, in the order of the hashes.
     pub used_at: Vec<Option<TimestampWithTimeZone>>,
+    /// Whether another system issued the codes.
+    pub is_imported: bool,
+}
+
+/// A set of codes that another system issued.
+pub struct ImportedSet {
+    /// The salt of the hashes, in hex.
+    pub salt: String,
+    /// The encrypted hashes of the codes.
+    pub ciphertext: Ciphertext,
+    /// The number of codes.
+    pub count: i32,
 }
 
 /// Reads the backup codes of an account.
@@ -49,6 +68,7 @@ pub fn load(account: &Account) -> Result<Option<StoredSet>, Error> {
             salt: row.get(1)?,
             ciphertext: Ciphertext { token: row.get(2)?, key_id: row.get(3)? },
             used_at: row.get(4)?,
+            is_imported: row.get(5)?,
         })
     })
 }
@@ -97,6 +117,25 @@ pub fn replace(
         ciphertext.token.as_str().into(),
         ciphertext.key_id.as_str().into(),
         count.into(),
+    ])
+}
+
+/// Writes sets of codes that another system issued, encrypted with one key. The accounts must not
+/// have any.
+pub fn insert_imported(sets: &[(&Account, ImportedSet)], key_id: &str) -> Result<(), Error> {
+    if sets.is_empty() {
+        return Ok(());
+    }
+    let texts = |text: fn(&Account, &ImportedSet) -> String| -> DatumWithOid {
+        sets.iter().map(|(account, set)| text(account, set)).collect::<Vec<_>>().into()
+    };
+    let counts: Vec<i32> = sets.iter().map(|(_, set)| set.count).collect();
+    INSERT_IMPORTED.run(&[
+        texts(|account, _| account.to_string()),
+        texts(|_, set| set.salt.clone()),
+        texts(|_, set| set.ciphertext.token.clone()),
+        counts.into(),
+        key_id.into(),
     ])
 }
 

@@ -1,6 +1,6 @@
 //! The table `events`, from which the application reads what happened.
 
-use super::plan::{BIGINT, INT, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::event::Kind;
@@ -24,12 +24,38 @@ macro_rules! appending {
     };
 }
 
+/// The statement that appends one event for each account, and removes ten times as many that are
+/// older than `$5`.
+macro_rules! appending_all {
+    ($prefix:literal, $suffix:literal) => {
+        concat!(
+            "WITH old AS (
+                 DELETE FROM totp.events WHERE id IN (
+                     SELECT id FROM totp.events WHERE at < $5 AND id < (
+                         SELECT min(id) + 10 * cardinality($2) FROM totp.events)
+                     FOR UPDATE SKIP LOCKED))",
+            $prefix,
+            " INSERT INTO totp.events (at, account, event, detail)
+              SELECT $1, e.account, $3, e.detail::jsonb
+              FROM unnest($2, $4) WITH ORDINALITY AS e (account, detail, place) ORDER BY place",
+            $suffix
+        )
+    };
+}
+
 plans! {
     APPEND(TIME, TEXT, TEXT, TEXT, TIME) =
         appending!("", "");
     // Anybody can listen, so the notification says nothing but that there is something.
     APPEND_AND_NOTIFY(TIME, TEXT, TEXT, TEXT, TIME) =
         appending!(", added AS (", " RETURNING id) SELECT pg_notify('totp', id::text) FROM added");
+    APPEND_ALL(TIME, TEXTS, TEXT, TEXTS, TIME) =
+        appending_all!("", "");
+    APPEND_ALL_AND_NOTIFY(TIME, TEXTS, TEXT, TEXTS, TIME) =
+        appending_all!(
+            ", added AS (",
+            " RETURNING id) SELECT pg_notify('totp', id::text) FROM added"
+        );
     // Appending goes on; another reader waits.
     LOCK() =
         "LOCK TABLE totp.events IN SHARE UPDATE EXCLUSIVE MODE";
@@ -82,6 +108,24 @@ pub fn append(
         APPEND_AND_NOTIFY.rows(&arguments, |_| Ok(())).map(|_| ())
     } else {
         APPEND.run(&arguments)
+    }
+}
+
+/// Appends one event for each account, and removes some that are older than `expired`.
+pub fn append_all(
+    at: Timestamp,
+    accounts: Vec<String>,
+    kind: Kind,
+    details: Vec<Option<String>>,
+    expired: Timestamp,
+    notify: bool,
+) -> Result<(), Error> {
+    let arguments =
+        [at.into(), accounts.into(), kind.as_str().into(), details.into(), expired.into()];
+    if notify {
+        APPEND_ALL_AND_NOTIFY.rows(&arguments, |_| Ok(())).map(|_| ())
+    } else {
+        APPEND_ALL.run(&arguments)
     }
 }
 

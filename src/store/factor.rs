@@ -2,7 +2,7 @@
 
 use super::account::{self, removing};
 use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BYTEA, INT, Row, Statement, TEXT, TIME, plans};
+use super::plan::{BIGINT, BIGINTS, BYTEA, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -38,6 +38,20 @@ plans! {
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text
          FROM totp.factors WHERE account = $1 ORDER BY label, state";
+    ALL_OF(TEXTS) =
+        "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
+                last_step::bigint, drift::integer, created_at, state::text, account::text
+         FROM totp.factors WHERE account = ANY ($1)";
+    // Checks the key ID once, not per row.
+    INSERT_IMPORTED(TEXTS, TEXTS, TEXTS, INTS, INTS, TEXTS, TEXT, BIGINTS, INTS, TIME) =
+        "WITH key AS MATERIALIZED (SELECT $7::totp.key_id AS id)
+         INSERT INTO totp.factors
+             (account, label, state, algorithm, digits, period, sealed, key_id, last_step, drift,
+              created_at, confirmed_at)
+         SELECT f.account, f.label, 'active', f.algorithm, f.digits, f.period, f.sealed, key.id,
+                f.last_step, f.drift, $10, $10
+         FROM key, unnest($1, $2, $3, $4, $5, $6, $8, $9)
+              AS f (account, label, algorithm, digits, period, sealed, last_step, drift)";
     INSERT_ACTIVE(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
         "INSERT INTO totp.factors
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
@@ -214,6 +228,44 @@ pub fn all(account: &Account) -> Result<Vec<FactorRow>, Error> {
     let read =
         |row: &Row| Ok(FactorRow { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
     ALL.rows(&[account.into()], read)
+}
+
+/// Reads all factors of several accounts, each with its account.
+pub fn all_of(accounts: &[&str]) -> Result<Vec<(String, FactorRow)>, Error> {
+    let read = |row: &Row| {
+        let factor = factor(row, row.get(1)?, 2)?;
+        Ok((row.get(11)?, FactorRow { factor, state: row.get(10)? }))
+    };
+    let names: Vec<String> = accounts.iter().map(|&account| account.to_owned()).collect();
+    ALL_OF.rows(&[names.into()], read)
+}
+
+/// Writes active factors that were created at one time and encrypted with one key. The accounts must
+/// not have any with the same labels.
+pub fn insert_imported(
+    factors: &[(&Account, Factor)],
+    key_id: &str,
+    created_at: Timestamp,
+) -> Result<(), Error> {
+    let texts = |text: fn(&Account, &Factor) -> String| -> DatumWithOid {
+        factors.iter().map(|(account, factor)| text(account, factor)).collect::<Vec<_>>().into()
+    };
+    let numbers = |number: fn(&Factor) -> i32| -> DatumWithOid {
+        factors.iter().map(|(_, factor)| number(factor)).collect::<Vec<_>>().into()
+    };
+    let steps: Vec<i64> = factors.iter().map(|(_, factor)| factor.last_step).collect();
+    INSERT_IMPORTED.run(&[
+        texts(|account, _| account.to_string()),
+        texts(|_, factor| factor.label.to_string()),
+        texts(|_, factor| factor.parameters.algorithm.name().to_owned()),
+        numbers(|factor| factor.parameters.digits.into()),
+        numbers(|factor| factor.parameters.period.cast_signed()),
+        texts(|_, factor| factor.ciphertext.token.clone()),
+        key_id.into(),
+        steps.into(),
+        numbers(|factor| i32::try_from(factor.drift).unwrap_or_default()),
+        created_at.into(),
+    ])
 }
 
 /// Writes a pending factor, replacing a pending one with the same label.

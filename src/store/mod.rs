@@ -13,4 +13,5 @@ mod plan;
 pub mod rotation;
 pub mod seal;
 pub mod session;
+pub mod source;
 pub mod token;

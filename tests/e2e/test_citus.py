@@ -49,6 +49,14 @@ OF_ACCOUNTS = {
     "remove_attempt": {"label": "default", "code": "123456"},
     "rotate_attempt": {"code": "123456"},
 }
+# A table with the columns of every system that can be imported from.
+SOURCE = """
+CREATE TABLE source (
+    id int, account text, user_id int, secret text, key text, name text, confirmed bool, step int,
+    t0 int, digits int, drift int, last_t int, type text, data jsonb, secret_data text,
+    credential_data text, user_label text, friendly_name text, factor_type text, status text
+)
+"""
 OTHERS = {
     "totp_verified": {},
     "totp_prune": {},
@@ -61,9 +69,23 @@ OTHERS = {
     "audit_verify": {},
     "audit_prune": {"before": "2030-01-01", **REASON},
     "events_read": {},
+    "totp_export_all": {"accounts": ["x"], **REASON},
+    "totp_export_migration": {"accounts": ["x"], **REASON},
+    "import_rows": {"source": "source"},
+    "import_django_otp": {"totp_table": "source"},
+    "import_allauth": {"authenticator_table": "source"},
+    "import_keycloak": {"credential_table": "source"},
+    "import_supabase": {"factors_table": "source"},
+    "import_auth0": {"document": "[]"},
+    "import_fusionauth": {"document": '{"users": []}'},
+    "import_libpam": {"account": "x", "document": "x"},
+    "import_migration": {"account": "x", "uris": ["otpauth-migration://offline?data=EAEYAQ=="]},
+    "import_app": {"account": "x", "document": "[]"},
 }
 # Those that look at no account: they go by the keys, the claims, shared memory or the catalogs.
 ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "key_ids"}
+# Without a file, these end before they look at an account.
+ELSEWHERE |= {"import_django_totp", "import_better_auth"}
 ELSEWHERE |= {"guard_usage", "preflight", "request_code", "request_account", "missing_claim"}
 ELSEWHERE |= {"audit_names", "metric_values"}
 # Called by functions of totp_api.
@@ -78,6 +100,7 @@ def node(cluster):
         install(cluster, DATABASE)
         connection.execute("SET allow_system_table_mods = on")
         connection.execute(CATALOGS)
+        connection.execute(SOURCE)
         yield Client(connection)
 
 

@@ -5,7 +5,7 @@ SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result,
        array_to_string(p.proconfig, ' ') AS config,
        CASE WHEN o.rolname = 'totp_owner' THEN 'totp_owner' ELSE 'installer' END AS owner
 FROM pg_proc AS p JOIN pg_roles AS o ON o.oid = p.proowner
-WHERE p.pronamespace = 'totp'::regnamespace ORDER BY p.proname;
+WHERE p.pronamespace = 'totp'::regnamespace ORDER BY p.proname, p.oid::regprocedure::text;
 
 SELECT p.proname AS function, string_agg(CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END, ' ' ORDER BY g.grantee::regrole::text) AS may_call
 FROM pg_proc AS p LEFT JOIN LATERAL aclexplode(p.proacl) AS g ON g.grantee <> p.proowner
@@ -13,7 +13,7 @@ WHERE p.pronamespace = 'totp'::regnamespace GROUP BY p.oid, p.proname ORDER BY p
 
 -- Argument names and defaults are as documented.
 SELECT p.proname, pg_get_function_arguments(p.oid) FROM pg_proc AS p
-WHERE p.pronamespace = 'totp'::regnamespace ORDER BY 1;
+WHERE p.pronamespace = 'totp'::regnamespace ORDER BY 1, 2;
 
 -- Only the intended readers have access to tables, views and sequences.
 SELECT c.oid::regclass AS relation, c.relkind, c.relpersistence, r.rolname AS owner,

@@ -1,0 +1,36 @@
+//! The rights of the role that owns the tables.
+
+use crate::error::Error;
+use pgrx::pg_sys;
+
+/// The role that owns the tables of the extension.
+const OWNER: &std::ffi::CStr = c"totp_owner";
+
+/// Runs `work` with the rights of `totp_owner`, as a SECURITY DEFINER function of that role would.
+/// This is for functions that run with the rights of their caller and read the caller's tables: only
+/// the owner's own statements may be inside, never a statement over a table that someone else made.
+pub fn with_owner_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    /// Restores the role also if an error of the server unwinds; if it ends the transaction, the
+    /// server restores it.
+    struct Restore(pg_sys::Oid, i32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            // SAFETY: sets variables of this process to values that they had before.
+            unsafe { pg_sys::SetUserIdAndSecContext(self.0, self.1) };
+        }
+    }
+    let (mut role, mut context) = (pg_sys::InvalidOid, 0);
+    // SAFETY: writes to two local variables; a role that does not exist yields the invalid OID.
+    let owner = unsafe {
+        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
+        pg_sys::get_role_oid(OWNER.as_ptr(), true)
+    };
+    if owner == pg_sys::InvalidOid {
+        return Err(Error::Corrupt("role"));
+    }
+    let _restore = Restore(role, context);
+    let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+    // SAFETY: sets variables of this process; the role exists.
+    unsafe { pg_sys::SetUserIdAndSecContext(owner, local) };
+    work()
+}

@@ -1,0 +1,1 @@
+"""What takes minutes: scripts/soak runs it, `make test` does not."""
