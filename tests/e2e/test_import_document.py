@@ -139,9 +139,9 @@ def test_a_set_that_was_imported_is_one_row_whose_codes_count_as_backup_codes(mo
     assert mover.import_("libpam", account="alice", document=document)["alice"].backup_codes == 2
     before = dict(mover.rows(query))
     assert mover.attempt("alice", "12345678").backup_codes_left == 1
-    assert mover.verify("alice", "12345678") is False
+    assert mover.attempt("alice", "12345678").verified is False
     assert mover.backup_verify("alice", "11111111") is False
-    assert mover.verify("alice", "8765-4321") is True
+    assert mover.attempt("alice", "8765-4321").verified is True
     after = dict(mover.rows(query))
     changed = {outcome: after[outcome] - before[outcome] for outcome in after}
     assert {outcome: count for outcome, count in changed.items() if count} == {
