@@ -2,8 +2,8 @@
 
 -- One branch for each name: a query for some names reads only their tables.
 CREATE VIEW totp.metrics AS
-SELECT 'totp_preloaded' AS name, '{}'::jsonb AS labels, value,
-       'Whether totp is in shared_preload_libraries.' AS help, 'gauge' AS type
+SELECT 'totp_preloaded' COLLATE "C" AS name, '{}'::jsonb AS labels, value,
+       'Whether totp is in shared_preload_libraries.' COLLATE "C" AS help, 'gauge' COLLATE "C" AS type
 FROM totp.metric_values() WHERE name = 'preloaded'
 UNION ALL
 SELECT 'totp_verifications_total', jsonb_build_object('method', label, 'outcome', outcome, 'source', 'memory'), value,
@@ -75,15 +75,16 @@ UNION ALL
 SELECT 'totp_audit_seals_total', '{}', coalesce(max(id), 0)::double precision, 'Seals of the audit trail.', 'counter'
 FROM totp.audit_seals
 UNION ALL
-SELECT 'totp_audit_unsealed_rows', '{}', (
-           SELECT count(*) FROM totp.audit_events AS e
-           WHERE e.id > coalesce((
-                     SELECT max(s.next_id) FROM totp.audit_seals AS s
-                     WHERE s.origin = last.origin AND s.next_xid <= last.to_xid
-                 ), 0)
-             AND (last.origin IS NULL OR e.origin <> last.origin OR e.xid >= last.to_xid)
-       )::double precision, 'Entries of the audit trail that are not sealed yet.', 'gauge'
-FROM (SELECT) AS always LEFT JOIN (SELECT origin, to_xid FROM totp.audit_seals ORDER BY id DESC LIMIT 1) AS last ON true
+-- Seals close all transactions of a database up to the last one's to_xid. Entries before the last but one have lower IDs.
+SELECT 'totp_audit_unsealed_rows', '{}', count(*)::double precision, 'Entries of the audit trail that are not sealed yet.', 'gauge'
+FROM totp.audit_events AS e
+LEFT JOIN (SELECT origin, max(to_xid) AS to_xid FROM totp.audit_seals GROUP BY origin) AS sealed ON sealed.origin = e.origin
+WHERE (sealed.to_xid IS NULL OR e.xid >= sealed.to_xid)
+  AND e.id > coalesce((
+      SELECT max(s.next_id)
+      FROM totp.audit_seals AS s, (SELECT origin, to_xid FROM totp.audit_seals ORDER BY id DESC LIMIT 1) AS last
+      WHERE s.origin = last.origin AND s.next_xid <= last.to_xid
+  ), 0)
 UNION ALL
 SELECT 'totp_audit_last_seal_age_seconds', '{}',
        extract(epoch FROM clock_timestamp() - coalesce(

@@ -116,7 +116,7 @@ WITH failures AS (
       AND event IN ('verify', 'challenge', 'confirm', 'resync', 'disable', 'rotate', 'remove')
       AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
 )
-SELECT 'hour' AS kind, NULL::text AS client, NULL::text AS account, count(*) AS failures,
+SELECT 'hour' COLLATE "C" AS kind, NULL::text AS client, NULL::text AS account, count(*) AS failures,
        count(DISTINCT account) AS accounts, count(DISTINCT client) AS clients, min(at) AS first_at, max(at) AS last_at
 FROM failures GROUP BY date_trunc('hour', at)
 UNION ALL

@@ -90,6 +90,11 @@ pub enum Finding {
         /// Whether it is behind.
         is_behind: bool,
     },
+    /// Whether entries of the audit trail have not been sealed for a day.
+    AuditSeal {
+        /// Whether there are such entries.
+        is_late: bool,
+    },
     /// Whether `totp.clock` is set.
     Clock(bool),
     /// The setting `fsync`.
@@ -268,6 +273,15 @@ impl From<Finding> for Check {
                 "The sequence of the audit trail is behind its entries, so IDs will be repeated. \
                  Logical replication does not copy sequences.",
                 "SELECT setval('totp.audit_events_id_seq', max(id)) FROM totp.audit_events;",
+            ),
+            Finding::AuditSeal { is_late: false } => {
+                ok("audit_seal", "All entries of the audit trail were sealed within a day.")
+            }
+            Finding::AuditSeal { is_late: true } => warn(
+                "audit_seal",
+                "Entries of the audit trail have not been sealed for a day: their removal would not be \
+                 noticed.",
+                "Call totp.audit_seal() at regular intervals; a transaction that never ends holds it up.",
             ),
             Finding::Clock(false) => ok("clock", "The time comes from the operating system."),
             Finding::Clock(true) => fail(

@@ -18,6 +18,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
     if !owners.iter().any(|owner| owner.starts_with("table ") || owner.starts_with("sequence ")) {
         findings.extend(keyring(rotation::keys()?));
         findings.push(Finding::AuditSequence { is_behind: catalog::is_audit_sequence_behind()? });
+        findings.push(Finding::AuditSeal { is_late: catalog::is_audit_unsealed()? });
     }
     findings.extend([
         statement_logging()?,

@@ -151,6 +151,18 @@ plans! {
              WHERE split_part(entry, '=', 1) ~* $1 AND entry ~ '^[ -~]*$'
              ORDER BY 1, 2"
         );
+    // As in the view metrics.
+    AUDIT_IS_UNSEALED() =
+        "SELECT EXISTS (
+             SELECT FROM totp.audit_events AS e
+             LEFT JOIN (SELECT origin, max(to_xid) AS to_xid FROM totp.audit_seals GROUP BY origin)
+                 AS sealed ON sealed.origin = e.origin
+             WHERE (sealed.to_xid IS NULL OR e.xid >= sealed.to_xid)
+               AND e.id > coalesce((
+                   SELECT max(s.next_id) FROM totp.audit_seals AS s,
+                       (SELECT origin, to_xid FROM totp.audit_seals ORDER BY id DESC LIMIT 1) AS last
+                   WHERE s.origin = last.origin AND s.next_xid <= last.to_xid), 0)
+               AND e.at < now() - interval '1 day')";
     AUDIT_IS_BEHIND() =
         "SELECT coalesce((SELECT max(id) FROM totp.audit_events)
                          > (SELECT last_value FROM totp.audit_events_id_seq), false)";
@@ -217,6 +229,11 @@ pub fn configured(pattern: &str) -> Result<Vec<Configured>, Error> {
             source: row.get(4)?,
         })
     })
+}
+
+/// Returns whether entries of the audit trail have not been sealed for a day.
+pub fn is_audit_unsealed() -> Result<bool, Error> {
+    AUDIT_IS_UNSEALED.value(&[])
 }
 
 /// Returns whether the sequence of the audit trail's IDs is behind them.

@@ -317,6 +317,21 @@ def test_a_long_transaction_delays_only_the_entries_after_it(cluster, database, 
     assert seal["entries"] == 2
 
 
+def test_an_entry_with_a_lower_number_than_a_seal_knows_of_is_sealed_later(
+    cluster, database, client
+):
+    """The seal is made while its transaction, and one that began later, are not to be sealed yet."""
+    client.create("before")
+    with cluster.connect(dbname=database, autocommit=False) as connection:
+        Client(connection).create("long")
+        client.create("after")
+        assert client.value("SELECT totp.audit_seal()") == 1
+        connection.commit()
+    assert audit_trail.seal(client) == 2
+    assert audit_trail.findings(client) == ([], 2)
+    assert [seal["entries"] for seal in audit_trail.seals(client)] == [1, 2]
+
+
 @pytest.mark.parametrize("cache", [1, 50])
 def test_an_entry_with_an_old_number_is_sealed_late(cluster, database, client, cache):
     """Numbers that a session holds in advance are not taken for those of earlier transactions."""

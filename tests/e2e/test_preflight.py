@@ -211,8 +211,8 @@ FOUND = {
         ("owners", "fail", "table totp.accounts belongs to stranger"),
     ),
     "another collation": (
-        'ALTER TABLE totp.audit_events ALTER account TYPE text COLLATE "POSIX"',
-        ("collation", "fail", "column totp.audit_events.account"),
+        'ALTER TABLE totp.audit_events ALTER actor TYPE text COLLATE "POSIX"',
+        ("collation", "fail", "column totp.audit_events.actor"),
     ),
 }
 
@@ -223,8 +223,23 @@ def test_what_is_not_as_the_extension_left_it_is_found(dba, change, expected):
     assert check(dba, name).status == "ok"
     with undone(dba):
         # A view would keep its column from being changed.
-        if "ALTER account" in change:
+        if "ALTER actor" in change:
             dba.execute("ALTER EXTENSION totp DROP VIEW totp.audit_log; DROP VIEW totp.audit_log")
         dba.execute(change)
         found = check(dba, name)
     assert found.status == status and detail in found.detail
+
+
+def test_entries_that_have_not_been_sealed_for_a_day_are_reported(dba, account):
+    dba.create(account)
+    with undone(dba):
+        dba.execute("DELETE FROM totp.audit_events WHERE at < now() - interval '1 hour'")
+        assert check(dba, "audit_seal").status == "ok"
+        old = "UPDATE totp.audit_events SET at = at - interval '25 h' WHERE account = %s"
+        dba.execute(old, account)
+        found = check(dba, "audit_seal")
+        assert (found.status, "audit_seal" in found.hint) == ("warn", True)
+    dba.value("SELECT totp.audit_seal()")
+    with undone(dba):
+        dba.execute(old, account)
+        assert check(dba, "audit_seal").status == "ok"
