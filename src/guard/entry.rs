@@ -399,17 +399,17 @@ impl Entry {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const POLICY: Policy = Policy {
+    pub const POLICY: Policy = Policy {
         max_failures: 2,
         lockout: 30_000_000,
         max_lockout: 60_000_000,
         suspend_after: 100,
     };
 
-    fn at(second: i64) -> Timestamp {
+    pub fn at(second: i64) -> Timestamp {
         Timestamp::from_secs(second)
     }
 

@@ -116,20 +116,10 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::entry::tests::{POLICY, at};
     use super::super::entry::{Admission, Request, Spend, SpentStep};
     use super::*;
-    use crate::pure::lock::{LockState, Policy};
-
-    const POLICY: Policy = Policy {
-        max_failures: 2,
-        lockout: 30_000_000,
-        max_lockout: 60_000_000,
-        suspend_after: 100,
-    };
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_secs(second)
-    }
+    use crate::pure::lock::LockState;
 
     fn key(n: u64) -> Key {
         Key([n, 1])

@@ -62,7 +62,7 @@ def test_the_page_replaces_a_key(server):
             assert client.verify(person.account, person.phone.take(client.now))
             assert client.backup_verify(person.account, person.backup_codes[0])
     first_look, after_rotation, after_restore = outputs[0], outputs[3], outputs[5]
-    assert f"{key_id(old)}|t|t|3|30|" in first_look
+    assert f"{key_id(old)}|t|t|3|3|" in first_look
     assert after_rotation.split() == ["missing_keys|ok", "key_rotation|ok"]
     # The tests' clusters run without fsync, and with the key file in the data directory.
     in_data_directory, no_fsync = after_restore.splitlines()
