@@ -1,7 +1,6 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
-use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BOOL, BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BOOL, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -41,33 +40,11 @@ plans! {
          WHERE account::text = $1";
     COUNT(TEXT, INT) =
         "UPDATE totp.accounts SET failures = greatest(failures, $2) WHERE account::text = $1";
-    COUNT_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, INT
-    ) =
-        appending!(
-            "WITH counted AS (
-                 UPDATE totp.accounts SET failures = greatest(failures, $15)
-                 WHERE account::text = $14)",
-            ""
-        );
     LOCK_OUT(TEXT, INT, TIME, BOOL) =
         "UPDATE totp.accounts
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
          WHERE account::text = $1";
-    LOCK_OUT_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, INT, TIME, BOOL
-    ) =
-        appending!(
-            "WITH failed AS (
-                 UPDATE totp.accounts
-                 SET failures = greatest(failures, $15), locked_until = greatest(locked_until, $16),
-                     suspended = suspended OR $17
-                 WHERE account::text = $14)",
-            ""
-        );
     CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
          WHERE account::text = $1";
@@ -202,24 +179,14 @@ fn read_lock_state(row: &Row) -> Result<LockState, Error> {
     lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)
 }
 
-/// Writes a failure, and its audit entry in the same statement. Values only rise here, because a
-/// concurrent failure may have written more.
-pub fn record_failure(
-    account: &Account,
-    after: &LockState,
-    audit: Option<SignedEntry>,
-) -> Result<(), Error> {
+/// Writes a failure. Values only rise here, because a concurrent failure may have written more.
+pub fn record_failure(account: &Account, after: &LockState) -> Result<(), Error> {
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
     if after.locked_until.is_none() && !after.suspended {
-        let arguments = [account.into(), failures.into()];
-        audited((&COUNT, &COUNT_AUDITED), &audit, arguments)?;
-    } else {
-        let locked_until = after.locked_until.map(clock::to_sql);
-        let suspended = after.suspended;
-        let arguments = [account.into(), failures.into(), locked_until.into(), suspended.into()];
-        audited((&LOCK_OUT, &LOCK_OUT_AUDITED), &audit, arguments)?;
+        return COUNT.run(&[account.into(), failures.into()]);
     }
-    Ok(())
+    let locked_until = after.locked_until.map(clock::to_sql);
+    LOCK_OUT.run(&[account.into(), failures.into(), locked_until.into(), after.suspended.into()])
 }
 
 /// Clears failures, lock and suspension.

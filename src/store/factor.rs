@@ -1,8 +1,7 @@
 //! The table `factors`.
 
 use super::account::{self, removing};
-use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BIGINTS, BYTEA, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BIGINT, BIGINTS, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -84,18 +83,6 @@ plans! {
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
          WHERE account::text = $1 AND label::text = $2 AND state = 'active' AND created_at = $3
            AND last_step::bigint < $4";
-    SPEND_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, TEXT, TIME, BIGINT, INT, TIME
-    ) =
-        appending!(
-            "WITH spent AS (
-                 UPDATE totp.factors SET last_step = $17, drift = $18, last_used_at = $19
-                 WHERE account::text = $14 AND label::text = $15 AND state = 'active'
-                   AND created_at = $16 AND last_step::bigint < $17
-                 RETURNING 1)",
-            "FROM spent"
-        );
     ACTIVATE(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
@@ -314,17 +301,10 @@ pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Resul
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Spends a step of an active factor, and writes its audit entry in the same statement. Returns
-/// `false` and writes nothing if the step or a newer one was already spent, or if the secret was
-/// replaced.
-pub fn spend(
-    account: &Account,
-    factor: &Factor,
-    spent: SpentStep,
-    audit: Option<SignedEntry>,
-) -> Result<bool, Error> {
-    let arguments = step_arguments(account, factor, spent);
-    Ok(audited((&SPEND, &SPEND_AUDITED), &audit, arguments)? > 0)
+/// Spends a step of an active factor. Returns `false` if the step or a newer one was already spent,
+/// or if the secret was replaced.
+pub fn spend(account: &Account, factor: &Factor, spent: SpentStep) -> Result<bool, Error> {
+    Ok(SPEND.execute(&step_arguments(account, factor, spent))? > 0)
 }
 
 /// Activates a pending factor, replacing an active one with its label, and spends the step that
