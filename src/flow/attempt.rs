@@ -10,7 +10,6 @@ use crate::pure::metric;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::verdict::{Method, Reason, Verdict};
-use crate::store::audit::SignedEntry;
 use crate::store::factor::Factor;
 use crate::{server, settings, store};
 use serde_json::{Map, Value};
@@ -78,8 +77,8 @@ impl<'a> Attempt<'a> {
         count_client_failure(self.context.now);
         let after = self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
         let fields = self.lock_fields(&after);
-        let audit = self.context.entry(self.account, self.event, outcome, fields.clone());
-        store::account::record_failure(self.account, &after, audit)?;
+        store::account::record_failure(self.account, &after)?;
+        self.context.record(self.account, self.event, outcome, fields.clone())?;
         self.context.announce_failure(self.account, outcome, fields, &after)?;
         self.account_guard.record_written(&after);
         Ok(self.failed(&after))
@@ -177,21 +176,20 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    /// Returns the audit entry of a success, to be written with the row that it spends.
-    pub fn success_entry(
+    /// Writes the audit entry of a success, after the code's row is spent.
+    pub fn record_success(
         &self,
         method: &Method,
         mut fields: Map<String, Value>,
-    ) -> Option<SignedEntry> {
+    ) -> Result<(), Error> {
         fields.insert("method".to_owned(), method.as_str().into());
         if let Method::Totp { label } = method {
             fields.insert("label".to_owned(), label.as_str().into());
         }
-        self.context.entry(self.account, self.event, Outcome::Ok, fields)
+        self.context.record(self.account, self.event, Outcome::Ok, fields)
     }
 
-    /// Records a success after the code's row is spent: clears failures and marks the session
-    /// verified.
+    /// Ends a recorded success: clears failures and marks the session verified.
     pub fn succeed(self, method: Method) -> Result<Verdict, Error> {
         guard::count(self.kind, metric::Result::Ok);
         if !self.before.is_clean() {

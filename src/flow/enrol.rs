@@ -231,9 +231,7 @@ pub fn confirm(
         _ => None,
     };
     let method = Method::Totp { label: label.to_string() };
-    if let Some(entry) = attempt.success_entry(&method, Map::new()) {
-        store::audit::append(&entry)?;
-    }
+    attempt.record_success(&method, Map::new())?;
     context.announce(account, kind, field("label", &**label))?;
     Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes, clock_offset: None })
 }

@@ -30,7 +30,7 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
     account_guard.renamed(account, new);
     if !memory.is_clean() {
         let suspended = is_suspended(&committed, &memory);
-        store::account::record_failure(new, &LockState { suspended, ..memory }, None)?;
+        store::account::record_failure(new, &LockState { suspended, ..memory })?;
     }
     let keyring = &context.keyring;
     for row in &factors {

@@ -61,8 +61,8 @@ pub fn resync(
     }
     let method = Method::Totp { label: label.to_string() };
     let spent = SpentStep { step, drift: step - now, at: context.now };
-    let audit = attempt.success_entry(&method, Map::new());
-    let verdict = if store::factor::spend(account, &decrypted.factor, spent, audit)? {
+    let verdict = if store::factor::spend(account, &decrypted.factor, spent)? {
+        attempt.record_success(&method, Map::new())?;
         context.announce(account, Kind::Resynced, field("label", &**label))?;
         attempt.succeed(method)?
     } else {

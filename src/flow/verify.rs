@@ -163,13 +163,19 @@ fn not_enrolled(
     });
     guard::count(method, metric::Result::NotEnrolled);
     let (audit, is_left_out) = context.stranger_entry(account, event);
+    // At other isolation levels, callers that share a decoy would get needless serialization failures.
     if server::is_read_committed() {
         // The lookup that found nothing took less time than one that finds a factor.
         store::account::read(account)?;
         // Any slot will do; the last digits of the time spread callers over them.
-        store::decoy::record_failure(context.now.micros() as i32, audit, is_left_out)?;
-    } else if let Some(entry) = audit {
-        // Callers that share a decoy would get needless serialization failures.
+        let slot = context.now.micros() as i32;
+        store::decoy::record_failure(slot)?;
+        if is_left_out {
+            // Takes as long as the audit entry that is left out.
+            store::decoy::record_failure(slot.wrapping_add(128))?;
+        }
+    }
+    if let Some(entry) = audit {
         store::audit::append(&entry)?;
     }
     Ok(Verdict::refused(Reason::NotEnrolled, None))
@@ -294,11 +300,11 @@ fn verify_totp<'a>(
     attempt.lock_account()?;
     let method = Method::Totp { label: factor.label.to_string() };
     let spent = SpentStep { step, drift: drift_after(factor, step, context), at: context.now };
-    if store::factor::spend(account, factor, spent, attempt.success_entry(&method, Map::new()))? {
-        attempt.succeed(method)
-    } else {
-        attempt.reject(Refusal::Raced)
+    if !store::factor::spend(account, factor, spent)? {
+        return attempt.reject(Refusal::Raced);
     }
+    attempt.record_success(&method, Map::new())?;
+    attempt.succeed(method)
 }
 
 /// Returns the drift of a factor's authenticator app after a login with a step.
@@ -350,9 +356,7 @@ fn spend_backup_code(
     let Some(left) = store::backup_code::spend(account, set, position, context.now)? else {
         return attempt.reject(Refusal::Raced);
     };
-    if let Some(entry) = attempt.success_entry(&Method::Backup, field("backup_codes_left", left)) {
-        store::audit::append(&entry)?;
-    }
+    attempt.record_success(&Method::Backup, field("backup_codes_left", left))?;
     if left <= LOW_BACKUP_CODES {
         let fields = field("backup_codes_left", left);
         context.record(account, Event::BackupLow, Outcome::Ok, fields.clone())?;

@@ -16,6 +16,9 @@ const SLOTS_PER_BUCKET: usize = 32;
 pub struct Key(pub [u64; 2]);
 
 impl Key {
+    /// Marks a free slot. A hash is zero as rarely as two accounts have the same hash.
+    const FREE: Self = Self([0, 0]);
+
     /// Returns the key of an account that takes a name which the running transaction has given up.
     pub fn successor(self) -> Self {
         let Self([first, second]) = self;
@@ -23,19 +26,12 @@ impl Key {
     }
 }
 
-/// A slot in shared memory.
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    key: Key,
-    entry: Option<Entry>,
+/// The slots that share one hash value. Their keys lie together: a search reads 512 bytes, and no
+/// entries.
+pub struct Bucket {
+    keys: [Key; SLOTS_PER_BUCKET],
+    entries: [Entry; SLOTS_PER_BUCKET],
 }
-
-impl Slot {
-    const FREE: Self = Self { key: Key([0, 0]), entry: None };
-}
-
-/// The slots that share one hash value.
-pub struct Bucket([Slot; SLOTS_PER_BUCKET]);
 
 /// How full shared memory is, and what has happened since the server started.
 #[derive(Debug, Clone, Copy, Default)]
@@ -54,22 +50,25 @@ pub struct Usage {
 
 impl Bucket {
     /// A bucket of free slots, the initial content of shared memory.
-    pub const FREE: Self = Self([Slot::FREE; SLOTS_PER_BUCKET]);
+    pub const FREE: Self = Self {
+        keys: [Key::FREE; SLOTS_PER_BUCKET],
+        entries: [Entry::new(Timestamp::from_micros(0)); SLOTS_PER_BUCKET],
+    };
     /// The number of slots.
     pub const SLOTS: usize = SLOTS_PER_BUCKET;
 
     /// Runs `work` on the entry of an account. Returns `None` if it has none.
     pub fn with_entry<T>(&mut self, key: Key, work: impl FnOnce(&mut Entry) -> T) -> Option<T> {
-        let slot = self.0.iter_mut().find(|slot| slot.key == key)?;
-        let result = work(slot.entry.as_mut()?);
-        if slot.entry.is_some_and(|entry| entry.is_empty()) {
-            *slot = Slot::FREE;
+        let (slot, entry) = self.slots().find(|(slot, _)| **slot == key)?;
+        let result = work(entry);
+        if entry.is_empty() {
+            *slot = Key::FREE;
         }
         Some(result)
     }
 
-    /// Runs `work` on the entry of an account, which is created if it has none, in place of the
-    /// first that may be evicted. If all must stay, returns the time at which one may go.
+    /// Runs `work` on the entry of an account, which is created if it has none, in a free slot or in
+    /// place of the first that may be evicted. If all must stay, returns the time at which one may go.
     pub fn with_new_entry<T>(
         &mut self,
         key: Key,
@@ -77,40 +76,50 @@ impl Bucket {
         evictions: &AtomicU64,
         work: impl FnOnce(&mut Entry) -> T,
     ) -> Result<T, Timestamp> {
-        if !self.0.iter().any(|slot| slot.key == key && slot.entry.is_some()) {
-            self.insert(key, now, evictions)?;
+        if !self.keys.contains(&key) {
+            if !self.keys.contains(&Key::FREE) {
+                self.evict(now, evictions)?;
+            }
+            if let Some((slot, entry)) = self.slots().find(|(slot, _)| **slot == Key::FREE) {
+                (*slot, *entry) = (key, Entry::new(now));
+            }
         }
         self.with_entry(key, work).ok_or(now)
     }
 
-    fn insert(&mut self, key: Key, now: Timestamp, evictions: &AtomicU64) -> Result<(), Timestamp> {
-        let pinned_until = |slot: &Slot| slot.entry?.pinned_until(now);
-        let first = self.0.iter().filter_map(pinned_until).min().unwrap_or(now);
-        let may_go = |slot: &&mut Slot| pinned_until(slot).is_none();
-        let rank = |slot: &&mut Slot| slot.entry.map(|entry| entry.eviction_rank());
-        let slot = self.0.iter_mut().filter(may_go).min_by_key(rank).ok_or(first)?;
-        if slot.entry.is_some_and(|entry| entry.is_needed(now)) {
+    /// Frees a slot.
+    fn evict(&mut self, now: Timestamp, evictions: &AtomicU64) -> Result<(), Timestamp> {
+        let pinned_until = |entry: &Entry| entry.pinned_until(now);
+        let first = self.entries.iter().filter_map(pinned_until).min().unwrap_or(now);
+        let may_go = |(_, entry): &(&mut Key, &mut Entry)| pinned_until(entry).is_none();
+        let rank = |(_, entry): &(&mut Key, &mut Entry)| entry.eviction_rank();
+        let (slot, entry) = self.slots().filter(may_go).min_by_key(rank).ok_or(first)?;
+        if entry.is_needed(now) {
             evictions.fetch_add(1, Ordering::Relaxed);
         }
-        *slot = Slot { key, entry: Some(Entry::new(now)) };
+        *slot = Key::FREE;
         Ok(())
     }
 
     /// Removes the entry of an account and returns it.
     pub fn take(&mut self, key: Key) -> Option<Entry> {
-        let slot = self.0.iter_mut().find(|slot| slot.key == key)?;
-        std::mem::replace(slot, Slot::FREE).entry
+        let (slot, entry) = self.slots().find(|(slot, _)| **slot == key)?;
+        *slot = Key::FREE;
+        Some(*entry)
     }
 
     /// Adds the slots to the counts.
     pub fn count_into(&self, usage: &mut Usage, now: Timestamp) {
-        for slot in &self.0 {
-            usage.slots += 1;
-            if let Some(entry) = slot.entry {
-                usage.used += u64::from(entry.is_needed(now));
-                usage.locked += u64::from(entry.is_locked(now));
-            }
+        usage.slots += Self::SLOTS as u64;
+        for (_, entry) in self.keys.iter().zip(&self.entries).filter(|(key, _)| **key != Key::FREE)
+        {
+            usage.used += u64::from(entry.is_needed(now));
+            usage.locked += u64::from(entry.is_locked(now));
         }
+    }
+
+    fn slots(&mut self) -> impl Iterator<Item = (&mut Key, &mut Entry)> {
+        self.keys.iter_mut().zip(&mut self.entries)
     }
 }
 
@@ -207,6 +216,28 @@ mod tests {
         assert_eq!(table.used(0), 1);
         table.bucket.with_entry(key(1), |entry| entry.subtract(1));
         assert_eq!(table.failures(1), None);
+    }
+
+    #[test]
+    fn entries_are_evicted_only_if_no_slot_is_free() {
+        let mut table = Table::new();
+        let slots = Bucket::SLOTS as u64;
+        for n in 0..slots {
+            assert_eq!(table.reserve(n, 0, 100), Ok(1));
+        }
+        assert!(table.bucket.take(key(5)).is_some());
+        assert!(table.bucket.take(key(5)).is_none());
+        assert_eq!(table.reserve(slots, 0, 100), Ok(1));
+        assert_eq!(table.evictions.load(Ordering::Relaxed), 0);
+        assert_eq!(table.used(100), slots);
+        // The one that has been untouched for the longest time goes.
+        for n in (0..=slots).filter(|n| ![5, 7].contains(n)) {
+            assert_eq!(table.reserve(n, 1, 101), Ok(2));
+        }
+        assert_eq!(table.reserve(5, 0, 102), Ok(1));
+        assert_eq!(table.evictions.load(Ordering::Relaxed), 1);
+        assert_eq!(table.failures(7), None);
+        assert_eq!(table.used(102), slots);
     }
 
     #[test]

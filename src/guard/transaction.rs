@@ -197,24 +197,12 @@ pub fn record_match(key: Key) {
 }
 
 /// Records that the right code cannot be spent, so that the attempt counts as a failure, and
-/// returns whether it did not count as one before. What an audit event for its success would have
-/// reported is left to the next one.
+/// returns whether it did not count as one before.
 pub fn record_mismatch(key: Key) -> bool {
-    let was_match = matches!(
+    matches!(
         replace_attempt(key, |code| Change::Attempt { key, code, has_failed: false }),
         Some(Change::Match { .. })
-    );
-    PENDING.with_borrow_mut(|pending| {
-        let attempt = pending.iter().rposition(|it| it.change.attempt_of(key).is_some());
-        let later = pending.split_off(attempt.map_or(pending.len(), |attempt| attempt + 1));
-        for it in later {
-            match it.change {
-                Change::Reported { .. } => rolled_back(it.change),
-                _ => pending.push(it),
-            }
-        }
-    });
-    was_match
+    )
 }
 
 /// Records that an account's newest attempt has failed.

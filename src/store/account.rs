@@ -1,7 +1,6 @@
 //! The table `accounts`: locks, and the row that serializes changes to one account.
 
-use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BOOL, BYTEA, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BOOL, INT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
@@ -28,96 +27,77 @@ plans! {
          ON CONFLICT (account) DO NOTHING RETURNING account::text";
     CHANGED(TEXTS) =
         "SELECT account::text FROM totp.accounts
-         WHERE account = ANY ($1) AND changed_at <> created_at";
+         WHERE account::text = ANY ($1) AND changed_at <> created_at";
     LOCK(TEXT) =
-        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1
-         FOR NO KEY UPDATE";
+        "SELECT failures::integer, locked_until, suspended FROM totp.accounts
+         WHERE account::text = $1 FOR NO KEY UPDATE";
     HOLD(TEXT) =
-        "SELECT FROM totp.accounts WHERE account = $1 FOR KEY SHARE";
+        "SELECT FROM totp.accounts WHERE account::text = $1 FOR KEY SHARE";
     TRY_LOCK(TEXT) =
-        "SELECT FROM totp.accounts WHERE account = $1 FOR NO KEY UPDATE SKIP LOCKED";
+        "SELECT FROM totp.accounts WHERE account::text = $1 FOR NO KEY UPDATE SKIP LOCKED";
     READ(TEXT) =
-        "SELECT failures::integer, locked_until, suspended FROM totp.accounts WHERE account = $1";
+        "SELECT failures::integer, locked_until, suspended FROM totp.accounts
+         WHERE account::text = $1";
     COUNT(TEXT, INT) =
-        "UPDATE totp.accounts SET failures = greatest(failures, $2) WHERE account = $1";
-    COUNT_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, INT
-    ) =
-        appending!(
-            "WITH counted AS (
-                 UPDATE totp.accounts SET failures = greatest(failures, $15) WHERE account = $14)",
-            ""
-        );
+        "UPDATE totp.accounts SET failures = greatest(failures, $2) WHERE account::text = $1";
     LOCK_OUT(TEXT, INT, TIME, BOOL) =
         "UPDATE totp.accounts
          SET failures = greatest(failures, $2), locked_until = greatest(locked_until, $3),
              suspended = suspended OR $4
-         WHERE account = $1";
-    LOCK_OUT_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, INT, TIME, BOOL
-    ) =
-        appending!(
-            "WITH failed AS (
-                 UPDATE totp.accounts
-                 SET failures = greatest(failures, $15), locked_until = greatest(locked_until, $16),
-                     suspended = suspended OR $17
-                 WHERE account = $14)",
-            ""
-        );
+         WHERE account::text = $1";
     CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
-         WHERE account = $1";
+         WHERE account::text = $1";
     // Skips tokens in use: their changed_at no longer matches, which revokes them too.
     MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
              DELETE FROM totp.tokens WHERE id IN (
-                 SELECT id FROM totp.tokens WHERE account = $1 FOR UPDATE SKIP LOCKED)),
-         sessions AS (DELETE FROM totp.sessions WHERE account = $1)
+                 SELECT id FROM totp.tokens WHERE account::text = $1 FOR UPDATE SKIP LOCKED)),
+         sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
-         WHERE account = $1";
+         WHERE account::text = $1";
     // A change is dated at its call's time or just after the previous change, hence the
     // millisecond.
     VERIFIED(TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.accounts AS a
-             WHERE a.account = $1 AND (
+             WHERE a.account::text = $1 AND (
                  EXISTS (SELECT FROM totp.factors AS f
-                         WHERE f.account = a.account AND f.state = 'active'
+                         WHERE f.account::text = a.account::text AND f.state = 'active'
                            AND f.last_used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
                                                   AND $3)
                  OR EXISTS (SELECT FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
-                            WHERE b.account = a.account
+                            WHERE b.account::text = a.account::text
                               AND code.used_at BETWEEN greatest($2, a.changed_at - interval '1 ms')
                                                 AND $3)))";
     RENAME(TEXT, TEXT) =
-        "UPDATE totp.accounts SET account = $2 WHERE account = $1";
+        "UPDATE totp.accounts SET account = $2 WHERE account::text = $1";
     // Waits for valid tokens in use; another call may be removing expired ones.
     DELETE(TEXT, TIME) =
-        "WITH tokens AS (DELETE FROM totp.tokens WHERE account = $1 AND expires_at > $2),
+        "WITH tokens AS (DELETE FROM totp.tokens WHERE account::text = $1 AND expires_at > $2),
          ended AS (
              DELETE FROM totp.tokens WHERE id IN (
-                 SELECT id FROM totp.tokens WHERE account = $1 AND expires_at <= $2
+                 SELECT id FROM totp.tokens WHERE account::text = $1 AND expires_at <= $2
                  FOR UPDATE SKIP LOCKED)),
-         sessions AS (DELETE FROM totp.sessions WHERE account = $1)
-         DELETE FROM totp.accounts WHERE account = $1";
+         sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
+         DELETE FROM totp.accounts WHERE account::text = $1";
     STATUS(TEXT, TIME) =
         "SELECT a.failures::integer, a.locked_until, a.suspended,
                 (SELECT count(*) FROM totp.factors AS f
-                 WHERE f.account = a.account AND f.state = 'active')::integer,
+                 WHERE f.account::text = a.account::text AND f.state = 'active')::integer,
                 EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account = a.account AND f.state = 'pending' AND f.created_at > $2
+                        WHERE f.account::text = a.account::text AND f.state = 'pending'
+                          AND f.created_at > $2
                           AND f.changed_at = a.changed_at),
                 (SELECT cardinality(array_positions(b.used_at, NULL))
-                 FROM totp.backup_codes AS b WHERE b.account = a.account),
+                 FROM totp.backup_codes AS b WHERE b.account::text = a.account::text),
                 greatest(a.last_verified_at,
                          (SELECT max(f.last_used_at) FROM totp.factors AS f
-                          WHERE f.account = a.account),
+                          WHERE f.account::text = a.account::text),
                          (SELECT max(code.used_at)
                           FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
-                          WHERE b.account = a.account))
-         FROM totp.accounts AS a WHERE a.account = $1";
+                          WHERE b.account::text = a.account::text))
+         FROM totp.accounts AS a WHERE a.account::text = $1";
 }
 
 /// A statement that removes rows that show when the account `$1` was last verified: its row keeps
@@ -132,7 +112,7 @@ macro_rules! removing {
             " AS at)
              UPDATE totp.accounts
              SET last_verified_at = greatest(last_verified_at, (SELECT max(at) FROM removed))
-             WHERE account = $1 AND EXISTS (SELECT FROM removed)"
+             WHERE account::text = $1 AND EXISTS (SELECT FROM removed)"
         )
     };
 }
@@ -199,24 +179,14 @@ fn read_lock_state(row: &Row) -> Result<LockState, Error> {
     lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)
 }
 
-/// Writes a failure, and its audit entry in the same statement. Values only rise here, because a
-/// concurrent failure may have written more.
-pub fn record_failure(
-    account: &Account,
-    after: &LockState,
-    audit: Option<SignedEntry>,
-) -> Result<(), Error> {
+/// Writes a failure. Values only rise here, because a concurrent failure may have written more.
+pub fn record_failure(account: &Account, after: &LockState) -> Result<(), Error> {
     let failures = i32::try_from(after.failures).unwrap_or(i32::MAX);
     if after.locked_until.is_none() && !after.suspended {
-        let arguments = [account.into(), failures.into()];
-        audited((&COUNT, &COUNT_AUDITED), &audit, arguments)?;
-    } else {
-        let locked_until = after.locked_until.map(clock::to_sql);
-        let suspended = after.suspended;
-        let arguments = [account.into(), failures.into(), locked_until.into(), suspended.into()];
-        audited((&LOCK_OUT, &LOCK_OUT_AUDITED), &audit, arguments)?;
+        return COUNT.run(&[account.into(), failures.into()]);
     }
-    Ok(())
+    let locked_until = after.locked_until.map(clock::to_sql);
+    LOCK_OUT.run(&[account.into(), failures.into(), locked_until.into(), after.suspended.into()])
 }
 
 /// Clears failures, lock and suspension.

@@ -1,30 +1,11 @@
 //! The table `audit_events`.
 
-use super::plan::{BIGINT, BIGINTS, BYTEA, Plan, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BIGINT, BIGINTS, BYTEA, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::audit::{Entry, canonical};
 use crate::pure::keyring::hex;
 use crate::pure::timestamp::Timestamp;
-use pgrx::datum::DatumWithOid;
-use std::thread::LocalKey;
-
-/// The statement that appends an entry, whose values are its first 13 parameters. It may follow a
-/// WITH clause that makes the change.
-macro_rules! appending {
-    ($change:literal, $from:literal) => {
-        concat!(
-            $change,
-            " INSERT INTO totp.audit_events
-                  (id, at, account, event, outcome, actor, client, application, detail, origin,
-                   xid, key_id, mac)
-              OVERRIDING SYSTEM VALUE
-              SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, $12, $13 ",
-            $from
-        )
-    };
-}
-pub(super) use appending;
 
 /// The statement that reads entries that meet a condition, in the order of a seal.
 macro_rules! reading {
@@ -56,7 +37,11 @@ plans! {
          DELETE FROM totp.audit_events AS e USING sealed AS s
          WHERE e.origin = s.origin AND e.xid < s.to_xid AND e.id < s.to_id";
     APPEND(BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA) =
-        appending!("", "");
+        "INSERT INTO totp.audit_events
+             (id, at, account, event, outcome, actor, client, application, detail, origin, xid,
+              key_id, mac)
+         OVERRIDING SYSTEM VALUE
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10, $11, $12, $13)";
     APPEND_ALL(
         BIGINTS, TIME, TEXTS, TEXT, TEXT, TEXT, TEXT, TEXT, TEXTS, BIGINT, BIGINT, TEXT, TEXTS
     ) =
@@ -69,7 +54,7 @@ plans! {
          FROM unnest($1, $3, $9, $13) AS e (id, account, detail, mac)";
 }
 
-/// A signed entry, written either alone or in one statement with the change that it reports.
+/// A signed entry.
 pub struct SignedEntry {
     /// The entry.
     pub entry: Entry,
@@ -77,48 +62,24 @@ pub struct SignedEntry {
     pub mac: [u8; 32],
 }
 
-impl SignedEntry {
-    /// Returns the first 13 parameters.
-    pub(super) fn arguments(&self) -> Vec<DatumWithOid<'_>> {
-        let entry = &self.entry;
-        vec![
-            entry.id.into(),
-            entry.at.into(),
-            entry.account.as_str().into(),
-            entry.event.as_ref().into(),
-            entry.outcome.as_ref().into(),
-            entry.actor.as_str().into(),
-            entry.client.as_deref().into(),
-            entry.application.as_deref().into(),
-            entry.detail.as_deref().into(),
-            entry.origin.into(),
-            entry.xid.into(),
-            entry.key_id.as_str().into(),
-            self.mac.as_slice().into(),
-        ]
-    }
-}
-
-/// Runs a statement, in its second form if there is an entry to append. Returns how many rows it
-/// wrote.
-pub(super) fn audited<'a, const N: usize>(
-    (plain, appending): (&'static LocalKey<Plan>, &'static LocalKey<Plan>),
-    entry: &'a Option<SignedEntry>,
-    arguments: [DatumWithOid<'a>; N],
-) -> Result<usize, Error> {
-    match entry {
-        Some(signed) => {
-            let mut all = signed.arguments();
-            all.extend(arguments);
-            appending.execute(&all)
-        }
-        None => plain.execute(&arguments),
-    }
-}
-
 /// Appends an entry.
 pub fn append(signed: &SignedEntry) -> Result<(), Error> {
-    APPEND.run(&signed.arguments())
+    let entry = &signed.entry;
+    APPEND.run(&[
+        entry.id.into(),
+        entry.at.into(),
+        entry.account.as_str().into(),
+        entry.event.as_ref().into(),
+        entry.outcome.as_ref().into(),
+        entry.actor.as_str().into(),
+        entry.client.as_deref().into(),
+        entry.application.as_deref().into(),
+        entry.detail.as_deref().into(),
+        entry.origin.into(),
+        entry.xid.into(),
+        entry.key_id.as_str().into(),
+        signed.mac.as_slice().into(),
+    ])
 }
 
 /// A stored entry and its MAC.

@@ -11,20 +11,20 @@ use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 plans! {
     LOAD(TEXT) =
         "SELECT salt::bytea, sealed, key_id::text, used_at::timestamptz[], imported
-         FROM totp.backup_codes WHERE account = $1";
+         FROM totp.backup_codes WHERE account::text = $1";
     REENCRYPT(TEXT, TEXT, TEXT) =
-        "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account = $1";
+        "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account::text = $1";
     COUNT(TEXT) =
-        "SELECT used_at::timestamptz[] FROM totp.backup_codes WHERE account = $1";
+        "SELECT used_at::timestamptz[] FROM totp.backup_codes WHERE account::text = $1";
     SPEND(TEXT, BYTEA, INT, TIME) =
         "UPDATE totp.backup_codes SET used_at[$3] = $4
-         WHERE account = $1 AND salt = $2 AND used_at[$3] IS NULL
+         WHERE account::text = $1 AND salt::bytea = $2 AND used_at[$3] IS NULL
          RETURNING used_at::timestamptz[]";
     DELETE(TEXT) =
-        "DELETE FROM totp.backup_codes WHERE account = $1";
+        "DELETE FROM totp.backup_codes WHERE account::text = $1";
     REMOVE(TEXT) =
         removing!(
-            "totp.backup_codes WHERE account = $1",
+            "totp.backup_codes WHERE account::text = $1",
             "(SELECT max(at) FROM unnest(used_at) AS at)"
         );
     INSERT(TEXT, BYTEA, TEXT, TEXT, INT) =

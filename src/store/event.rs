@@ -70,9 +70,9 @@ plans! {
         "SELECT position, id, at, account::text, event, detail FROM totp.events
          WHERE position > $1 ORDER BY position LIMIT $2";
     RENAME(TEXT, TEXT) =
-        "UPDATE totp.events SET account = $2 WHERE account = $1";
+        "UPDATE totp.events SET account = $2 WHERE account::text = $1";
     FORGET(TEXT) =
-        "DELETE FROM totp.events WHERE account = $1";
+        "DELETE FROM totp.events WHERE account::text = $1";
     PRUNE(TIME) =
         "DELETE FROM totp.events WHERE at < $1";
 }

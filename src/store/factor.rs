@@ -1,8 +1,7 @@
 //! The table `factors`.
 
 use super::account::{self, removing};
-use super::audit::{SignedEntry, appending, audited};
-use super::plan::{BIGINT, BIGINTS, BYTEA, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BIGINT, BIGINTS, INT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -18,30 +17,31 @@ plans! {
                 f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
                 f.last_step::bigint, f.drift::integer, f.created_at
          FROM totp.accounts AS a
-         LEFT JOIN totp.factors AS f ON f.account = a.account AND f.state = 'active'
-         WHERE a.account = $1";
+         LEFT JOIN totp.factors AS f ON f.account::text = a.account::text AND f.state = 'active'
+         WHERE a.account::text = $1";
     PENDING(TEXT, TEXT, TIME) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at
          FROM totp.factors
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at > $3
-           AND changed_at = (SELECT a.changed_at FROM totp.accounts AS a WHERE a.account = $1)";
+         WHERE account::text = $1 AND label::text = $2 AND state = 'pending' AND created_at > $3
+           AND changed_at = (SELECT a.changed_at FROM totp.accounts AS a
+                             WHERE a.account::text = $1)";
     LABELS(TEXT, TIME) =
         "SELECT f.label::text, f.state::text, f.created_at, f.last_used_at
-         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
-         WHERE f.account = $1
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account::text = f.account::text
+         WHERE f.account::text = $1
            AND (f.state = 'active' OR (f.created_at > $2 AND f.changed_at = a.changed_at))
          ORDER BY f.label, f.state";
     ENROLLED(TEXT) =
-        "SELECT EXISTS (SELECT FROM totp.factors WHERE account = $1 AND state = 'active')";
+        "SELECT EXISTS (SELECT FROM totp.factors WHERE account::text = $1 AND state = 'active')";
     ALL(TEXT) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text
-         FROM totp.factors WHERE account = $1 ORDER BY label, state";
+         FROM totp.factors WHERE account::text = $1 ORDER BY label, state";
     ALL_OF(TEXTS) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text, account::text
-         FROM totp.factors WHERE account = ANY ($1)";
+         FROM totp.factors WHERE account::text = ANY ($1)";
     // Checks the key ID once, not per row.
     INSERT_IMPORTED(TEXTS, TEXTS, TEXTS, INTS, INTS, TEXTS, TEXT, BIGINTS, INTS, TIME) =
         "WITH key AS MATERIALIZED (SELECT $7::totp.key_id AS id)
@@ -59,9 +59,9 @@ plans! {
          VALUES ($1, $2, 'active', $3, $4, $5, $6, $7, $8, $8)";
     REENCRYPT(TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT) =
         "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
-         WHERE account = $1 AND label = $2 AND state = $3";
+         WHERE account::text = $1 AND label::text = $2 AND state::text = $3";
     DELETE(TEXT, TEXT) =
-        removing!("totp.factors WHERE account = $1 AND label = $2", "last_used_at");
+        removing!("totp.factors WHERE account::text = $1 AND label::text = $2", "last_used_at");
     PRUNE(TIME) =
         "DELETE FROM totp.factors WHERE state = 'pending' AND created_at <= $1";
     UPSERT_PENDING(TEXT, TEXT, TEXT, INT, INT, TEXT, TEXT, TIME) =
@@ -69,44 +69,32 @@ plans! {
              (account, label, state, algorithm, digits, period, sealed, key_id, created_at,
               changed_at)
          SELECT $1, $2, 'pending', $3, $4, $5, $6, $7, $8, changed_at
-         FROM totp.accounts WHERE account = $1
+         FROM totp.accounts WHERE account::text = $1
          ON CONFLICT (account, label, state) DO UPDATE
          SET algorithm = excluded.algorithm, digits = excluded.digits, period = excluded.period,
              sealed = excluded.sealed, key_id = excluded.key_id, created_at = excluded.created_at,
              changed_at = excluded.changed_at, last_step = -1, drift = 0";
     COUNT_OTHERS(TEXT, TEXT, TIME) =
         "SELECT count(DISTINCT f.label)::integer
-         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account = f.account
-         WHERE f.account = $1 AND f.label <> $2
+         FROM totp.factors AS f JOIN totp.accounts AS a ON a.account::text = f.account::text
+         WHERE f.account::text = $1 AND f.label::text <> $2
            AND (f.state = 'active' OR (f.created_at > $3 AND f.changed_at = a.changed_at))";
     SPEND(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors SET last_step = $4, drift = $5, last_used_at = $6
-         WHERE account = $1 AND label = $2 AND state = 'active' AND created_at = $3
-           AND last_step < $4";
-    SPEND_AUDITED(
-        BIGINT, TIME, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT, BIGINT, TEXT, BYTEA,
-        TEXT, TEXT, TIME, BIGINT, INT, TIME
-    ) =
-        appending!(
-            "WITH spent AS (
-                 UPDATE totp.factors SET last_step = $17, drift = $18, last_used_at = $19
-                 WHERE account = $14 AND label = $15 AND state = 'active' AND created_at = $16
-                   AND last_step < $17
-                 RETURNING 1)",
-            "FROM spent"
-        );
+         WHERE account::text = $1 AND label::text = $2 AND state = 'active' AND created_at = $3
+           AND last_step::bigint < $4";
     ACTIVATE(TEXT, TEXT, TIME, BIGINT, INT, TIME) =
         "UPDATE totp.factors
          SET state = 'active', last_step = $4, drift = $5, confirmed_at = $6, last_used_at = $6
-         WHERE account = $1 AND label = $2 AND state = 'pending' AND created_at = $3";
+         WHERE account::text = $1 AND label::text = $2 AND state = 'pending' AND created_at = $3";
     DELETE_ACTIVE(TEXT, TEXT) =
         removing!(
-            "totp.factors WHERE account = $1 AND label = $2 AND state = 'active'",
+            "totp.factors WHERE account::text = $1 AND label::text = $2 AND state = 'active'",
             "last_used_at"
         );
     DELETE_ALL(TEXT) =
-        "WITH removed AS (DELETE FROM totp.factors WHERE account = $1)
-         UPDATE totp.accounts SET last_verified_at = NULL WHERE account = $1";
+        "WITH removed AS (DELETE FROM totp.factors WHERE account::text = $1)
+         UPDATE totp.accounts SET last_verified_at = NULL WHERE account::text = $1";
     SWEEP(TIME) =
         "DELETE FROM totp.factors WHERE (account, label, state) IN (
              SELECT account, label, state FROM totp.factors
@@ -313,17 +301,10 @@ pub fn count_others(account: &Account, label: &Label, since: Timestamp) -> Resul
     Ok(usize::try_from(count).unwrap_or_default())
 }
 
-/// Spends a step of an active factor, and writes its audit entry in the same statement. Returns
-/// `false` and writes nothing if the step or a newer one was already spent, or if the secret was
-/// replaced.
-pub fn spend(
-    account: &Account,
-    factor: &Factor,
-    spent: SpentStep,
-    audit: Option<SignedEntry>,
-) -> Result<bool, Error> {
-    let arguments = step_arguments(account, factor, spent);
-    Ok(audited((&SPEND, &SPEND_AUDITED), &audit, arguments)? > 0)
+/// Spends a step of an active factor. Returns `false` if the step or a newer one was already spent,
+/// or if the secret was replaced.
+pub fn spend(account: &Account, factor: &Factor, spent: SpentStep) -> Result<bool, Error> {
+    Ok(SPEND.execute(&step_arguments(account, factor, spent))? > 0)
 }
 
 /// Activates a pending factor, replacing an active one with its label, and spends the step that

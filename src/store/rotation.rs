@@ -17,8 +17,8 @@ pub const SLICES: i32 = 8;
 
 plans! {
     COUNT(TEXT) =
-        "SELECT (SELECT count(*) FROM totp.factors WHERE key_id <> $1)
-              + (SELECT count(*) FROM totp.backup_codes WHERE key_id <> $1)";
+        "SELECT (SELECT count(*) FROM totp.factors WHERE key_id::text <> $1)
+              + (SELECT count(*) FROM totp.backup_codes WHERE key_id::text <> $1)";
     KEYS() =
         "SELECT key_id, sum(rows)::bigint
          FROM (SELECT key_id::text, count(*) FROM totp.factors GROUP BY key_id
@@ -33,12 +33,12 @@ plans! {
     FACTORS(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
         "SELECT ctid::text, account::text, sealed, key_id::text, label::text, created_at
          FROM totp.factors
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id::text <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
     BACKUP_CODES(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
         "SELECT ctid::text, account::text, sealed, key_id::text, salt::bytea
          FROM totp.backup_codes
-         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id <> $3 AND hashtid(ctid) & $4 = $5
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id::text <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
     // Checks the key ID once, not per row.
     UPDATE_FACTORS(TEXTS, TEXTS, TEXT) =

@@ -9,18 +9,19 @@ use std::ops::RangeInclusive;
 plans! {
     MARK_VERIFIED(TEXT, TEXT, TIME, TEXT) =
         "INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
-         SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account = $1
+         SELECT account, $2, $3, $4, changed_at FROM totp.accounts WHERE account::text = $1
          ON CONFLICT (account, session_id) DO UPDATE
          SET verified_at = excluded.verified_at, method = excluded.method,
              changed_at = excluded.changed_at";
     SWEEP(TEXT, TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
              SELECT account, session_id FROM totp.sessions
-             WHERE account = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)";
+             WHERE account::text = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)";
     VERIFIED(TEXT, TEXT, TIME, TIME) =
         "SELECT EXISTS (
-             SELECT FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account = s.account
-             WHERE s.account = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
+             SELECT FROM totp.sessions AS s
+             JOIN totp.accounts AS a ON a.account::text = s.account::text
+             WHERE s.account::text = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
                AND s.changed_at = a.changed_at)";
     PRUNE(TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (

@@ -18,7 +18,7 @@ plans! {
         "INSERT INTO totp.tokens
              (id, kind, account, purpose, binding, claims, created_at, expires_at, changed_at)
          VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7, $8,
-                 (SELECT changed_at FROM totp.accounts WHERE account = $3))";
+                 (SELECT changed_at FROM totp.accounts WHERE account::text = $3))";
     // An array, so that the rows are removed through the primary key, regardless of how many the
     // planner expects. Ordered, so that the planner prefers the index on expires_at.
     SWEEP(TIME) =
@@ -29,14 +29,14 @@ plans! {
         "SELECT t.account::text, t.purpose::text, t.binding::bytea, t.attempts,
                 t.used_at IS NOT NULL, t.changed_at IS NOT DISTINCT FROM a.changed_at,
                 coalesce(a.failures::integer, 0), a.locked_until, coalesce(a.suspended, false)
-         FROM totp.tokens AS t LEFT JOIN totp.accounts AS a ON a.account = t.account
-         WHERE t.id = $1 AND t.kind = $2";
+         FROM totp.tokens AS t LEFT JOIN totp.accounts AS a ON a.account::text = t.account::text
+         WHERE t.id = $1 AND t.kind::text = $2";
     CLAIM(UUID, TEXT, TIME, INT) =
-        "UPDATE totp.tokens AS t SET attempts = attempts + 1, used_at = $3
-         WHERE id = $1 AND kind = $2 AND used_at IS NULL AND attempts < $4
+        "UPDATE totp.tokens AS t SET attempts = attempts::integer + 1, used_at = $3
+         WHERE id = $1 AND kind::text = $2 AND used_at IS NULL AND attempts::integer < $4
            AND changed_at IS NOT DISTINCT FROM (
                SELECT CASE WHEN a.locked_until > $3 THEN 'infinity' ELSE a.changed_at END
-               FROM totp.accounts AS a WHERE a.account = t.account)
+               FROM totp.accounts AS a WHERE a.account::text = t.account::text)
          RETURNING account::text, purpose::text, binding::bytea";
     SPEND(UUID, TIME) =
         "UPDATE totp.tokens SET used_at = $2 WHERE id = $1 AND used_at IS NULL";
@@ -45,7 +45,7 @@ plans! {
     CLAIMS(UUID) =
         "SELECT claims::text FROM totp.tokens WHERE id = $1";
     REVOKE(TEXT, TEXT, TIME) =
-        "DELETE FROM totp.tokens WHERE account = $1 AND kind = $2 AND expires_at > $3";
+        "DELETE FROM totp.tokens WHERE account::text = $1 AND kind::text = $2 AND expires_at > $3";
     PRUNE(TIME) =
         "DELETE FROM totp.tokens WHERE id IN (
              SELECT id FROM totp.tokens WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)";

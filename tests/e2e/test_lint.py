@@ -7,7 +7,7 @@ import pytest
 
 from cluster import ROOT
 
-CHECKS = "imports|pgrx in|unsafe|messages|function"
+CHECKS = "imports|domains|pgrx in|unsafe|messages|function"
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def append(file, text):
 def test_the_sources_as_they_are_pass(copy):
     failed, output = lint(copy)
     assert not failed, output
-    assert output.count("ok  ") == 5, output
+    assert output.count("ok  ") == 6, output
 
 
 PLANTED = {
@@ -45,6 +45,16 @@ PLANTED = {
     "a list of imports": ("src/guard/table.rs", "use crate::{clock, store};\n", "imports"),
     "an import of a file": ("src/clock.rs", "use crate::guard;\n", "imports"),
     "a cycle": ("src/guard/startup.rs", "use super::memory::header;\n", "imports"),
+    "a parameter compared with a domain": (
+        "src/store/token.rs",
+        'const S: &str = "SELECT FROM totp.tokens WHERE account = $1";\n',
+        "domains",
+    ),
+    "a join of domains": (
+        "src/store/token.rs",
+        'const S: &str = "totp.accounts AS a JOIN totp.tokens AS t ON t.account = a.account";\n',
+        "domains",
+    ),
     "a server in pure": ("src/pure/qr.rs", "use pgrx::Spi;\n", "pgrx in"),
     "unsafe code": ("src/flow/key.rs", "fn f() { unsafe { g() } }\n", "unsafe"),
     "a notice": ("src/flow/enrol.rs", 'fn f() { pgrx::notice!("enrolled"); }\n', "messages"),
