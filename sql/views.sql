@@ -39,7 +39,8 @@ SELECT a.account::text,
        a.suspended,
        greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
-       a.created_at
+       a.created_at,
+       CASE WHEN a.recovery_expires_at > clock_timestamp() THEN a.recovery_at END AS recovery_at
 FROM totp.accounts AS a,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
@@ -67,6 +68,7 @@ COMMENT ON COLUMN totp.account_status.suspended IS 'Whether TOTP codes are refus
 COMMENT ON COLUMN totp.account_status.last_verified_at IS 'When a code was last accepted';
 COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed';
 COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
+COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits can take effect; NULL if none does';
 
 CREATE VIEW totp.audit_log AS
 SELECT id, at, account, event, outcome, actor, detail, client, application, origin, xid, key_id, mac

@@ -18,11 +18,14 @@ APP = {
     "challenge_account",
     "recovery_create",
     "recovery_confirm",
+    "recovery_attempt",
+    "recovery_cancel",
     "trust_create",
     "trust_verify",
     "trust_revoke",
 }
 ADMIN = {
+    "recovery_cancel",
     "totp_reset",
     "totp_unlock",
     "backup_reissue",
