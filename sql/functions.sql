@@ -144,7 +144,9 @@ BEGIN
             ('pg_monitor admin auditor owner', 'totp.metric_values()',
 'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
-'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.'),
+'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes. pg_hba.conf and the state of standbys are read with the rights of the session.'),
+            ('admin', 'totp.preflight_ok()',
+'Returns whether no check of preflight fails. For administrators. A deployment can end with this call.'),
             -- Row security policies and triggers: whose session this is, and whether it is verified.
             ('app user admin auditor owner', 'totp.current_account()',
 'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),

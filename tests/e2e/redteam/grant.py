@@ -50,6 +50,7 @@ ADMIN = {
     "totp_prune",
     "jwt_sign",
     "preflight",
+    "preflight_ok",
     "key_rotate",
     "key_rotate_step",
     "audit_prune",
