@@ -289,7 +289,7 @@ END $$;
 -- The roles have their own, so that it can be revoked from PUBLIC.
 GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admin, totp_auditor;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log, totp.attacks
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.audit_ocsf, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 

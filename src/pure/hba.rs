@@ -93,7 +93,8 @@ impl Families {
 /// Returns whether an address, or each one of a network, belongs to this machine.
 fn is_loopback(address: &str, netmask: Option<&str>) -> bool {
     let is_narrow = netmask.is_none_or(|mask| mask.starts_with("255.") || mask.ends_with(":ffff"));
-    ["localhost", "::1"].contains(&address) && is_narrow || address.starts_with("127.") && is_narrow
+    let is_here = ["localhost", "::1"].contains(&address) || address.starts_with("127.");
+    is_here && is_narrow
 }
 
 #[cfg(test)]

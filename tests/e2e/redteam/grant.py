@@ -100,6 +100,7 @@ VIEWS = {
     "factor_status",
     "key_status",
     "audit_log",
+    "audit_ocsf",
     "seal_log",
     "guard_status",
     "metrics",
