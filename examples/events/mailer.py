@@ -5,8 +5,9 @@ Reads the events of totp, whose texts are below, and stores how far it has come 
     CREATE TABLE mailer (position bigint NOT NULL);
     INSERT INTO mailer VALUES (0);
 
-Its role needs totp_auditor, SELECT and UPDATE on mailer, and SELECT on users (login, email). Mail about
-a recovery has a link "it was not me" to the page of not_me.py, at NOT_ME_URL, signed with LINK_SECRET.
+Its role needs totp_auditor, SELECT and UPDATE on mailer, and SELECT on users (login, email). Mail
+about a recovery has a link "it was not me" to the page of not_me.py, at NOT_ME_URL, signed with
+LINK_SECRET.
 """
 
 import hmac

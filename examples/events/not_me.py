@@ -1,7 +1,8 @@
-"""The page "it was not me", to which the mailers link: pip install psycopg, then python not_me.py PORT.
+"""The page "it was not me", to which the mailers link: pip install psycopg, then run it with a port.
 
-The link opens a page with a button, because mail scanners open links. The button cancels the recovery
-of the account and revokes its links. The database role needs totp_app; LINK_SECRET is the mailer's.
+The link opens a page with a button, because mail scanners open links. The button cancels the
+recovery of the account and revokes its links. The database role needs totp_app; LINK_SECRET is the
+mailer's.
 """
 
 import hmac

@@ -3,9 +3,11 @@
 from contextlib import closing
 
 import pytest
+from psycopg.errors import SerializationFailure
 
 from client import Client, Traveller
 from cluster import Cluster
+from concurrency import at_once
 from conftest import install, new_account
 
 HOUR = 3600
@@ -261,3 +263,46 @@ def test_each_step_of_a_recovery_is_announced_and_audited(app, dba, person):
         *("recovery_create", "recovery_start", "recovery_cancel"),
         *("recovery_create", "recovery_start", "recover"),
     ]
+
+
+ROUNDS = 40
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read", "serializable"])
+def test_of_a_recovery_and_what_cancels_it_one_happens(server, app, dba, level):
+    """Whoever is first: nobody waits for the other in a circle, and both agree on what happened."""
+
+    def acts(client, ready, place):
+        client.execute(f"SET default_transaction_isolation = '{level}'")
+        client.execute("SELECT set_config('totp.clock', %s, false)", end)
+        ready()
+        if place == 0:
+            return client.recover(token)
+        if place == 1:
+            return client.attempt(person.account, code).verified
+        return client.call("recovery_cancel", account=person.account)[0]
+
+    seen = set()
+    for _ in range(ROUNDS):
+        app.travel(app.START)
+        person = app.enrol(new_account())
+        token = ask(app, person.account)
+        app.wait(2 * DAY)
+        code = person.phone.code(app.now)
+        end = app.value("SELECT current_setting('totp.clock')")
+        recovered, verified, canceled = results = at_once(lambda: server.connect("app"), 3, acts)
+        errors = [result for result in results if isinstance(result, Exception)]
+        assert all(isinstance(error, SerializationFailure) for error in errors), errors
+        assert not errors or level != "read committed"
+        events = dba.rows(
+            "SELECT event FROM totp.audit_log WHERE account = %s AND outcome = 'ok'"
+            " AND event IN ('recover', 'recovery_cancel')",
+            person.account,
+        )
+        is_recovered = recovered is True
+        assert app.is_enabled(person.account) is not is_recovered
+        expected = "recover" if is_recovered else "recovery_cancel"
+        assert [row.event for row in events] == [expected] or (errors and not events)
+        assert not (is_recovered and (verified is True or canceled is True))
+        seen.update(row.event for row in events)
+    assert seen == {"recover", "recovery_cancel"} or level != "read committed"

@@ -140,7 +140,7 @@ def help_desk(server):
 
 
 def last_entry(dba):
-    row = dba.row("SELECT event, actor, account, detail FROM totp.audit_log ORDER BY id DESC LIMIT 1")
+    row = dba.row("SELECT * FROM totp.audit_log ORDER BY id DESC LIMIT 1")
     return row.event, row.actor, row.account, (row.detail or {}).get("reason")
 
 
