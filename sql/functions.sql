@@ -119,7 +119,11 @@ BEGIN
             ('app', 'totp.recovery_create(text, interval)',
 'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application emails it to the user. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. An account that does not exist gets a token, too. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.recovery_confirm(text)',
-'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired or was used. Errors: 55P03, F0000, 25006.'),
+'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired, was used or was revoked. With totp.recovery_delay, the first call only begins the delay, and returns false; another call with the same token takes effect after it. Errors: 55P03, F0000, 25006.'),
+            ('app', 'totp.recovery_attempt(text)',
+'Does the same as recovery_confirm, but returns a row: recovered, reason (ok, waiting, invalid, expired or spent), and, while it waits, effective_at, the time from which the token takes effect. After that time, the token stays valid for as long as the delay, and at least for totp.recovery_ttl. Errors: 55P03, F0000, 25006.'),
+            ('app admin', 'totp.recovery_cancel(text)',
+'Cancels the recovery of an account that waits for totp.recovery_delay, and revokes all recovery tokens of the account. Any accepted code of the account cancels a recovery that waits, too. Returns whether there was anything to cancel. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.trust_create(text, interval)',
 'Creates a token for a trusted device, which can then skip the second factor. Keep it in a cookie. The account must have had a code accepted within the last totp.challenge_ttl, from any client: call it only for the client whose code was accepted. ttl: 1 second to 366 days, totp.trust_ttl when NULL. Errors: 42501 no such code, 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.trust_verify(text, text)',
@@ -130,7 +134,7 @@ BEGIN
             ('app admin auditor', 'totp.totp_enabled(text)',
 'Returns whether an account has an active factor. Errors: 22023.'),
             ('app admin auditor', 'totp.totp_status(text)',
-'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code. All are false, 0 or NULL for an unknown account. Errors: 22023.'),
+'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code, and when a recovery that waits can take effect. All are false, 0 or NULL for an unknown account. Errors: 22023.'),
             ('app admin auditor', 'totp.backup_remaining(text)',
 'Returns the number of unused backup codes of an account. Errors: 22023.'),
             ('admin auditor owner', 'totp.guard_usage()',
@@ -140,7 +144,9 @@ BEGIN
             ('pg_monitor admin auditor owner', 'totp.metric_values()',
 'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
-'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes.'),
+'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes. pg_hba.conf and the state of standbys are read with the rights of the session.'),
+            ('admin', 'totp.preflight_ok()',
+'Returns whether no check of preflight fails. For administrators. A deployment can end with this call.'),
             -- Row security policies and triggers: whose session this is, and whether it is verified.
             ('app user admin auditor owner', 'totp.current_account()',
 'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),
@@ -283,7 +289,7 @@ END $$;
 -- The roles have their own, so that it can be revoked from PUBLIC.
 GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admin, totp_auditor;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log, totp.attacks
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.audit_ocsf, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 

@@ -166,7 +166,9 @@ CREATE TABLE totp.accounts (
     suspended boolean NOT NULL DEFAULT false,
     changed_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
-    last_verified_at timestamptz
+    last_verified_at timestamptz,
+    recovery_at timestamptz,
+    recovery_expires_at timestamptz
 ) WITH (fillfactor = 80);
 -- A count without a lock, as most wrong codes write it, does not set these columns.
 CREATE CONSTRAINT TRIGGER accounts_lock AFTER INSERT OR UPDATE OF locked_until, suspended ON totp.accounts
@@ -182,6 +184,8 @@ COMMENT ON COLUMN totp.accounts.suspended IS 'Whether TOTP codes are refused unt
 COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last changed; earlier verifications do not count';
 COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
 COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
+COMMENT ON COLUMN totp.accounts.recovery_at IS 'When a recovery that waits for totp.recovery_delay can take effect; NULL if none does';
+COMMENT ON COLUMN totp.accounts.recovery_expires_at IS 'When that recovery lapses, if nobody uses the link again';
 
 CREATE TABLE totp.factors (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
@@ -280,7 +284,7 @@ COMMENT ON COLUMN totp.tokens.purpose IS 'Purpose of a challenge, as named by th
 COMMENT ON COLUMN totp.tokens.binding IS 'SHA-256 of the text that must be given again, such as a session ID';
 COMMENT ON COLUMN totp.tokens.claims IS 'Claims for the JSON Web Token that is issued when a challenge is completed';
 COMMENT ON COLUMN totp.tokens.created_at IS 'When the token was created';
-COMMENT ON COLUMN totp.tokens.expires_at IS 'When the token expires; it is removed later, as new tokens are created';
+COMMENT ON COLUMN totp.tokens.expires_at IS 'When the token expires, for a recovery that waits later than the token says; it is removed later, as new tokens are created';
 COMMENT ON COLUMN totp.tokens.changed_at IS 'The account''s changed_at when the token was created; a different one revokes the token; NULL if there was no such account';
 COMMENT ON COLUMN totp.tokens.attempts IS 'Number of codes tried on the token';
 COMMENT ON COLUMN totp.tokens.used_at IS 'When the token was used; not set for trusted devices, which can be used repeatedly';
@@ -331,7 +335,7 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recovery_start, recovery_cancel, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
@@ -403,5 +407,5 @@ COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled ba
 COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
-COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked or recovered; by administrators: reset, unlocked, imported, exported or renamed';
-COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock, backup codes left, reason';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovery_started, recovery_canceled or recovered; by administrators: reset, unlocked, imported, exported or renamed';
+COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock or delay, backup codes left, method, reason';

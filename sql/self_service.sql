@@ -103,10 +103,11 @@ See totp.backup_rotate. reason is as in totp.totp_attempt. Errors: PT401, 42501,
 
 CREATE FUNCTION totp_api.totp_status(
     OUT enabled boolean, OUT pending boolean, OUT factors integer, OUT backup_codes_left integer, OUT failures integer,
-    OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean
+    OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean,
+    OUT recovery_at timestamptz
 ) LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT enabled, pending, factors, backup_codes_left, failures, locked_until, suspended, last_verified_at,
-           totp.totp_verified()
+           totp.totp_verified(), recovery_at
     FROM totp.totp_status(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_status() IS

@@ -181,6 +181,13 @@ integers! {
         c"Time during which a recovery link is valid.",
         c"The link turns off two-factor authentication for its account and works only once.";
 
+    /// The time between a confirmation of a recovery and its effect, in seconds; 0 for none.
+    RECOVERY_DELAY recovery_delay: i64 = 0, 0..=30 * DAY, SECONDS,
+        c"totp.recovery_delay",
+        c"Time between the first use of a recovery link and its effect; 0 means none.",
+        c"Meanwhile, recovery_cancel or any accepted code of the account cancels the recovery. After the delay, the \
+          link must be used again.";
+
     /// The time during which a device is trusted, in seconds.
     TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
         c"totp.trust_ttl",

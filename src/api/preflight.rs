@@ -7,6 +7,12 @@ use pgrx::prelude::*;
 
 #[pg_extern(volatile, parallel_restricted, security_definer)]
 #[search_path(pg_catalog, pg_temp)]
+fn preflight_ok() -> Result<bool, ErrorReport> {
+    Ok(preflight::is_ok()?)
+}
+
+#[pg_extern(volatile, parallel_restricted, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
 fn preflight() -> Result<
     TableIterator<
         'static,

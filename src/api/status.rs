@@ -32,6 +32,7 @@ fn totp_status(
             name!(locked_until, Option<TimestampWithTimeZone>),
             name!(suspended, bool),
             name!(last_verified_at, Option<TimestampWithTimeZone>),
+            name!(recovery_at, Option<TimestampWithTimeZone>),
         ),
     >,
     ErrorReport,
@@ -47,6 +48,7 @@ fn totp_status(
         status.lock_state.locked(now).map(clock::to_sql),
         status.lock_state.suspended,
         status.last_verified_at.map(clock::to_sql),
+        status.recovery_at.map(clock::to_sql),
     )))
 }
 

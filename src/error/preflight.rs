@@ -94,7 +94,29 @@ pub enum Finding {
     AuditSeal {
         /// Whether there are such entries.
         is_late: bool,
+        /// When the last seal was made, if there is one.
+        last: Option<String>,
     },
+    /// Keys in the keyring that neither rows nor signatures need.
+    UnusedKeys(Vec<String>),
+    /// Rows that expired a day ago or earlier.
+    ExpiredRows {
+        /// How many there are, or were counted.
+        count: i64,
+        /// Whether there are many.
+        are_many: bool,
+    },
+    /// The server listens on no address that other machines can reach.
+    LocalLogins,
+    /// The caller cannot read pg_hba.conf.
+    UnknownLogins,
+    /// The lines and types of rules in pg_hba.conf that allow network logins without encryption.
+    NetworkLogins(Vec<(i32, String)>),
+    /// The caller cannot see the state of standbys.
+    UnknownStandbys,
+    /// Standbys whose clock differs from this server's: their names, and by how many seconds the time
+    /// of their last reply is ahead.
+    StandbyClocks(Vec<(String, f64)>),
     /// Whether `totp.clock` is set.
     Clock(bool),
     /// The setting `fsync`.
@@ -274,14 +296,105 @@ impl From<Finding> for Check {
                  Logical replication does not copy sequences.",
                 "SELECT setval('totp.audit_events_id_seq', max(id)) FROM totp.audit_events;",
             ),
-            Finding::AuditSeal { is_late: false } => {
-                ok("audit_seal", "All entries of the audit trail were sealed within a day.")
+            Finding::AuditSeal { is_late: false, last: None } => {
+                ok("audit_seal", "No entry of the audit trail has been left unsealed for a day.")
             }
-            Finding::AuditSeal { is_late: true } => warn(
+            Finding::AuditSeal { is_late: false, last: Some(last) } => ok(
                 "audit_seal",
-                "Entries of the audit trail have not been sealed for a day: their removal would not be \
-                 noticed.",
+                format!(
+                    "No entry of the audit trail has been left unsealed for a day. The last seal was \
+                     made at {last} UTC."
+                ),
+            ),
+            Finding::AuditSeal { is_late: true, last } => warn(
+                "audit_seal",
+                format!(
+                    "Entries of the audit trail have not been sealed for a day: their removal would not \
+                     be noticed. {}",
+                    match last {
+                        Some(last) => format!("The last seal was made at {last} UTC."),
+                        None => "There is no seal.".to_owned(),
+                    }
+                ),
                 "Call totp.audit_seal() at regular intervals; a transaction that never ends holds it up.",
+            ),
+            Finding::UnusedKeys(ids) if ids.is_empty() => ok(
+                "unused_keys",
+                "This database needs every key in the keyring, or only the first.",
+            ),
+            Finding::UnusedKeys(ids) => warn(
+                "unused_keys",
+                format!(
+                    "Nothing in this database needs these keys, neither rows nor the audit trail: {}.",
+                    ids.join(", ")
+                ),
+                "Remove them from the keyring, unless another database on the server, or a backup that \
+                 you might restore, needs them. Trusted devices and links that they signed are then \
+                 refused.",
+            ),
+            Finding::ExpiredRows { count: 0, .. } => {
+                ok("expired_rows", "No rows are left that expired more than a day ago.")
+            }
+            Finding::ExpiredRows { count, are_many: false } => {
+                ok("expired_rows", format!("Rows that expired more than a day ago: {count}."))
+            }
+            Finding::ExpiredRows { count, are_many: true } => warn(
+                "expired_rows",
+                format!(
+                    "At least {count} rows expired more than a day ago: pending factors, tokens, sessions \
+                     or events."
+                ),
+                "Call totp.totp_prune() at regular intervals.",
+            ),
+            Finding::LocalLogins => ok(
+                "network_logins",
+                "The server listens on no address that other machines can reach.",
+            ),
+            Finding::UnknownLogins => warn(
+                "network_logins",
+                "Your role cannot read the rules in pg_hba.conf, so it is unknown whether logins over the \
+                 network are encrypted.",
+                "Call preflight as a superuser, or GRANT EXECUTE ON FUNCTION pg_hba_file_rules() to your \
+                 role.",
+            ),
+            Finding::NetworkLogins(rules) if rules.is_empty() => ok(
+                "network_logins",
+                "According to pg_hba.conf, logins from other machines are encrypted or refused.",
+            ),
+            Finding::NetworkLogins(rules) => warn(
+                "network_logins",
+                format!(
+                    "Codes and new secrets can be read on the network: pg_hba.conf allows logins without \
+                     encryption in {}.",
+                    rules
+                        .iter()
+                        .map(|(line, kind)| format!("line {line} ({kind})"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                "Write hostssl instead, and let clients use sslmode=verify-full.",
+            ),
+            Finding::UnknownStandbys => warn(
+                "standby_clocks",
+                "Your role cannot see the state of standbys, so their clocks are unknown.",
+                "Call preflight as a superuser or as a member of pg_monitor.",
+            ),
+            Finding::StandbyClocks(off) if off.is_empty() => ok(
+                "standby_clocks",
+                "No standby is connected whose clock differs from this server's.",
+            ),
+            Finding::StandbyClocks(off) => warn(
+                "standby_clocks",
+                format!(
+                    "Compared with this server's clock, the last reply of a standby is from another time: \
+                     {}.",
+                    off.iter()
+                        .map(|(name, ahead)| format!("{name} {ahead:+.0} s"))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+                "Synchronize the clocks of both servers: after a promotion, codes are checked by the \
+                 standby's clock. If it does not reply, check wal_receiver_status_interval.",
             ),
             Finding::Clock(false) => ok("clock", "The time comes from the operating system."),
             Finding::Clock(true) => fail(

@@ -1,6 +1,7 @@
 //! A single attempt, from its reservation to its success or failure.
 
 use super::context::Context;
+use super::recovery_cancel::cancel_by_code;
 use super::session;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard, Admission, ClientGuard, Spend};
@@ -38,6 +39,8 @@ pub struct Attempt<'a> {
     kind: metric::Method,
     /// The account's lock state in the table before the attempt.
     before: LockState,
+    /// Whether a success may have to cancel a recovery.
+    has_recovery: bool,
     /// The account's lock state if the attempt fails.
     after: LockState,
 }
@@ -58,7 +61,17 @@ impl<'a> Attempt<'a> {
         match account_guard.reserve(code, &before, &settings::lock_policy(), context.now) {
             Admission::Reserved { after } => {
                 let kind = metric::Method::of(event, code);
-                Ok(Self { context, account, account_guard, event, kind, before, after })
+                let has_recovery = false;
+                Ok(Self {
+                    context,
+                    account,
+                    account_guard,
+                    event,
+                    kind,
+                    before,
+                    has_recovery,
+                    after,
+                })
             }
             Admission::Locked { until } | Admission::Full { until } => {
                 Err(locked(until, context.now))
@@ -69,6 +82,12 @@ impl<'a> Attempt<'a> {
     /// Counts the attempt as one with a backup code: those of other systems can have any length.
     pub fn with_backup_code(self) -> Self {
         Self { kind: metric::Method::Backup, ..self }
+    }
+
+    /// Has a success cancel the recovery that waits, if there is one that lapses later.
+    pub fn with_recovery(self, expires_at: Option<Timestamp>) -> Self {
+        let has_recovery = expires_at.is_some_and(|at| self.context.now < at);
+        Self { has_recovery, ..self }
     }
 
     /// Counts a failure: the code was wrong or already spent.
@@ -170,7 +189,7 @@ impl<'a> Attempt<'a> {
     /// Locks the account's row if a success will have something to clear there. Calls that lock it
     /// do so before they lock rows of factors and codes.
     pub fn lock_account(&self) -> Result<(), Error> {
-        if !self.before.is_clean() {
+        if !self.before.is_clean() || self.has_recovery {
             store::account::lock(self.account)?;
         }
         Ok(())
@@ -194,6 +213,9 @@ impl<'a> Attempt<'a> {
         guard::count(self.kind, metric::Result::Ok);
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
+        }
+        if self.has_recovery {
+            cancel_by_code(self.context, self.account, method.as_str())?;
         }
         session::mark_verified(self.account, &method, self.context.now)?;
         self.account_guard.accept();

@@ -4,6 +4,7 @@ use super::attempt::{Attempt, locked};
 use super::audit::field;
 use super::backup_code;
 use super::context::Context;
+use super::recovery_cancel::cancel_by_code;
 use super::session;
 use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
@@ -225,6 +226,7 @@ pub fn confirm(
     if !store::factor::activate(account, &decrypted.factor, spent)? {
         return Err(Error::NoPending);
     }
+    cancel_by_code(&context, account, "totp")?;
     store::account::mark_changed(account, context.now)?;
     let backup_codes = match store::backup_code::count(account)? {
         0 => Some(backup_code::new_set(&context, account)?),

@@ -20,6 +20,7 @@ pub mod lock_timeout;
 pub mod metric;
 pub mod preflight;
 pub mod recovery;
+pub mod recovery_cancel;
 pub mod rename;
 pub mod resync;
 pub mod rotation;

@@ -3,12 +3,27 @@
 //! Each check returns one row, even if it finds nothing wrong.
 
 use super::{context, key};
-use crate::error::preflight::{Check, Finding};
+use crate::error::preflight::{Check, Finding, Status};
 use crate::error::{Error, KeyRows, KeySource};
 use crate::pure::configuration::{self, distinct, parameter_logging};
+use crate::pure::hba;
 use crate::settings::{self, Identity};
 use crate::store::{catalog, rotation};
-use crate::{guard, keys, server};
+use crate::{clock, guard, keys, server};
+
+/// How long after they expire rows are counted, since some are removed only as others are written.
+const EXPIRED_SECS: i64 = 86_400;
+/// Number of expired rows from which on they are reported.
+const MANY_EXPIRED: i64 = 10_000;
+/// How far ahead the clock of a standby can seem to be because of rounding and small corrections.
+const AHEAD_SECS: f64 = 2.0;
+/// How old a standby's last reply can be: it replies every ten seconds unless configured otherwise.
+const SILENT_SECS: f64 = 60.0;
+
+/// Returns whether no check fails.
+pub fn is_ok() -> Result<bool, Error> {
+    Ok(checks()?.iter().all(|check| check.status != Status::Fail))
+}
 
 /// Runs all checks, which only read.
 pub fn checks() -> Result<Vec<Check>, Error> {
@@ -16,9 +31,13 @@ pub fn checks() -> Result<Vec<Check>, Error> {
     let owners = catalog::other_owners()?;
     // This function reads the tables as totp_owner, so it can only do that if they belong to it.
     if !owners.iter().any(|owner| owner.starts_with("table ") || owner.starts_with("sequence ")) {
-        findings.extend(keyring(rotation::keys()?));
+        findings.extend(keyring(rotation::keys()?)?);
         findings.push(Finding::AuditSequence { is_behind: catalog::is_audit_sequence_behind()? });
-        findings.push(Finding::AuditSeal { is_late: catalog::is_audit_unsealed()? });
+        findings.push(Finding::AuditSeal {
+            is_late: catalog::is_audit_unsealed()?,
+            last: catalog::last_seal()?,
+        });
+        findings.push(expired_rows()?);
     }
     findings.extend([
         statement_logging()?,
@@ -35,6 +54,8 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         Finding::Fsync(is(c"fsync", "on")),
         Finding::FullPageWrites(is(c"full_page_writes", "on")),
         Finding::Citus(server::require_local_tables()),
+        network_logins()?,
+        standby_clocks()?,
         Finding::BurnOnRollback(settings::burn_on_rollback()),
         Finding::ColdStart(settings::cold_start()),
         Finding::ForceSyncCommit(settings::force_sync_commit()),
@@ -55,20 +76,68 @@ fn key_source() -> Finding {
     }
 }
 
-/// Checks whether there are keys, whether they decrypt all rows, and whether any rows need
-/// rotation.
-fn keyring(used: KeyRows) -> Vec<Finding> {
+/// Checks whether there are keys, whether they decrypt all rows, whether any rows need rotation, and
+/// whether nothing needs some of the keys any longer.
+fn keyring(used: KeyRows) -> Result<Vec<Finding>, Error> {
     let keyring = match context::keyring() {
         Ok(keyring) => keyring,
-        Err(error) => return vec![Finding::NoKeyring(error), Finding::UnknownKeys(used)],
+        Err(error) => return Ok(vec![Finding::NoKeyring(error), Finding::UnknownKeys(used)]),
     };
     let (known, missing) = key::split(used, &keyring);
-    let older = known.into_iter().filter(|(id, _)| id != keyring.primary_id()).collect();
-    vec![
+    let older: KeyRows = known.into_iter().filter(|(id, _)| id != keyring.primary_id()).collect();
+    let is_spare =
+        |id: &&str| *id != keyring.primary_id() && !older.iter().any(|(used, _)| used == id);
+    let spare = keyring.ids().filter(is_spare).map(str::to_owned).collect();
+    Ok(vec![
         Finding::Keyring(keyring.ids().map(str::to_owned).collect()),
         Finding::MissingKeys(missing),
         Finding::OlderKeys(older),
-    ]
+        Finding::UnusedKeys(catalog::keys_without_signature(spare)?),
+    ])
+}
+
+/// Counts rows that expired a while ago and that nobody has removed.
+fn expired_rows() -> Result<Finding, Error> {
+    let ago = |seconds: i64| clock::system().plus_secs(-seconds - EXPIRED_SECS);
+    let since = catalog::Expiry {
+        pending: ago(settings::pending_ttl()),
+        tokens: ago(0),
+        sessions: ago(settings::session_ttl()),
+        events: ago(settings::events_ttl()),
+    };
+    let count = catalog::expired_rows(&since, MANY_EXPIRED + 1)?;
+    Ok(Finding::ExpiredRows { count, are_many: count > MANY_EXPIRED })
+}
+
+/// Checks whether clients on other machines can only log in with encryption.
+fn network_logins() -> Result<Finding, Error> {
+    if server::setting(c"listen_addresses").is_some_and(|addresses| hba::is_local(&addresses)) {
+        return Ok(Finding::LocalLogins);
+    }
+    let rules = server::with_session_rights(catalog::hba_rules)?;
+    Ok(match rules {
+        None => Finding::UnknownLogins,
+        Some(rules) => {
+            let found = hba::unencrypted(&rules, &server::database_name());
+            Finding::NetworkLogins(
+                found.into_iter().map(|rule| (rule.line, rule.kind.clone())).collect(),
+            )
+        }
+    })
+}
+
+/// Compares this server's clock with those of its standbys: after a promotion, codes are checked by
+/// the other clock.
+fn standby_clocks() -> Result<Finding, Error> {
+    let standbys = server::with_session_rights(catalog::standbys)?;
+    if standbys.iter().any(|standby| standby.is_hidden) {
+        return Ok(Finding::UnknownStandbys);
+    }
+    let is_off = |ahead: f64| !(-SILENT_SECS..=AHEAD_SECS).contains(&ahead);
+    let off = standbys.into_iter().filter_map(|standby| {
+        standby.seconds_ahead.filter(|ahead| is_off(*ahead)).map(|ahead| (standby.name, ahead))
+    });
+    Ok(Finding::StandbyClocks(off.collect()))
 }
 
 /// Checks whether statements are logged with their parameters. A logged code is worthless once

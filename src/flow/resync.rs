@@ -36,8 +36,10 @@ pub fn resync(
     if is_locked || is_suspended(&lock_state, &memory) {
         return Ok(false);
     }
-    let factors = store::factor::load(account)?.map(|enrolment| enrolment.factors);
-    let Some(factor) = factors.into_iter().flatten().find(|factor| factor.label == *label) else {
+    let Some(enrolment) = store::factor::load(account)? else {
+        return Ok(false);
+    };
+    let Some(factor) = enrolment.factors.into_iter().find(|factor| factor.label == *label) else {
         return Ok(false);
     };
     let decrypted = DecryptedFactor::decrypt(&context.keyring, account, factor)?;
@@ -47,6 +49,7 @@ pub fn resync(
     else {
         return Ok(false);
     };
+    let attempt = attempt.with_recovery(enrolment.recovery_expires_at);
     let now = context.now.step(i64::from(decrypted.factor.parameters.period));
     let reach = settings::resync_steps();
     // The second code's step sets the drift, so it must be within reach.

@@ -16,7 +16,7 @@ pub fn status(account: &Account) -> Result<(Status, Timestamp), Error> {
     begin_reading()?;
     let now = clock::now()?;
     let since = now.plus_secs(-settings::pending_ttl());
-    let Some(mut status) = store::account::status(account, since)? else {
+    let Some(mut status) = store::account::status(account, since, now)? else {
         return Ok((Status::default(), now));
     };
     let memory = AccountGuard::of(account).shown_lock_state();

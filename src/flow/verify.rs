@@ -83,14 +83,16 @@ fn check(
         store::account::hold(account)?;
     }
     let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
-    let Some(Enrolment { lock_state, factors }) = enrolment else {
+    let Some(Enrolment { lock_state, recovery_expires_at, factors }) = enrolment else {
         return not_enrolled(context, account, code, event);
     };
     if let Some(until) = lock_state.locked(now) {
         return Ok(locked(until, now));
     }
-    let begin =
-        |code: &str| Attempt::begin(context, account, account_guard, event, code, lock_state);
+    let begin = |code: &str| {
+        Attempt::begin(context, account, account_guard, event, code, lock_state)
+            .map(|attempt| attempt.with_recovery(recovery_expires_at))
+    };
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),
         Some(Code::Totp(_)) if is_suspended(&lock_state, memory) => {

@@ -29,7 +29,11 @@ pub enum Event {
     BackupLow,
     /// A recovery link, which turns off two-factor authentication, was created.
     RecoveryCreate,
-    /// A recovery link was used.
+    /// A recovery link was used, and takes effect after a delay.
+    RecoveryStart,
+    /// A recovery was canceled, and its links were revoked.
+    RecoveryCancel,
+    /// A recovery link took effect.
     Recover,
     /// A device was trusted to skip the second factor.
     Trust,
@@ -71,6 +75,8 @@ impl Event {
             Self::Remove => "remove",
             Self::BackupLow => "backup_low",
             Self::RecoveryCreate => "recovery_create",
+            Self::RecoveryStart => "recovery_start",
+            Self::RecoveryCancel => "recovery_cancel",
             Self::Recover => "recover",
             Self::Trust => "trust",
             Self::TrustRevoke => "trust_revoke",

@@ -31,7 +31,11 @@ pub enum Kind {
     TrustRevoked,
     /// A recovery link was created.
     RecoveryAsked,
-    /// A recovery link was used.
+    /// A recovery link was used, and takes effect after a delay.
+    RecoveryStarted,
+    /// A recovery was canceled.
+    RecoveryCanceled,
+    /// A recovery link took effect.
     Recovered,
     /// An administrator removed all factors.
     Reset,
@@ -63,6 +67,8 @@ impl Kind {
             Self::Trusted => "trusted",
             Self::TrustRevoked => "trust_revoked",
             Self::RecoveryAsked => "recovery_asked",
+            Self::RecoveryStarted => "recovery_started",
+            Self::RecoveryCanceled => "recovery_canceled",
             Self::Recovered => "recovered",
             Self::Reset => "reset",
             Self::Unlocked => "unlocked",

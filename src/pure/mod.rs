@@ -9,6 +9,7 @@ pub mod claims;
 pub mod code;
 pub mod configuration;
 pub mod event;
+pub mod hba;
 pub mod id_set;
 pub mod import;
 pub mod invalid;

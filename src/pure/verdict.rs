@@ -21,6 +21,8 @@ pub enum Reason {
     LastFactor,
     /// The token has expired.
     Expired,
+    /// The recovery takes effect later.
+    Waiting,
     /// The token was used, was tried too often, or was revoked by a change to the account's
     /// factors.
     Spent,
@@ -38,6 +40,7 @@ impl Reason {
             Self::ClockOff => "clock_off",
             Self::LastFactor => "last_factor",
             Self::Expired => "expired",
+            Self::Waiting => "waiting",
             Self::Spent => "spent",
         }
     }

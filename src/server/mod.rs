@@ -5,8 +5,8 @@ mod audit;
 mod citus;
 mod datum;
 mod lock_timeout;
-mod owner;
 mod process;
+mod rights;
 mod session;
 mod transaction;
 
@@ -17,11 +17,11 @@ pub use audit::{
 pub use citus::require_local_tables;
 pub use datum::{Document, Json, LargeJson, RelationId, Text, composite};
 pub use lock_timeout::{on_error, with_lock_timeout};
-pub use owner::with_owner_rights;
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
 };
+pub use rights::{with_owner_rights, with_session_rights};
 pub use session::{
     connection_id, database_name, effective_role, installation_id, is_text, require_superuser,
     require_unicode, session_user, session_user_as_text, setting,

@@ -48,13 +48,24 @@ plans! {
     CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
          WHERE account::text = $1";
+    RECOVERY(TEXT, TIME) =
+        "SELECT recovery_at, recovery_expires_at FROM totp.accounts
+         WHERE account::text = $1 AND recovery_expires_at > $2";
+    START_RECOVERY(TEXT, TIME, TIME) =
+        "UPDATE totp.accounts SET recovery_at = $2, recovery_expires_at = $3
+         WHERE account::text = $1";
+    END_RECOVERY(TEXT, TIME) =
+        "UPDATE totp.accounts SET recovery_at = NULL, recovery_expires_at = NULL
+         WHERE account::text = $1 AND recovery_expires_at > $2";
     // Skips tokens in use: their changed_at no longer matches, which revokes them too.
     MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
              DELETE FROM totp.tokens WHERE id IN (
                  SELECT id FROM totp.tokens WHERE account::text = $1 FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
-         UPDATE totp.accounts SET changed_at = greatest($2, changed_at + interval '1 microsecond')
+         UPDATE totp.accounts
+         SET changed_at = greatest($2, changed_at + interval '1 microsecond'),
+             recovery_at = NULL, recovery_expires_at = NULL
          WHERE account::text = $1";
     // A change is dated at its call's time or just after the previous change, hence the
     // millisecond.
@@ -81,7 +92,7 @@ plans! {
                  FOR UPDATE SKIP LOCKED)),
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          DELETE FROM totp.accounts WHERE account::text = $1";
-    STATUS(TEXT, TIME) =
+    STATUS(TEXT, TIME, TIME) =
         "SELECT a.failures::integer, a.locked_until, a.suspended,
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account::text = a.account::text AND f.state = 'active')::integer,
@@ -96,7 +107,8 @@ plans! {
                           WHERE f.account::text = a.account::text),
                          (SELECT max(code.used_at)
                           FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
-                          WHERE b.account::text = a.account::text))
+                          WHERE b.account::text = a.account::text)),
+                CASE WHEN a.recovery_expires_at > $3 THEN a.recovery_at END
          FROM totp.accounts AS a WHERE a.account::text = $1";
 }
 
@@ -131,6 +143,16 @@ pub struct Status {
     pub backup_codes_left: i32,
     /// When a code was last accepted.
     pub last_verified_at: Option<Timestamp>,
+    /// When a recovery that waits can take effect.
+    pub recovery_at: Option<Timestamp>,
+}
+
+/// A recovery that waits.
+pub struct Recovery {
+    /// When it can take effect.
+    pub effective_at: Timestamp,
+    /// When it lapses.
+    pub expires_at: Timestamp,
 }
 
 /// Creates the account's row if there is none, along with the decoys. Returns whether it did.
@@ -194,8 +216,31 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     CLEAR.run(&[account.into()])
 }
 
-/// Records that the account's factors changed: ends its tokens, its other pending factors and the
-/// verification of its sessions.
+/// Reads the recovery of an account, if one waits that has not lapsed.
+pub fn recovery(account: &Account, now: Timestamp) -> Result<Option<Recovery>, Error> {
+    let read = |row: &Row| {
+        let (effective_at, expires_at) = (row.get(1)?, row.get(2)?);
+        Ok(Recovery {
+            effective_at: clock::from_sql(&effective_at),
+            expires_at: clock::from_sql(&expires_at),
+        })
+    };
+    RECOVERY.row(&[account.into(), now.into()], read)
+}
+
+/// Records that a recovery waits. The caller holds the account's row.
+pub fn start_recovery(account: &Account, recovery: &Recovery) -> Result<(), Error> {
+    let (effective_at, expires_at) = (recovery.effective_at, recovery.expires_at);
+    START_RECOVERY.run(&[account.into(), effective_at.into(), expires_at.into()])
+}
+
+/// Ends the recovery of an account. Returns whether one waited.
+pub fn end_recovery(account: &Account, now: Timestamp) -> Result<bool, Error> {
+    Ok(END_RECOVERY.execute(&[account.into(), now.into()])? > 0)
+}
+
+/// Records that the account's factors changed: ends its tokens, its recovery, its other pending
+/// factors and the verification of its sessions.
 pub fn mark_changed(account: &Account, now: Timestamp) -> Result<(), Error> {
     MARK_CHANGED.run(&[account.into(), now.into()])
 }
@@ -219,7 +264,11 @@ pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
 
 /// Returns the status of an account, or `None` if there is no such account. Pending factors created
 /// before `pending_since`, or before the account's factors last changed, do not count.
-pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
+pub fn status(
+    account: &Account,
+    pending_since: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {
             lock_state: lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?,
@@ -227,9 +276,10 @@ pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Stat
             pending: row.get(5)?,
             backup_codes_left: row.optional(6)?.unwrap_or_default(),
             last_verified_at: row.optional(7)?.as_ref().map(clock::from_sql),
+            recovery_at: row.optional(8)?.as_ref().map(clock::from_sql),
         })
     };
-    let arguments = [account.into(), pending_since.into()];
+    let arguments = [account.into(), pending_since.into(), now.into()];
     STATUS.row(&arguments, read)
 }
 

@@ -1,8 +1,10 @@
 //! The extension's objects and settings in the system catalogs, for `preflight`.
 
-use super::plan::{Row, Statement, TEXT, TEXTS, plans};
+use super::plan::{BIGINT, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::error::Error;
 use crate::pure::configuration::Configured;
+use crate::pure::hba::Rule;
+use crate::pure::timestamp::Timestamp;
 use pgrx::datum::DatumWithOid;
 
 /// Returns a role's name if it is ASCII: anything else might not be text in the database's encoding.
@@ -163,6 +165,31 @@ plans! {
                        (SELECT origin, to_xid FROM totp.audit_seals ORDER BY id DESC LIMIT 1) AS last
                    WHERE s.origin = last.origin AND s.next_xid <= last.to_xid), 0)
                AND e.at < now() - interval '1 day')";
+    LAST_SEAL() =
+        "SELECT to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI') FROM totp.audit_seals
+         ORDER BY id DESC LIMIT 1";
+    UNSIGNED(TEXTS) =
+        "SELECT known FROM unnest($1) AS known
+         WHERE NOT EXISTS (SELECT FROM totp.audit_seals WHERE key_id = known)
+           AND NOT EXISTS (SELECT FROM totp.audit_events WHERE key_id = known)";
+    EXPIRED(TIME, TIME, TIME, TIME, BIGINT) =
+        "SELECT count(*) FROM (
+             SELECT FROM totp.factors WHERE state = 'pending' AND created_at <= $1
+             UNION ALL SELECT FROM totp.tokens WHERE expires_at <= $2
+             UNION ALL SELECT FROM totp.sessions WHERE verified_at <= $3
+             UNION ALL SELECT FROM totp.events WHERE at <= $4
+             LIMIT $5) AS expired";
+    CAN_READ_HBA() =
+        "SELECT has_function_privilege('pg_hba_file_rules()', 'EXECUTE')";
+    HBA_RULES() =
+        "SELECT line_number, type, array_to_string(database, ','), 'all' = ANY (user_name),
+                address, netmask, auth_method
+         FROM pg_hba_file_rules() WHERE error IS NULL AND type LIKE 'host%'
+           AND concat(database, address) ~ '^[ -~]*$'";
+    STANDBYS() =
+        "SELECT coalesce(nullif(application_name, ''), 'process ' || pid), state IS NULL,
+                extract(epoch FROM reply_time - clock_timestamp())::double precision
+         FROM pg_stat_replication WHERE state IS NULL OR state <> 'backup'";
     AUDIT_IS_BEHIND() =
         "SELECT coalesce((SELECT max(id) FROM totp.audit_events)
                          > (SELECT last_value FROM totp.audit_events_id_seq), false)";
@@ -234,6 +261,75 @@ pub fn configured(pattern: &str) -> Result<Vec<Configured>, Error> {
 /// Returns whether entries of the audit trail have not been sealed for a day.
 pub fn is_audit_unsealed() -> Result<bool, Error> {
     AUDIT_IS_UNSEALED.value(&[])
+}
+
+/// Returns when the last seal was made, in UTC.
+pub fn last_seal() -> Result<Option<String>, Error> {
+    LAST_SEAL.row(&[], names)
+}
+
+/// Returns which of the keys have signed nothing in the audit trail.
+pub fn keys_without_signature(ids: Vec<String>) -> Result<Vec<String>, Error> {
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    UNSIGNED.rows(&[DatumWithOid::from(ids)], names)
+}
+
+/// The times up to which rows count as expired.
+pub struct Expiry {
+    /// For pending factors, when they were created.
+    pub pending: Timestamp,
+    /// For tokens, when they expired.
+    pub tokens: Timestamp,
+    /// For sessions, when they were last verified.
+    pub sessions: Timestamp,
+    /// For events, when they were written.
+    pub events: Timestamp,
+}
+
+/// Counts expired rows, at most `limit` of them.
+pub fn expired_rows(expiry: &Expiry, limit: i64) -> Result<i64, Error> {
+    let Expiry { pending, tokens, sessions, events } = *expiry;
+    let times = [pending, tokens, sessions, events].map(DatumWithOid::from);
+    let [pending, tokens, sessions, events] = times;
+    EXPIRED.value(&[pending, tokens, sessions, events, limit.into()])
+}
+
+/// Returns the rules of pg_hba.conf for TCP/IP. Returns `None` if the current role cannot read it.
+pub fn hba_rules() -> Result<Option<Vec<Rule>>, Error> {
+    if !CAN_READ_HBA.value(&[])? {
+        return Ok(None);
+    }
+    let read = |row: &Row| {
+        Ok(Rule {
+            line: row.get(1)?,
+            kind: row.get(2)?,
+            databases: row.get(3)?,
+            is_for_all_roles: row.get(4)?,
+            address: row.optional(5)?.unwrap_or_default(),
+            netmask: row.optional(6)?,
+            method: row.get(7)?,
+        })
+    };
+    HBA_RULES.rows(&[], read).map(Some)
+}
+
+/// A standby that is connected to this server.
+pub struct Standby {
+    /// Its name.
+    pub name: String,
+    /// Whether the current role cannot see its state.
+    pub is_hidden: bool,
+    /// By how many seconds the time of its last reply is ahead of this server's time.
+    pub seconds_ahead: Option<f64>,
+}
+
+/// Returns the standbys of this server.
+pub fn standbys() -> Result<Vec<Standby>, Error> {
+    STANDBYS.rows(&[], |row| {
+        Ok(Standby { name: row.get(1)?, is_hidden: row.get(2)?, seconds_ahead: row.optional(3)? })
+    })
 }
 
 /// Returns whether the sequence of the audit trail's IDs is behind them.

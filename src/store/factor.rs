@@ -15,7 +15,7 @@ plans! {
     LOAD(TEXT) =
         "SELECT a.failures::integer, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
                 f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
-                f.last_step::bigint, f.drift::integer, f.created_at
+                f.last_step::bigint, f.drift::integer, f.created_at, a.recovery_expires_at
          FROM totp.accounts AS a
          LEFT JOIN totp.factors AS f ON f.account::text = a.account::text AND f.state = 'active'
          WHERE a.account::text = $1";
@@ -133,6 +133,8 @@ pub struct SpentStep {
 pub struct Enrolment {
     /// The account's lock state in the table.
     pub lock_state: LockState,
+    /// When the recovery that waits lapses, if there is one.
+    pub recovery_expires_at: Option<Timestamp>,
     /// Its active factors, possibly none.
     pub factors: Vec<Factor>,
 }
@@ -143,8 +145,9 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     LOAD.rows(&[account.into()], |row| {
         let lock_state = account::lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?;
         let label: Option<String> = row.optional(4)?;
+        let recovery_expires_at = row.optional(13)?.as_ref().map(clock::from_sql);
         enrolment
-            .get_or_insert(Enrolment { lock_state, factors: Vec::new() })
+            .get_or_insert(Enrolment { lock_state, recovery_expires_at, factors: Vec::new() })
             .factors
             .extend(label.map(|label| factor(row, label, 5)).transpose()?);
         Ok(())

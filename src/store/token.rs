@@ -2,6 +2,7 @@
 
 use super::account;
 use super::plan::{BYTEA, INT, Row, Statement, TEXT, TIME, UUID, plans};
+use crate::clock;
 use crate::error::Error;
 use crate::pure::lock::LockState;
 use crate::pure::name::Account;
@@ -28,7 +29,8 @@ plans! {
     LOAD(UUID, TEXT) =
         "SELECT t.account::text, t.purpose::text, t.binding::bytea, t.attempts,
                 t.used_at IS NOT NULL, t.changed_at IS NOT DISTINCT FROM a.changed_at,
-                coalesce(a.failures::integer, 0), a.locked_until, coalesce(a.suspended, false)
+                coalesce(a.failures::integer, 0), a.locked_until, coalesce(a.suspended, false),
+                t.expires_at
          FROM totp.tokens AS t LEFT JOIN totp.accounts AS a ON a.account::text = t.account::text
          WHERE t.id = $1 AND t.kind::text = $2";
     CLAIM(UUID, TEXT, TIME, INT) =
@@ -40,12 +42,15 @@ plans! {
          RETURNING account::text, purpose::text, binding::bytea";
     SPEND(UUID, TIME) =
         "UPDATE totp.tokens SET used_at = $2 WHERE id = $1 AND used_at IS NULL";
+    EXTEND(UUID, TIME) =
+        "UPDATE totp.tokens SET expires_at = $2 WHERE id = $1 AND expires_at < $2";
     UNCLAIM(UUID) =
         "UPDATE totp.tokens SET used_at = NULL WHERE id = $1";
     CLAIMS(UUID) =
         "SELECT claims::text FROM totp.tokens WHERE id = $1";
     REVOKE(TEXT, TEXT, TIME) =
-        "DELETE FROM totp.tokens WHERE account::text = $1 AND kind::text = $2 AND expires_at > $3";
+        "DELETE FROM totp.tokens
+         WHERE account::text = $1 AND kind::text = $2 AND expires_at > $3 AND used_at IS NULL";
     PRUNE(TIME) =
         "DELETE FROM totp.tokens WHERE id IN (
              SELECT id FROM totp.tokens WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)";
@@ -81,6 +86,8 @@ pub struct Scope {
 pub struct StoredToken {
     /// What the token is valid for.
     pub scope: Scope,
+    /// When the token expires. That of a recovery that waits is later than the token itself says.
+    pub expires_at: Timestamp,
     /// Codes tried with the token.
     pub attempts: i32,
     /// Whether the token was used.
@@ -120,6 +127,7 @@ pub fn load(token: &Token) -> Result<Option<StoredToken>, Error> {
 fn stored_token(row: &Row) -> Result<StoredToken, Error> {
     Ok(StoredToken {
         scope: scope(row)?,
+        expires_at: clock::from_sql(&row.get(10)?),
         attempts: row.get(4)?,
         is_used: row.get(5)?,
         is_current: row.get(6)?,
@@ -147,6 +155,11 @@ pub fn spend(token: &Token, now: Timestamp) -> Result<bool, Error> {
     Ok(SPEND.execute(&[id(token), now.into()])? > 0)
 }
 
+/// Sets a token to expire later.
+pub fn extend(token: &Token, expires_at: Timestamp) -> Result<(), Error> {
+    EXTEND.run(&[id(token), expires_at.into()])
+}
+
 /// Makes a token that this transaction has claimed usable again. The attempt stays counted.
 pub fn unclaim(token: &Token) -> Result<(), Error> {
     UNCLAIM.run(&[id(token)])
@@ -158,7 +171,7 @@ pub fn claims(token: &Token) -> Result<String, Error> {
     rows.into_iter().next().ok_or(Error::Corrupt("token"))
 }
 
-/// Removes an account's unexpired tokens of one kind and returns their number.
+/// Removes an account's unexpired and unused tokens of one kind and returns their number.
 pub fn revoke(account: &Account, kind: Kind, now: Timestamp) -> Result<usize, Error> {
     REVOKE.execute(&[account.into(), kind.as_str().into(), now.into()])
 }

@@ -14,6 +14,7 @@ OF_ACCOUNTS = {
     "backup_remaining": {},
     "challenge_create": {},
     "recovery_create": {},
+    "recovery_cancel": {},
     "trust_create": {},
     "trust_verify": {"token": "A" * 78},
     "trust_revoke": {},
@@ -27,6 +28,7 @@ OF_TOKENS = {
     "challenge_verify": {"code": "123456"},
     "challenge_account": {},
     "recovery_confirm": {},
+    "recovery_attempt": {},
 }
 
 # Of the caller's own account, in schema totp_api.

@@ -53,7 +53,8 @@ def test_no_function_that_decides_is_strict_or_leakproof(dba):
 def test_functions_that_write_are_volatile_and_parallel_unsafe(dba):
     names = ["totp_create", "totp_confirm", "totp_verify", "totp_attempt", "totp_disable"]
     names += ["backup_verify", "backup_rotate", "challenge_create", "challenge_verify"]
-    names += ["recovery_create", "recovery_confirm", "trust_create", "trust_revoke"]
+    names += ["recovery_create", "recovery_confirm", "recovery_attempt", "recovery_cancel"]
+    names += ["trust_create", "trust_revoke"]
     query = f"""
         SELECT proname, provolatile, proparallel FROM pg_proc WHERE {OURS} AND proname = ANY(%s)
     """
@@ -125,6 +126,7 @@ def test_every_setting_explains_itself(dba):
         ("challenge_ttl", "5min"),
         ("challenge_attempts", "5"),
         ("recovery_ttl", "1h"),
+        ("recovery_delay", "0"),
         ("trust_ttl", "30d"),
         ("session_ttl", "12h"),
         ("identity", "jwt"),

@@ -86,8 +86,8 @@ OTHERS = {
 ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "key_ids"}
 # Without a file, these end before they look at an account.
 ELSEWHERE |= {"import_django_totp", "import_better_auth"}
-ELSEWHERE |= {"guard_usage", "preflight", "request_code", "request_account", "missing_claim"}
-ELSEWHERE |= {"audit_names", "metric_values"}
+ELSEWHERE |= {"guard_usage", "preflight", "preflight_ok", "request_code", "request_account"}
+ELSEWHERE |= {"audit_names", "metric_values", "missing_claim"}
 # Called by functions of totp_api.
 INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}

@@ -1,10 +1,14 @@
 """The mailers of examples/events: they tell users what happened, and miss nothing."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from contextlib import closing
+from socket import socket
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -20,9 +24,13 @@ INSERT INTO mailer VALUES (0);
 CREATE TABLE users (login text PRIMARY KEY, email text);
 INSERT INTO users VALUES ('alice', 'alice@example.org'), ('bob', 'bob@example.org');
 CREATE ROLE mailer LOGIN IN ROLE totp_auditor;
+CREATE ROLE app LOGIN IN ROLE totp_app;
 GRANT SELECT, UPDATE ON mailer TO mailer;
 GRANT SELECT ON users TO mailer;
 """
+with socket() as unused:
+    unused.bind(("127.0.0.1", 0))
+    PORT = unused.getsockname()[1]
 SENDMAIL = """#!/bin/sh
 cat > "$MAILS.$$" && mv "$MAILS.$$" "$MAILS/$(date +%s%N)"
 """
@@ -54,6 +62,8 @@ def mailer(request, tmp_path):
             "PGUSER": "mailer",
             "PGDATABASE": "postgres",
             "SENDMAIL": str(sendmail),
+            "NOT_ME_URL": f"http://127.0.0.1:{PORT}/not-me",
+            "LINK_SECRET": "0123456789abcdef",
             "MAILS": str(mails),
         }
         running = []
@@ -101,10 +111,69 @@ def test_users_are_told_what_happened_even_while_the_mailer_was_away(mailer):
         assert part in text
 
 
+def request(link, method="GET"):
+    """The status and the body of the answer to a request."""
+    try:
+        with urlopen(Request(link, method=method), timeout=10) as response:
+            return response.status, response.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_it_was_not_me_cancels_a_recovery(mailer):
+    cluster, start, sent = mailer
+    cluster.execute("ALTER DATABASE postgres SET totp.recovery_delay = '1d'")
+    start()
+    variables = {**os.environ, **cluster.variables, "PGUSER": "app", "PGDATABASE": "postgres"}
+    variables["LINK_SECRET"] = "0123456789abcdef"
+    page = subprocess.Popen([sys.executable, EXAMPLES / "not_me.py", str(PORT)], env=variables)
+    try:
+        with closing(cluster.connect("app")) as connection:
+            client = Client(connection)
+            alice = client.enrol("alice")
+            token = client.recovery("alice")
+            until(lambda: len(sent()) == 2, timeout=10, what="mail about the link")
+            assert not client.recover(token)
+            until(lambda: len(sent()) == 3, timeout=10, what="mail about the use of the link")
+            enrolled, asked, started = sent()
+            assert "call support" in enrolled and "will be turned off" in started
+            links = [re.search(r"http\S+", text)[0].rstrip(".") for text in (asked, started)]
+            link = links[1]
+            until(lambda: is_open(PORT), timeout=10, what="the page")
+            # A scanner opens the link, and changes nothing.
+            assert "<button>" in request(link)[1]
+            assert client.status("alice").recovery_at is not None
+            # Nobody changes the account or the time in a link.
+            for changed in (
+                link.replace("account=alice", "account=bob"),
+                re.sub(r"expires=\d+", "expires=9999999999", link),
+                link[:-1] + ("0" if link[-1] != "0" else "1"),
+                link.partition("?")[0],
+            ):
+                assert request(changed, "POST")[0] == 404, changed
+            assert client.status("alice").recovery_at is not None
+            status, text = request(link, "POST")
+            assert status == 200 and "stays on" in text
+            assert client.status("alice").recovery_at is None and client.is_enabled("alice")
+            assert not client.recover(token)
+            assert "There is no recovery" in request(links[0], "POST")[1]
+            until(lambda: len(sent()) == 4, timeout=10, what="mail about the cancellation")
+            assert "stays on" in sent()[3]
+            assert client.verify("alice", alice.phone.code(client.now, 1))
+    finally:
+        page.kill()
+        page.wait()
+
+
+def is_open(port):
+    with socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
 @pytest.mark.parametrize("name", ["mailer.py", "mailer.mjs"])
 def test_a_mailer_is_short_and_knows_only_events_that_exist(name):
     text = (EXAMPLES / name).read_text()
     documented = (ROOT / "docs/events.md").read_text()
     body = text.partition("TEXTS = {")[2].partition("}")[0]
     known = [line.split(":")[0].strip(' "') for line in body.strip().splitlines()]
-    assert len(known) == 10 and all(f"`{event}`" in documented for event in known)
+    assert len(known) == 12 and all(f"`{event}`" in documented for event in known)

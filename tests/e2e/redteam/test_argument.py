@@ -51,6 +51,8 @@ BOMBED = [
     "totp.challenge_create('x', claims => claims)",
     "totp.challenge_account(big)",
     "totp.recovery_confirm(big)",
+    "totp.recovery_attempt(big)",
+    "totp.recovery_cancel(big)",
     "totp.trust_verify('x', big)",
     "totp.totp_code(big, now())",
     "totp.totp_check(big, big, now())",

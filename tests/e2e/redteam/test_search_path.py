@@ -152,7 +152,7 @@ def test_no_function_of_administrators_runs_objects_of_its_caller(attacker, app,
     assert client.call("totp_import", account=renamed, uri=uri, **reason)[0] is True
     assert client.call("totp_forget", account=renamed, **reason)[0] is True
     assert client.call("totp_prune")[0] >= 0
-    for view in ("account_status", "factor_status", "audit_log", "guard_status"):
+    for view in ("account_status", "factor_status", "audit_log", "audit_ocsf", "guard_status"):
         assert client.rows(f"SELECT * FROM totp.{view}") is not None
 
 

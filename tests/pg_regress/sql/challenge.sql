@@ -111,6 +111,70 @@ SELECT enabled, pending, factors, backup_codes_left, failures FROM totp.totp_sta
 SELECT reason FROM totp.challenge_verify(:'challenge', pg_temp.code(:'ada'));
 SELECT event, outcome FROM totp.audit_log WHERE account = 'ada' ORDER BY id DESC LIMIT 3;
 
+-- With a delay, a recovery takes effect when its link is used again after it.
+SET totp.recovery_delay = '2d';
+SET totp.clock = '2030-01-01 01:50:00+00';
+SELECT secret AS eve, codes[1] AS eve1, codes[2] AS eve2 FROM pg_temp.enrol('eve') \gset
+SELECT totp.recovery_create('eve') AS recovery, totp.recovery_create('eve') AS second \gset
+SELECT recovery_at FROM totp.totp_status('eve');
+SELECT totp.recovery_confirm(:'recovery') AS recovered;
+SELECT * FROM totp.recovery_attempt(:'recovery');
+SELECT enabled, recovery_at FROM totp.totp_status('eve');
+SELECT recovery_at FROM totp.account_status WHERE account = 'eve';
+SELECT value FROM totp.metrics WHERE name = 'totp_pending_recoveries';
+-- The link that was used is good for longer than it says, another one is not.
+SET totp.clock = '2030-01-03 01:49:59+00';
+SELECT * FROM totp.recovery_attempt(:'recovery');
+SELECT * FROM totp.recovery_attempt(:'second');
+SET totp.clock = '2030-01-03 01:50:00+00';
+SELECT * FROM totp.recovery_attempt(:'recovery');
+SELECT * FROM totp.recovery_attempt(:'recovery');
+SELECT enabled, recovery_at FROM totp.totp_status('eve');
+SELECT event, outcome, detail FROM totp.audit_log WHERE account = 'eve' ORDER BY id DESC LIMIT 2;
+-- It can be canceled, which revokes all links.
+SELECT secret AS eve, codes[1] AS eve1, codes[2] AS eve2 FROM pg_temp.enrol('eve') \gset
+SELECT totp.recovery_cancel('eve') AS nothing_to_cancel;
+SELECT totp.recovery_create('eve') AS recovery, totp.recovery_create('eve') AS second \gset
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+SELECT totp.recovery_cancel('eve') AS canceled, totp.recovery_cancel('eve') AS again;
+SELECT recovery_at FROM totp.totp_status('eve');
+SELECT first.reason, second.reason FROM totp.recovery_attempt(:'recovery') AS first, totp.recovery_attempt(:'second') AS second;
+-- A wrong code does not cancel it; a right one does, of whatever kind.
+SELECT totp.recovery_create('eve') AS recovery \gset
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+SELECT totp.backup_verify('eve', '0000000000000000') AS wrong, recovery_at IS NOT NULL AS waits FROM totp.totp_status('eve');
+SELECT totp.backup_verify('eve', :'eve1') AS verified;
+SELECT recovery_at FROM totp.totp_status('eve');
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+SELECT event, outcome, detail FROM totp.audit_log WHERE account = 'eve' ORDER BY id DESC LIMIT 3;
+SELECT totp.recovery_create('eve') AS recovery \gset
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+SET totp.clock = '2030-01-03 01:51:00+00';
+SELECT totp.totp_verify('eve', pg_temp.code(:'eve')) AS verified, recovery_at FROM totp.totp_status('eve');
+-- One that nobody completes lapses: the next link waits again.
+SELECT totp.recovery_create('eve') AS recovery \gset
+SELECT * FROM totp.recovery_attempt(:'recovery');
+SET totp.clock = '2030-01-07 01:51:00+00';
+SELECT recovery_at FROM totp.totp_status('eve');
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+SELECT totp.recovery_create('eve') AS recovery \gset
+SELECT * FROM totp.recovery_attempt(:'recovery');
+-- Any change of the factors ends it.
+SELECT totp.totp_rename('eve', 'eva', 'married') AS renamed;
+SELECT recovery_at FROM totp.totp_status('eva');
+SELECT reason FROM totp.recovery_attempt(:'recovery');
+-- Links that are not in use yet are canceled without a delay, too, even for unknown accounts.
+RESET totp.recovery_delay;
+SELECT totp.recovery_create('eva') AS recovery, totp.recovery_create('nobody') AS unknown \gset
+SELECT totp.recovery_cancel('eva') AS canceled, totp.recovery_cancel('nobody') AS of_unknown;
+SELECT first.reason, second.reason FROM totp.recovery_attempt(:'recovery') AS first, totp.recovery_attempt(:'unknown') AS second;
+SELECT reason FROM totp.recovery_attempt('x');
+SELECT reason FROM totp.recovery_attempt(NULL);
+SELECT totp.recovery_cancel(NULL);
+SET totp.recovery_delay = -1;
+SET totp.recovery_delay = '31d';
+SET totp.clock = '2030-01-01 01:40:00+00';
+
 -- Trusted devices.
 SELECT secret AS bea, codes[1] AS bea1, codes[2] AS bea2 FROM pg_temp.enrol('bea') \gset
 SELECT totp.trust_create('bea') AS device, totp.trust_create('bea', '1 hour') AS guest \gset

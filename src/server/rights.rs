@@ -1,4 +1,4 @@
-//! The rights of the role that owns the tables.
+//! The rights with which statements run.
 
 use crate::error::Error;
 use pgrx::pg_sys;
@@ -10,6 +10,26 @@ const OWNER: &std::ffi::CStr = c"totp_owner";
 /// This is for functions that run with the rights of their caller and read the caller's tables: only
 /// the owner's own statements may be inside, never a statement over a table that someone else made.
 pub fn with_owner_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: reads the catalogs; a role that does not exist yields the invalid OID.
+    let owner = unsafe { pg_sys::get_role_oid(OWNER.as_ptr(), true) };
+    if owner == pg_sys::InvalidOid {
+        return Err(Error::Corrupt("role"));
+    }
+    with_rights_of(owner, work)
+}
+
+/// Runs `work` with the rights of the session's current role, as if a SECURITY DEFINER function had
+/// not changed them. This is for system views that show more to some roles than to `totp_owner`.
+pub fn with_session_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+    // SAFETY: a function without arguments that reads this process's state.
+    with_rights_of(unsafe { pg_sys::GetOuterUserId() }, work)
+}
+
+/// Runs `work` with the rights of a role that exists.
+fn with_rights_of<T>(
+    other: pg_sys::Oid,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
     /// Restores the role also if an error of the server unwinds; if it ends the transaction, the
     /// server restores it.
     struct Restore(pg_sys::Oid, i32);
@@ -20,17 +40,11 @@ pub fn with_owner_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result<T
         }
     }
     let (mut role, mut context) = (pg_sys::InvalidOid, 0);
-    // SAFETY: writes to two local variables; a role that does not exist yields the invalid OID.
-    let owner = unsafe {
-        pg_sys::GetUserIdAndSecContext(&mut role, &mut context);
-        pg_sys::get_role_oid(OWNER.as_ptr(), true)
-    };
-    if owner == pg_sys::InvalidOid {
-        return Err(Error::Corrupt("role"));
-    }
+    // SAFETY: writes to two local variables.
+    unsafe { pg_sys::GetUserIdAndSecContext(&mut role, &mut context) };
     let _restore = Restore(role, context);
     let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
     // SAFETY: sets variables of this process; the role exists.
-    unsafe { pg_sys::SetUserIdAndSecContext(owner, local) };
+    unsafe { pg_sys::SetUserIdAndSecContext(other, local) };
     work()
 }
