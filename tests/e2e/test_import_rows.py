@@ -491,7 +491,11 @@ def test_a_log_of_everything_has_no_secret_of_a_table(cluster, place, mover):
         copy.write(f"alice\t{secret}\nbob\t{secret}0\n")
     with cluster.connect(dbname=name) as dba:
         dba.execute("LOAD 'auto_explain'")
+        known = {row.name for row in dba.execute("SELECT name FROM pg_settings")}
         for setting, value in EVERYTHING.items():
+            if setting not in known:
+                assert setting == "auto_explain.log_parameter_max_length"  # from PostgreSQL 16 on
+                continue
             dba.execute("SELECT set_config(%s, %s, false)", [setting, value])
         rows = dba.execute("SELECT * FROM totp.import_rows('public.loud')").fetchall()
         assert [row.factors for row in rows] == [1, 0]
