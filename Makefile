@@ -49,8 +49,8 @@ demo-rotate: ## Rotates the encryption key while users log in
 demo-stop: ## Removes the demo's server
 	@scripts/demo stop
 
-bench: ## Compares the extension with hand-written SQL
-	@scripts/setup build
+bench: ## Compares the extension with hand-written SQL and django-totp
+	@scripts/setup test
 	@scripts/install --profile release 15
 	@benches/run
 
