@@ -149,7 +149,8 @@ impl<'a> Attempt<'a> {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
         // By then, no window reaches the step.
-        let reach = settings::resync_steps() + settings::window_steps() + 1;
+        let drift = settings::resync_steps().max(factor.drift.abs());
+        let reach = drift + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
         let is_pending = self.event == Event::Confirm;
         let now = self.context.now;
