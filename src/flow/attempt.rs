@@ -152,7 +152,7 @@ impl<'a> Attempt<'a> {
         let drift = settings::resync_steps().max(factor.drift.abs());
         let reach = drift + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
-        let is_pending = self.event == Event::Confirm;
+        let is_pending = matches!(self.event, Event::Confirm | Event::Assign);
         let now = self.context.now;
         match self.account_guard.spend(secret, step, expires, is_pending, now) {
             Spend::Done { .. } => {

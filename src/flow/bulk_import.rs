@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// How many rows to read, and how many accounts to write, at a time.
-const BATCH: i32 = 1_000;
+pub const BATCH: i32 = 1_000;
 /// How often progress is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The maximum number of steps that a last step can be ahead of the server's clock.
