@@ -253,7 +253,8 @@ CREATE TABLE totp.hardware_tokens (
     key_id totp.key_id NOT NULL,
     created_at timestamptz NOT NULL,
     account totp.account REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE SET NULL,
-    assigned_at timestamptz
+    assigned_at timestamptz,
+    last_step totp.step NOT NULL DEFAULT -1
 ) WITH (fillfactor = 80);
 SELECT pg_catalog.pg_extension_config_dump('totp.hardware_tokens', '');
 -- For the foreign key.
@@ -269,6 +270,7 @@ COMMENT ON COLUMN totp.hardware_tokens.key_id IS 'The key that encrypted it: fir
 COMMENT ON COLUMN totp.hardware_tokens.created_at IS 'When the token was imported';
 COMMENT ON COLUMN totp.hardware_tokens.account IS 'The account that the token was last assigned to';
 COMMENT ON COLUMN totp.hardware_tokens.assigned_at IS 'When it was last assigned; it is still assigned if the account has an active factor, labelled with the serial number, that was created at that time';
+COMMENT ON COLUMN totp.hardware_tokens.last_step IS 'Step of the codes with which it was last assigned; they do not assign it again; -1 before the first time';
 
 -- A wrong code for a nonexistent account writes to one of these rows what it would write to the
 -- account, so that it takes as long.

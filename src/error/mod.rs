@@ -256,8 +256,8 @@ impl From<Error> for ErrorReport {
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
                 "a factor with this label or secret already exists",
-                "An import does not replace an active factor, and a secret can have only one label.",
-                "Remove the existing factor first, or import another secret with another label.",
+                "An active factor is not replaced, and a secret can have only one label.",
+                "Remove the existing factor first, or use another secret with another label.",
             ),
             Error::AccountExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,

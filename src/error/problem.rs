@@ -39,10 +39,13 @@ fn one(problem: &Problem) -> String {
             "the account had a second factor here, which was removed; call totp_forget to import it again"
         }
         Problem::TooManyFactors => "the account would have more than 20 factors",
-        Problem::Busy => "another transaction is changing it; import it again",
+        Problem::Busy => "the account is in use by another transaction; import it again",
         Problem::Unreadable => "a stored secret of the account could not be decrypted",
         Problem::Unassigned => "the token belongs to nobody; import it with import_oath_csv",
         Problem::RepeatedSerial => "the serial number occurs more than once, with different tokens",
+        Problem::ImportedMeanwhile => {
+            "another transaction has just imported a token with this serial number; import it again"
+        }
         Problem::OtherToken => {
             "another token with this serial number is stored, or its secret could not be decrypted"
         }

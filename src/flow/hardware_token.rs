@@ -2,7 +2,7 @@
 
 use super::attempt::{Attempt, locked};
 use super::audit::field;
-use super::bulk_import::{BATCH, Options, Outcome};
+use super::bulk_import::{BATCH, Options, Outcome, Progress};
 use super::context::Context;
 use super::enrol::{Confirmation, FACTORS_LIMIT, activate};
 use super::import::{WEAK_BELOW_BYTES, has_secret};
@@ -42,7 +42,7 @@ pub fn of_pskc(document: &str, key_file: Option<&str>) -> Result<Tokens, Error> 
 /// Imports tokens, which belong to nobody yet. The account of an outcome is the serial number.
 pub fn import(options: &Options, tokens: Tokens) -> Result<Vec<Outcome>, Error> {
     let context = Context::begin()?;
-    let (mut outcomes, mut weak) = (Vec::new(), 0);
+    let (mut outcomes, mut weak, mut progress) = (Vec::new(), 0, Progress::begin());
     let mut rows = tokens.into_rows();
     loop {
         let batch: Vec<_> = rows.by_ref().take(BATCH.unsigned_abs() as usize).collect();
@@ -51,6 +51,7 @@ pub fn import(options: &Options, tokens: Tokens) -> Result<Vec<Outcome>, Error> 
         }
         server::check_for_interrupts();
         outcomes.extend(import_batch(&context, options, &batch, &mut weak)?);
+        progress.report(outcomes.len());
     }
     if weak > 0 {
         notice::weak_secrets(weak);
@@ -98,7 +99,7 @@ fn import_batch(
             outcome.factors = 1;
             *weak += u64::from(is_weak(token));
         } else {
-            outcome.problems.push(Problem::Busy);
+            outcome.problems.push(Problem::ImportedMeanwhile);
         }
     }
     Ok(outcomes)
@@ -219,7 +220,7 @@ pub fn assign(
         return Ok(attempt.reject(refusal)?.into());
     }
     store::factor::upsert_pending(account, &factor)?;
-    store::hardware_token::assign(serial, account, factor.created_at)?;
+    store::hardware_token::assign(serial, account, factor.created_at, step)?;
     let spent = SpentStep { step, drift, at: context.now };
     activate(&context, account, &factor, spent, attempt)
 }
@@ -258,7 +259,7 @@ fn new_factor(
         label,
         parameters: token.parameters,
         ciphertext,
-        last_step: -1,
+        last_step: token.last_step,
         drift: 0,
         created_at: context.now,
     })

@@ -1,6 +1,6 @@
 //! The table `hardware_tokens`.
 
-use super::plan::{INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
+use super::plan::{BIGINT, INTS, Row, Statement, TEXT, TEXTS, TIME, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::keyring::Ciphertext;
@@ -13,7 +13,7 @@ plans! {
     // A token is assigned as long as the account has the factor that was made of it.
     LOAD(TEXTS) =
         "SELECT t.serial::text, t.algorithm::text, t.digits::integer, t.period::integer, t.sealed,
-                t.key_id::text, t.created_at,
+                t.key_id::text, t.created_at, t.last_step::bigint,
                 EXISTS (SELECT FROM totp.factors AS f
                         WHERE f.account = t.account AND f.label = t.serial AND f.state = 'active'
                           AND f.created_at = t.assigned_at)
@@ -28,8 +28,9 @@ plans! {
          SELECT t.serial, t.algorithm, t.digits, t.period, t.sealed, key.id, $7
          FROM key, unnest($1, $2, $3, $4, $5) AS t (serial, algorithm, digits, period, sealed)
          ON CONFLICT (serial) DO NOTHING RETURNING serial::text";
-    ASSIGN(TEXT, TEXT, TIME) =
-        "UPDATE totp.hardware_tokens SET account = $2, assigned_at = $3 WHERE serial = $1";
+    ASSIGN(TEXT, TEXT, TIME, BIGINT) =
+        "UPDATE totp.hardware_tokens SET account = $2, assigned_at = $3, last_step = $4
+         WHERE serial = $1";
     DELETE(TEXT) =
         "DELETE FROM totp.hardware_tokens WHERE serial = $1";
 }
@@ -44,6 +45,8 @@ pub struct HardwareToken {
     pub ciphertext: Ciphertext,
     /// When it was imported.
     pub created_at: Timestamp,
+    /// The step of the second code with which it was last assigned; -1 before the first time.
+    pub last_step: i64,
     /// Whether it is the factor of an account.
     pub is_assigned: bool,
 }
@@ -63,7 +66,8 @@ fn read(row: &Row) -> Result<HardwareToken, Error> {
         parameters: parameters.map_err(|_| Error::Corrupt("algorithm, digits or period"))?,
         ciphertext: Ciphertext { token: row.get(5)?, key_id: row.get(6)? },
         created_at: clock::from_sql(&created_at),
-        is_assigned: row.get(8)?,
+        last_step: row.get(8)?,
+        is_assigned: row.get(9)?,
     })
 }
 
@@ -97,10 +101,15 @@ pub fn insert(
     INSERT.rows(&arguments, |row| row.get(1))
 }
 
-/// Records to which account a token is assigned: its factor was created at that time. The caller holds
-/// the token's row.
-pub fn assign(serial: &Serial, account: &Account, at: Timestamp) -> Result<(), Error> {
-    ASSIGN.run(&[(&**serial).into(), account.into(), at.into()])
+/// Records to which account a token is assigned: its factor was created at that time. Codes up to a step
+/// will not assign it again. The caller holds the token's row.
+pub fn assign(
+    serial: &Serial,
+    account: &Account,
+    at: Timestamp,
+    last_step: i64,
+) -> Result<(), Error> {
+    ASSIGN.run(&[(&**serial).into(), account.into(), at.into(), last_step.into()])
 }
 
 /// Removes a token. Returns whether there was one.

@@ -244,7 +244,7 @@ def test_a_document_that_cannot_be_read_is_refused(mover, import_directory, docu
 
 @pytest.mark.parametrize(
     ("function", "text"),
-    [("pskc", "<KeyContainer>"), ("oath_csv", "x,y\n"), ("keycloak", "{}"), ("auth0", "[]")],
+    [("pskc", "<KeyContainer>"), ("oath_csv", "x,y\n"), ("privacyidea", "a,b,c,d\n")],
 )
 def test_a_document_of_100_megabytes_is_refused(mover, function, text):
     began = time.monotonic()
@@ -374,7 +374,8 @@ def test_what_a_rollback_undoes_leaves_failures_and_spent_codes(mover):
 
 def test_a_token_has_one_account_at_a_time(mover):
     token = imported(mover, Token())
-    assert assign(mover, "alice", token).assigned
+    spent = token.pair(mover.now)
+    assert assign(mover, "alice", token, spent).assigned
     mover.wait(90)
     for account in ("alice", "bob"):
         with refused(ASSIGNED):
@@ -389,6 +390,7 @@ def test_a_token_has_one_account_at_a_time(mover):
     # Who gives it back makes it free.
     mover.execute("SELECT totp.totp_reset('carol', 'gave the token back')")
     assert tokens_of(mover)[0].account is None
+    assert assign(mover, "bob", token, spent).reason == "invalid"
     mover.wait(90)
     assert assign(mover, "bob", token).assigned
     mover.execute("SELECT totp.totp_forget('bob', 'left')")

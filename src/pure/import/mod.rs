@@ -139,6 +139,8 @@ pub enum Problem {
     Unassigned,
     /// The serial number occurs more than once, with different tokens.
     RepeatedSerial,
+    /// Another transaction has imported a hardware token with this serial number meanwhile.
+    ImportedMeanwhile,
     /// Another hardware token is stored under this serial number.
     OtherToken,
 }

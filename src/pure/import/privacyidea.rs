@@ -7,6 +7,7 @@ use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use serde::Deserialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 /// The owner of a token that belongs to nobody.
 const NOBODY: &str = "n/a";
@@ -62,7 +63,8 @@ fn parse_json(text: &str) -> Option<Grouping> {
 /// Reads the secret and the parameters of a token in JSON.
 fn factor(token: Token) -> Result<SourceFactor, Problem> {
     check_type(token.kind.as_deref().unwrap_or_default())?;
-    let secret = secret(&token.otpkey.ok_or(Problem::Missing("otpkey"))?)?;
+    let key = Zeroizing::new(token.otpkey.ok_or(Problem::Missing("otpkey"))?);
+    let secret = secret(&key)?;
     let hash = token.info_list.hashlib.unwrap_or_else(|| "sha1".to_owned());
     let period = number(token.info_list.time_step, "timeStep", 30.0)?;
     let parameters = Parameters::new(&hash, token.otplen.unwrap_or(6), period as i32)?;
@@ -125,8 +127,8 @@ fn check_type(kind: &str) -> Result<(), Problem> {
     }
 }
 
-/// Reads a secret in hex or, as the option `--b32` writes it, in base32. Text of 16 or more characters
-/// that is both is hex: a secret in base32 has other letters, too.
+/// Reads a secret in hex or, as the option `--b32` writes it, in base32. Text that could be both is
+/// hex: a secret in base32 almost certainly has other letters, too.
 fn secret(text: &str) -> Result<Secret, Problem> {
     match hex(text) {
         Some(bytes) => Ok(Secret::from_bytes(bytes)?),
