@@ -108,6 +108,8 @@ BEGIN
 'Checks a TOTP or backup code and returns a verdict. Works like totp_verify and backup_verify, but returns a row instead of a boolean: reason is ok, invalid, locked, suspended or not_enrolled; retry_after, and the same in seconds as retry_after_seconds, are set if the account is locked after the attempt. Call it in FROM: (totp_attempt(...)).* calls it once per column. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_resync(text, text, text, text)',
 'Adjusts to an authenticator app''s clock that is up to totp.resync_steps steps off, given two consecutive codes, both of which are then spent (RFC 6238, section 6). Returns false if they are not such a pair, which counts as a failure, and while the account is locked or suspended. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app admin', 'totp.token_assign(text, text, text, text)',
+'Makes an imported hardware token a factor of an account, labelled with the token''s serial number, given two consecutive codes that it shows. The token''s clock may be up to 1000 steps off. Returns whether the token is now assigned, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked or suspended), and the seconds until the lock ends. Wrong codes count as a failure. Both codes are then spent. Ends the verification of the account''s other sessions, and voids its pending factors. Errors: 42704 no token with this serial number, 55006 the token is assigned, 42710 the account has a factor with this label or secret, 54000 more than 20 factors, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.backup_rotate(text, text)',
 'Replaces the backup codes of an account with a new set of totp.backup_codes codes, given a valid TOTP or backup code. Returns the new set, which cannot be retrieved again, or NULL if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.challenge_create(text, text, text, jsonb, interval)',
@@ -144,7 +146,7 @@ BEGIN
             ('pg_monitor admin auditor owner', 'totp.metric_values()',
 'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
-'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors and backup codes. pg_hba.conf and the state of standbys are read with the rights of the session.'),
+'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors, backup codes and hardware tokens. pg_hba.conf and the state of standbys are read with the rights of the session.'),
             ('admin', 'totp.preflight_ok()',
 'Returns whether no check of preflight fails. For administrators. A deployment can end with this call.'),
             -- Row security policies and triggers: whose session this is, and whether it is verified.
@@ -215,6 +217,14 @@ BEGIN
 'Imports from users of Auth0 as JSON, an array or one user per line, with mfa_factors. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_fusionauth(text, boolean, text)',
 'Imports from users of FusionAuth as JSON, {"users": [...]}, with their twoFactor: authenticator apps and recovery codes. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
+            ('admin', 'totp.import_oath_csv(text, boolean, text)',
+'Imports hardware tokens from OATH CSV, as privacyIDEA reads it: lines of serial number, secret in hex, totp, digits (6) and period (30); a header line may come first. The algorithm follows from the length of the secret: SHA256 for 32 bytes, SHA512 for 64, otherwise SHA1. The tokens belong to nobody until token_assign. Returns one row per token, whose account is the serial number: factors is 1 if it was imported, and problem says why it was not. Tokens that were imported before are skipped. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
+            ('admin', 'totp.import_pskc(text, text, boolean, text)',
+'Imports hardware tokens from PSKC (RFC 6030), XML of at most 64 MB without a document type declaration. Secrets can be encrypted with AES-CBC and must then have a MAC. key_file: the name of a file in totp.import_directory that contains the key, in hex or base64, or the password for PBKDF2; NULL if nothing is encrypted. The tokens belong to nobody until token_assign. Returns rows like import_oath_csv. dry_run: only report. For administrators. Errors: 22023 not such a document, or the key or password is not that of the document; 55P03, F0000, 25006.'),
+            ('admin', 'totp.import_privacyidea(text, boolean, text)',
+'Imports TOTP tokens with their users from an export of privacyIDEA: the CSV of pi-tokenjanitor, or its own format, which is JSON after decryption. The account is user@realm. Returns one row per account: the number of factors and backup codes imported, and why something was not. See import_rows. dry_run: only report. For administrators. Errors: 22023 not such a document, 55P03, F0000, 25006.'),
+            ('admin', 'totp.token_remove(text, text)',
+'Removes a hardware token that was imported. If it is assigned, the factor stays. For administrators. Returns false if there is no such token. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_libpam(text, text, boolean, text)',
 'Imports the file .google_authenticator of google-authenticator-libpam, with its emergency codes, for an account. Returns one row. See import_rows. dry_run: only report. For administrators. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.import_migration(text, text[], boolean, text)',
@@ -289,7 +299,7 @@ END $$;
 -- The roles have their own, so that it can be revoked from PUBLIC.
 GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admin, totp_auditor;
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
-GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.audit_ocsf, totp.seal_log, totp.attacks
+GRANT SELECT ON totp.guard_status, totp.factor_status, totp.hardware_token_status, totp.account_status, totp.key_status, totp.audit_log, totp.audit_ocsf, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 

@@ -16,7 +16,7 @@ SELECT 'totp_verifications_total'::text COLLATE "C", jsonb_build_object('method'
        'Codes checked or refused: since the server started, in all databases, if source is memory; else in the audit trail.', 'counter'
 FROM (
     SELECT coalesce(detail ->> 'method', 'none') AS method, outcome, count(*)::double precision AS number
-    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'confirm', 'resync', 'disable', 'rotate', 'remove')
+    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
     GROUP BY 1, 2
 ) AS trail
 RIGHT JOIN (
@@ -47,6 +47,7 @@ SELECT 'totp_keys'::text COLLATE "C", jsonb_build_object('state', state),
            WHEN 'old' THEN (SELECT count(*) FROM totp.metric_values() WHERE name = 'key' AND value = 0)
            ELSE (SELECT count(*) FROM (
                      SELECT key_id::text FROM totp.factors UNION SELECT key_id::text FROM totp.backup_codes
+                     UNION SELECT key_id::text FROM totp.hardware_tokens
                      EXCEPT SELECT label FROM totp.metric_values() WHERE name = 'key'
                  ) AS missing)
        END::double precision,
@@ -54,8 +55,11 @@ SELECT 'totp_keys'::text COLLATE "C", jsonb_build_object('state', state),
 FROM unnest(ARRAY['primary', 'old', 'missing']) AS state
 UNION ALL
 SELECT 'totp_rows_under_old_keys'::text COLLATE "C", '{}', count(*)::double precision,
-       'Factors and backup codes that are not encrypted with the first key; reads all of them.', 'gauge'
-FROM (SELECT key_id::text FROM totp.factors UNION ALL SELECT key_id::text FROM totp.backup_codes) AS stored
+       'Factors, backup codes and hardware tokens that are not encrypted with the first key; reads all of them.', 'gauge'
+FROM (
+    SELECT key_id::text FROM totp.factors UNION ALL SELECT key_id::text FROM totp.backup_codes
+    UNION ALL SELECT key_id::text FROM totp.hardware_tokens
+) AS stored
 WHERE key_id NOT IN (SELECT label FROM totp.metric_values() WHERE name = 'key' AND value = 1)
 UNION ALL
 SELECT 'totp_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts that have or had a factor.', 'gauge'

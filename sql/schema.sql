@@ -116,6 +116,8 @@ CREATE DOMAIN totp.failures AS integer CHECK (VALUE >= 0);
 COMMENT ON DOMAIN totp.failures IS 'Number of consecutive failed attempts';
 CREATE DOMAIN totp.label AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
 COMMENT ON DOMAIN totp.label IS 'Distinguishes several apps of one account: 1 to 64 characters';
+CREATE DOMAIN totp.serial AS text COLLATE "C" CHECK (octet_length(VALUE) BETWEEN 1 AND 256);
+COMMENT ON DOMAIN totp.serial IS 'Serial number of a hardware token: 1 to 64 characters';
 CREATE DOMAIN totp.factor_state AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('pending', 'active'));
 COMMENT ON DOMAIN totp.factor_state IS 'pending until confirmed by a code, then active';
 CREATE DOMAIN totp.algorithm AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('SHA1', 'SHA256', 'SHA512'));
@@ -246,6 +248,34 @@ COMMENT ON COLUMN totp.backup_codes.key_id IS 'The key that encrypted it: first 
 COMMENT ON COLUMN totp.backup_codes.used_at IS 'When each code was spent, in the order of the hashes; NULL for an unspent code';
 COMMENT ON COLUMN totp.backup_codes.imported IS 'Whether another system issued the set, so that its codes can have any form';
 
+CREATE TABLE totp.hardware_tokens (
+    serial totp.serial PRIMARY KEY,
+    algorithm totp.algorithm NOT NULL,
+    digits totp.digits NOT NULL,
+    period totp.period NOT NULL,
+    sealed text COLLATE "C" NOT NULL,
+    key_id totp.key_id NOT NULL,
+    created_at timestamptz NOT NULL,
+    account totp.account REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE SET NULL,
+    assigned_at timestamptz,
+    last_step totp.step NOT NULL DEFAULT -1
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.hardware_tokens', '');
+-- For the foreign key.
+CREATE INDEX hardware_tokens_account ON totp.hardware_tokens (account) WHERE account IS NOT NULL;
+ALTER TABLE totp.hardware_tokens OWNER TO totp_owner;
+COMMENT ON TABLE totp.hardware_tokens IS 'Hardware tokens that were imported, assigned or not';
+COMMENT ON COLUMN totp.hardware_tokens.serial IS 'The serial number that is printed on the token';
+COMMENT ON COLUMN totp.hardware_tokens.algorithm IS 'Hash function of the HMAC (RFC 6238, section 1.2)';
+COMMENT ON COLUMN totp.hardware_tokens.digits IS 'Number of digits in a code (RFC 4226, section 5.3)';
+COMMENT ON COLUMN totp.hardware_tokens.period IS 'Length of a step in seconds (RFC 6238, section 4.1)';
+COMMENT ON COLUMN totp.hardware_tokens.sealed IS 'The encrypted secret: a Fernet token whose payload includes purpose, serial number (as label) and created_at';
+COMMENT ON COLUMN totp.hardware_tokens.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text';
+COMMENT ON COLUMN totp.hardware_tokens.created_at IS 'When the token was imported';
+COMMENT ON COLUMN totp.hardware_tokens.account IS 'The account that the token was last assigned to';
+COMMENT ON COLUMN totp.hardware_tokens.assigned_at IS 'When it was last assigned; it is still assigned if the account has an active factor, labelled with the serial number, that was created at that time';
+COMMENT ON COLUMN totp.hardware_tokens.last_step IS 'Step of the codes with which it was last assigned; they do not assign it again; -1 before the first time';
+
 -- A wrong code for a nonexistent account writes to one of these rows what it would write to the
 -- account, so that it takes as long.
 CREATE TABLE totp.decoys (
@@ -334,8 +364,8 @@ ALTER TABLE totp.audit_events OWNER TO totp_owner;
 COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change that totp.audit selects';
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
-COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recovery_start, recovery_cancel, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate, audit_prune, token_remove and the import of hardware tokens';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, assign, resync, rotate, remove, disable, backup_low, recovery_create, recovery_start, recovery_cancel, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, token_remove, export, rename, forget, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';

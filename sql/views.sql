@@ -28,6 +28,26 @@ COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was created 
 COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When the factor became active';
 COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When one of its codes was last accepted';
 
+CREATE VIEW totp.hardware_token_status AS
+SELECT t.serial::text,
+       t.algorithm::text, t.digits::integer, t.period::integer,
+       f.account::text,
+       CASE WHEN f.account IS NOT NULL THEN t.assigned_at END AS assigned_at,
+       t.key_id::text, t.created_at
+FROM totp.hardware_tokens AS t
+LEFT JOIN totp.factors AS f
+    ON f.account = t.account AND f.label = t.serial AND f.state = 'active' AND f.created_at = t.assigned_at;
+ALTER VIEW totp.hardware_token_status OWNER TO totp_owner;
+COMMENT ON VIEW totp.hardware_token_status IS 'Hardware tokens that were imported, without their secrets';
+COMMENT ON COLUMN totp.hardware_token_status.serial IS 'The serial number that is printed on the token';
+COMMENT ON COLUMN totp.hardware_token_status.algorithm IS 'SHA1, SHA256 or SHA512';
+COMMENT ON COLUMN totp.hardware_token_status.digits IS 'Number of digits in a code';
+COMMENT ON COLUMN totp.hardware_token_status.period IS 'Length of a step in seconds';
+COMMENT ON COLUMN totp.hardware_token_status.account IS 'The account that the token is assigned to; NULL if it can be assigned';
+COMMENT ON COLUMN totp.hardware_token_status.assigned_at IS 'When it was assigned';
+COMMENT ON COLUMN totp.hardware_token_status.key_id IS 'ID of the key that encrypted the secret';
+COMMENT ON COLUMN totp.hardware_token_status.created_at IS 'When the token was imported';
+
 CREATE VIEW totp.account_status AS
 SELECT a.account::text,
        f.active > 0 AS enabled,
@@ -194,7 +214,7 @@ CREATE VIEW totp.attacks AS
 WITH failures AS (
     SELECT client, account, at FROM totp.audit_events
     WHERE at > clock_timestamp() - interval '1 day'
-      AND event IN ('verify', 'challenge', 'confirm', 'resync', 'disable', 'rotate', 'remove')
+      AND event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
       AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
 )
 SELECT 'hour' COLLATE "C" AS kind, NULL::text AS client, NULL::text AS account, count(*) AS failures,
@@ -224,6 +244,7 @@ SELECT key_id,
        ring.key_id IS NOT NULL AS in_keyring,
        coalesce(used.factors, 0) AS factors,
        coalesce(used.backup_codes, 0) AS backup_codes,
+       coalesce(used.hardware_tokens, 0) AS hardware_tokens,
        coalesce(used.percent, 0) AS percent,
        used.oldest,
        used.newest,
@@ -236,15 +257,18 @@ SELECT key_id,
 FROM totp.key_ids() AS ring
 FULL JOIN (
     SELECT key_id::text,
-           count(*) FILTER (WHERE is_factor) AS factors,
-           count(*) FILTER (WHERE NOT is_factor) AS backup_codes,
+           count(*) FILTER (WHERE kind = 'factor') AS factors,
+           count(*) FILTER (WHERE kind = 'backup_codes') AS backup_codes,
+           count(*) FILTER (WHERE kind = 'hardware_token') AS hardware_tokens,
            round(100.0 * count(*) / sum(count(*)) OVER (), 2) AS percent,
            min(sealed_at) AS oldest,
            max(sealed_at) AS newest
     FROM (
-        SELECT key_id, true AS is_factor, sealed FROM totp.factors
+        SELECT key_id, 'factor' COLLATE "C" AS kind, sealed FROM totp.factors
         UNION ALL
-        SELECT key_id, false, sealed FROM totp.backup_codes
+        SELECT key_id, 'backup_codes', sealed FROM totp.backup_codes
+        UNION ALL
+        SELECT key_id, 'hardware_token', sealed FROM totp.hardware_tokens
     ) AS stored,
     -- A Fernet token begins with its version, 80, and its creation time, in seconds since 1970.
     LATERAL (
@@ -256,12 +280,13 @@ FULL JOIN (
 ) AS used USING (key_id);
 ALTER VIEW totp.key_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.key_status IS
-'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors and backup codes';
+'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors, backup codes and hardware tokens';
 COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
 COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which is the one used to encrypt';
 COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether the key is in the keyring; if not, its rows cannot be decrypted';
 COMMENT ON COLUMN totp.key_status.factors IS 'Number of factors encrypted with the key';
 COMMENT ON COLUMN totp.key_status.backup_codes IS 'Number of accounts whose backup codes are encrypted with the key';
+COMMENT ON COLUMN totp.key_status.hardware_tokens IS 'Number of hardware tokens encrypted with the key';
 COMMENT ON COLUMN totp.key_status.percent IS 'Percentage of all rows encrypted with the key; for the first key, the progress of a rotation';
 COMMENT ON COLUMN totp.key_status.oldest IS 'When the oldest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.newest IS 'When the newest of these rows was encrypted';

@@ -4,7 +4,7 @@ use crate::clock;
 use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
 use crate::pure::json;
-use crate::pure::name::{Account, AuditReason, Label, Purpose};
+use crate::pure::name::{Account, AuditReason, Label, Purpose, Serial};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
@@ -73,6 +73,16 @@ pub fn label(text: Option<Text>) -> Result<Label, Invalid> {
         }
         Some(text) => Label::new(required(Some(text), "label")?),
         None => Label::new(Label::DEFAULT.to_owned()),
+    }
+}
+
+/// Reads the serial number of a hardware token.
+pub fn serial(text: Option<Text>) -> Result<Serial, Invalid> {
+    match text {
+        Some(Text::TooManyBytes) => {
+            Err(Invalid::TooManyChars { argument: "serial", limit: Serial::LIMIT })
+        }
+        text => Serial::new(required(text, "serial")?.trim().to_owned()),
     }
 }
 

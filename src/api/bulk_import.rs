@@ -6,8 +6,11 @@
 use super::argument;
 use crate::error::problem;
 use crate::flow::bulk_import::{Options, Outcome, from_document, from_tables};
-use crate::flow::source;
-use crate::pure::import::{app, auth0, fusionauth, keycloak, libpam, migration};
+use crate::flow::lock_timeout::limited;
+use crate::flow::{hardware_token, source};
+use crate::pure::import::{
+    app, auth0, fusionauth, keycloak, libpam, migration, oath_csv, privacyidea,
+};
 use crate::pure::invalid::Invalid;
 use crate::server::{Document, RelationId, Text};
 use pgrx::pg_sys::panic::ErrorReport;
@@ -272,6 +275,82 @@ fn import_fusionauth(
     let options = options("import_fusionauth", dry_run, reason)?;
     let grouping = fusionauth::parse(&argument::document(document)?)
         .ok_or(Invalid::Document("a list of FusionAuth users"))?;
+    Ok(TableIterator::new(rows(from_document(options, grouping)?)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_oath_csv(
+    document: Option<Document>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_oath_csv", dry_run, reason)?;
+    let tokens = oath_csv::parse(&argument::document(document)?)
+        .ok_or(Invalid::Document("an OATH CSV file"))?;
+    let outcomes = limited(|| hardware_token::import(&options, tokens))?;
+    Ok(TableIterator::new(rows(outcomes)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_pskc(
+    document: Option<Document>,
+    key_file: default!(Option<Text>, "NULL"),
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_pskc", dry_run, reason)?;
+    let document = argument::document(document)?;
+    let key_file = argument::optional(key_file, "key_file")?;
+    let tokens = hardware_token::of_pskc(&document, key_file.as_deref())?;
+    let outcomes = limited(|| hardware_token::import(&options, tokens))?;
+    Ok(TableIterator::new(rows(outcomes)))
+}
+
+#[pg_extern(volatile, parallel_unsafe, security_definer)]
+#[search_path(pg_catalog, pg_temp)]
+fn import_privacyidea(
+    document: Option<Document>,
+    dry_run: default!(Option<bool>, "false"),
+    reason: default!(Option<Text>, "NULL"),
+) -> Result<
+    TableIterator<
+        'static,
+        (
+            name!(account, Option<String>),
+            name!(factors, i32),
+            name!(backup_codes, i32),
+            name!(problem, Option<String>),
+        ),
+    >,
+    ErrorReport,
+> {
+    let options = options("import_privacyidea", dry_run, reason)?;
+    let grouping = privacyidea::parse(&argument::document(document)?)
+        .ok_or(Invalid::Document("an export of privacyIDEA as CSV or decrypted JSON"))?;
     Ok(TableIterator::new(rows(from_document(options, grouping)?)))
 }
 

@@ -14,6 +14,7 @@ mod enrol;
 mod event;
 mod export;
 mod guard;
+mod hardware_token;
 mod import;
 mod jwt;
 mod key;

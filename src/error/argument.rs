@@ -166,6 +166,23 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "It is needed to decrypt what the other system has stored.".to_owned(),
             "Copy the key from the configuration of the other system into a file that contains nothing else.",
         ),
+        Invalid::EncryptedDocument => (
+            "document is encrypted".to_owned(),
+            "It can be read only with its key or password.".to_owned(),
+            "Put the key or password into a file in totp.import_directory, and pass its name as key_file.",
+        ),
+        Invalid::Cipher => (
+            "document is encrypted in an unsupported way".to_owned(),
+            "Values must be encrypted with AES-CBC and have a message authentication code; a password must be used \
+             with PBKDF2."
+                .to_owned(),
+            "Ask the vendor for a file of this kind.",
+        ),
+        Invalid::WrongKey => (
+            "the file does not contain the key or password of the document".to_owned(),
+            "A message authentication code does not match; nothing was imported.".to_owned(),
+            "Check the key or password. If it is right, the document was damaged or changed.",
+        ),
         Invalid::FileName => (
             "file name must not contain a directory".to_owned(),
             "Files for an import are in the directory that totp.import_directory names.".to_owned(),

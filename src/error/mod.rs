@@ -27,6 +27,10 @@ pub enum Error {
     NoAccount,
     /// The account has no active factor.
     NotEnrolled,
+    /// There is no hardware token with this serial number.
+    NoHardwareToken,
+    /// The hardware token is the factor of an account.
+    HardwareTokenAssigned,
     /// The account has an active factor with this label, or a factor with this secret.
     FactorExists,
     /// An account with the new name already exists.
@@ -237,11 +241,23 @@ impl From<Error> for ErrorReport {
                 "Backup codes are issued only to accounts with an active factor.",
                 "Enrol the account first.",
             ),
+            Error::NoHardwareToken => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
+                "no hardware token with this serial number",
+                "It has not been imported, or it was removed.",
+                "Check the number on the token; totp.hardware_token_status lists those that were imported.",
+            ),
+            Error::HardwareTokenAssigned => report(
+                PgSqlErrorCode::ERRCODE_OBJECT_IN_USE,
+                "the hardware token is already assigned",
+                "It is an authenticator of this or another account.",
+                "Remove it there first, with totp_remove, totp_disable or totp_reset.",
+            ),
             Error::FactorExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,
                 "a factor with this label or secret already exists",
-                "An import does not replace an active factor, and a secret can have only one label.",
-                "Remove the existing factor first, or import another secret with another label.",
+                "An active factor is not replaced, and a secret can have only one label.",
+                "Remove the existing factor first, or use another secret with another label.",
             ),
             Error::AccountExists => report(
                 PgSqlErrorCode::ERRCODE_DUPLICATE_OBJECT,

@@ -20,8 +20,8 @@ pub fn weak_secrets(count: u64) {
 }
 
 /// Reports the progress of an import.
-pub fn import_progress(accounts: usize) {
-    notice!("{accounts} accounts done");
+pub fn import_progress(done: usize) {
+    notice!("{done} done so far");
 }
 
 /// Returns the result of `key_generate` after it wrote the key file.

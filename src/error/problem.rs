@@ -25,6 +25,7 @@ fn one(problem: &Problem) -> String {
         Problem::OutOfRange(name) => return format!("{name} is out of range"),
         Problem::Epoch => "t0 is not 0: steps must be counted from 1970",
         Problem::Hotp => "the codes are counter-based (HOTP)",
+        Problem::OtherType => "the codes are not time-based (TOTP)",
         Problem::Unconfirmed => "the app was never confirmed by a code",
         Problem::Encrypted => "the secret is encrypted by the other system; decrypt it there first",
         Problem::Undecryptable => "the value could not be decrypted with this key",
@@ -40,6 +41,14 @@ fn one(problem: &Problem) -> String {
         Problem::TooManyFactors => "the account would have more than 20 factors",
         Problem::Busy => "the account is in use by another transaction; import it again",
         Problem::Unreadable => "a stored secret of the account could not be decrypted",
+        Problem::Unassigned => "the token belongs to nobody; import it with import_oath_csv",
+        Problem::RepeatedSerial => "the serial number occurs more than once, with different tokens",
+        Problem::ImportedMeanwhile => {
+            "another transaction has just imported a token with this serial number; import it again"
+        }
+        Problem::OtherToken => {
+            "another token with this serial number is stored, or its secret could not be decrypted"
+        }
     };
     text.to_owned()
 }

@@ -167,9 +167,10 @@ impl<'a> Attempt<'a> {
             return Err(Refusal::Known(Outcome::ColdStart));
         }
         // By then, no window reaches the step.
-        let reach = settings::resync_steps() + settings::window_steps() + 1;
+        let drift = settings::resync_steps().max(factor.drift.abs());
+        let reach = drift + settings::window_steps() + 1;
         let expires = Timestamp::from_micros(0).plus_secs((step + reach).saturating_mul(period));
-        let is_pending = self.event == Event::Confirm;
+        let is_pending = matches!(self.event, Event::Confirm | Event::Assign);
         let now = self.context.now;
         match self.account_guard.spend(secret, step, expires, is_pending, now) {
             Spend::Done { .. } => {

@@ -62,12 +62,18 @@ impl Context {
         (entry.filter(|_| !is_left_out), is_left_out)
     }
 
-    /// Writes an event that concerns no account to the audit trail: a change of the keys.
-    pub fn record_keys(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
-        match self.signed(String::new(), event, Outcome::Ok, fields) {
+    /// Writes an event that concerns no account to the audit trail, such as a change of the keys.
+    pub fn record_general(&self, event: Event, fields: Map<String, Value>) -> Result<(), Error> {
+        match self.general_entry(event, fields) {
             Some(entry) => store::audit::append(&entry),
             None => Ok(()),
         }
+    }
+
+    /// Returns a signed entry for an event that concerns no account, or `None` if `totp.audit` excludes
+    /// it.
+    pub fn general_entry(&self, event: Event, fields: Map<String, Value>) -> Option<SignedEntry> {
+        self.signed(String::new(), event, Outcome::Ok, fields)
     }
 
     /// Returns a signed entry for the audit trail, or `None` if `totp.audit` excludes it.

@@ -28,7 +28,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 /// How many rows to read, and how many accounts to write, at a time.
-const BATCH: i32 = 1_000;
+pub const BATCH: i32 = 1_000;
 /// How often progress is reported.
 const REPORT_INTERVAL: Duration = Duration::from_secs(5);
 /// The maximum number of steps that a last step can be ahead of the server's clock.
@@ -96,13 +96,34 @@ pub fn from_document(options: Options, grouping: Grouping) -> Result<Vec<Outcome
     }
 }
 
+/// Reports at intervals how far an import is.
+pub struct Progress {
+    reported_at: Duration,
+}
+
+impl Progress {
+    /// Begins an interval.
+    pub fn begin() -> Self {
+        Self { reported_at: clock::monotonic() }
+    }
+
+    /// Reports how many rows of the result there are, if the interval is over.
+    pub fn report(&mut self, done: usize) {
+        let now = clock::monotonic();
+        if now.saturating_sub(self.reported_at) >= REPORT_INTERVAL {
+            self.reported_at = now;
+            notice::import_progress(done);
+        }
+    }
+}
+
 /// A running import.
 struct Import {
     context: Context,
     options: Options,
     outcomes: Vec<Outcome>,
     weak: u64,
-    reported_at: Duration,
+    progress: Progress,
 }
 
 /// An account of a batch.
@@ -139,7 +160,7 @@ impl Import {
             options,
             outcomes: Vec::new(),
             weak: 0,
-            reported_at: clock::monotonic(),
+            progress: Progress::begin(),
         })
     }
 
@@ -163,11 +184,7 @@ impl Import {
         server::with_owner_rights(|| limited(|| self.write_candidates(&mut candidates)))?;
         self.outcomes.extend(candidates.into_iter().map(|candidate| candidate.outcome));
         self.outcomes.append(&mut nameless);
-        let now = clock::monotonic();
-        if now.saturating_sub(self.reported_at) >= REPORT_INTERVAL {
-            self.reported_at = now;
-            notice::import_progress(self.outcomes.len());
-        }
+        self.progress.report(self.outcomes.len());
         Ok(())
     }
 

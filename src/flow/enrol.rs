@@ -219,22 +219,34 @@ pub fn confirm(
     }
     let drift = window.follow(step - now, settings::resync_steps());
     let spent = SpentStep { step, drift, at: context.now };
+    activate(&context, account, &decrypted.factor, spent, attempt)
+}
+
+/// Activates a pending factor, and ends the attempt that has confirmed it. Creates backup codes if the
+/// account has none. The caller holds the account's row.
+pub fn activate(
+    context: &Context,
+    account: &Account,
+    factor: &Factor,
+    spent: SpentStep,
+    attempt: Attempt,
+) -> Result<Confirmation, Error> {
     let kind = match settings::events() && store::factor::is_enrolled(account)? {
         true => Kind::DeviceAdded,
         false => Kind::Enrolled,
     };
-    if !store::factor::activate(account, &decrypted.factor, spent)? {
+    if !store::factor::activate(account, factor, spent)? {
         return Err(Error::NoPending);
     }
-    cancel_by_code(&context, account, "totp")?;
+    cancel_by_code(context, account, "totp")?;
     store::account::mark_changed(account, context.now)?;
     let backup_codes = match store::backup_code::count(account)? {
-        0 => Some(backup_code::new_set(&context, account)?),
+        0 => Some(backup_code::new_set(context, account)?),
         _ => None,
     };
-    let method = Method::Totp { label: label.to_string() };
+    let method = Method::Totp { label: factor.label.to_string() };
     attempt.record_success(&method, Map::new())?;
-    context.announce(account, kind, field("label", &**label))?;
+    context.announce(account, kind, field("label", &*factor.label))?;
     Ok(Confirmation { verdict: attempt.succeed(method)?, backup_codes, clock_offset: None })
 }
 

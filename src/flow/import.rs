@@ -9,9 +9,10 @@ use crate::pure::audit::{Event, Outcome};
 use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason, Label};
+use crate::pure::secret::Secret;
 use crate::pure::uri::Imported;
 use crate::store;
-use crate::store::factor::Factor;
+use crate::store::factor::{Factor, FactorRow};
 
 /// Secrets below 128 bits are weak (RFC 4226, section 4, R6).
 pub const WEAK_BELOW_BYTES: usize = 16;
@@ -39,18 +40,10 @@ pub fn import(
         return Err(Error::TooManyFactors);
     }
     let Imported { secret, parameters, issuer, account_name } = imported;
-    for row in &factors {
-        // A pending factor with this label is replaced.
-        let stays = row.is_active() || row.factor.label != label;
-        let associated_data =
-            AssociatedData::factor(account, &row.factor.label, row.factor.created_at);
-        // With one secret under two labels, each code could be used twice.
-        if stays
-            && let Ok(other) = context.keyring.decrypt(&associated_data, &row.factor.ciphertext)
-            && secret.equals(&other.value)
-        {
-            return Err(Error::FactorExists);
-        }
+    // A pending factor with this label is replaced.
+    let mut others = factors.iter().filter(|row| row.is_active() || row.factor.label != label);
+    if others.any(|row| has_secret(&context, account, row, &secret)) {
+        return Err(Error::FactorExists);
     }
     let plaintext = Plaintext {
         issuer: issuer.map(|issuer| issuer.to_string()),
@@ -74,4 +67,13 @@ pub fn import(
     context.record(account, Event::Import, Outcome::Ok, fields)?;
     context.announce(account, Kind::Imported, field("label", &*factor.label))?;
     Ok(is_weak)
+}
+
+/// Returns whether a factor has this secret. With one secret under two labels, each code could be used
+/// twice.
+pub fn has_secret(context: &Context, account: &Account, row: &FactorRow, secret: &Secret) -> bool {
+    let Factor { label, created_at, ciphertext, .. } = &row.factor;
+    let associated_data = AssociatedData::factor(account, label, *created_at);
+    let other = context.keyring.decrypt(&associated_data, ciphertext);
+    other.is_ok_and(|other| secret.equals(&other.value))
 }

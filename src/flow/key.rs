@@ -29,7 +29,7 @@ fn generate_recorded() -> Result<String, Error> {
     let (text, id) = keys::generate()?;
     if begin_writing().is_ok() {
         let context = Context::at(clock::now()?)?;
-        context.record_keys(Event::KeyGenerate, field("key_id", id))?;
+        context.record_general(Event::KeyGenerate, field("key_id", id))?;
     }
     Ok(text)
 }

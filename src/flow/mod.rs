@@ -13,6 +13,7 @@ pub mod disable;
 pub mod enrol;
 pub mod event;
 pub mod export;
+pub mod hardware_token;
 pub mod import;
 pub mod jwt;
 pub mod key;

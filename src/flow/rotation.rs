@@ -66,7 +66,7 @@ struct Rotation {
     pass: Pass,
 }
 
-/// One pass through both tables, chunk by chunk, each chunk slice by slice.
+/// One pass through all tables, chunk by chunk, each chunk slice by slice.
 #[derive(Serialize, Deserialize)]
 struct Pass {
     table: Table,
@@ -106,16 +106,16 @@ impl Pass {
             && (0..slices).contains(&slice)
     }
 
-    /// Returns whether the pass is over. After the first table, goes on to the second.
+    /// Returns whether the pass is over. At the end of a table, goes on to the next.
     fn is_over(&mut self) -> Result<bool, Error> {
         if self.first < self.pages {
             return Ok(false);
         }
-        if self.table == Table::BackupCodes {
+        let Some(next) = self.table.next() else {
             return Ok(true);
-        }
-        self.table = Table::BackupCodes;
-        self.pages = self.table.pages()?;
+        };
+        self.table = next;
+        self.pages = next.pages()?;
         self.go_to(0, 0);
         Ok(false)
     }
@@ -234,7 +234,7 @@ impl Rotation {
         }
         let done = self.pass.advance(context, limit)?;
         if done > 0 && self.done == 0 {
-            context.record_keys(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
+            context.record_general(Event::KeyRotate, field("key_id", self.key_id.as_str()))?;
         }
         self.done = self.done.saturating_add(done);
         if clock::monotonic().saturating_sub(self.reported_at) < REPORT_INTERVAL {
@@ -281,7 +281,7 @@ impl Rotation {
 fn unreadable(context: &Context) -> Result<Vec<(String, Unreadable)>, Error> {
     let everywhere = ScanRange { after: (0, 0), end: PAGES_LIMIT - 1, slice: 0, slices: 1 };
     let mut named = Vec::new();
-    for table in [Table::Factors, Table::BackupCodes] {
+    for table in Table::ALL {
         let room = MAX_NAMED - named.len() as i64;
         let rows = rotation::take(table, everywhere, context.keyring.primary_id(), room)?.rows;
         named.extend(rows.iter().filter_map(|row| {

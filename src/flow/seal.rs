@@ -196,7 +196,7 @@ pub fn prune(before: Timestamp, reason: &AuditReason) -> Result<i64, Error> {
         fields.insert("hash".to_owned(), hex(&seal.hash()).into());
         fields.insert("entries".to_owned(), removed.into());
         fields.insert("reason".to_owned(), (**reason).into());
-        context.record_keys(Event::AuditPrune, fields)?;
+        context.record_general(Event::AuditPrune, fields)?;
     }
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }

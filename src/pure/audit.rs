@@ -17,6 +17,8 @@ pub enum Event {
     Verify,
     /// A code was submitted with a challenge token.
     Challenge,
+    /// Two codes were submitted to assign a hardware token to an account.
+    Assign,
     /// Two codes were submitted to resynchronize with an authenticator app's clock.
     Resync,
     /// Two-factor authentication was turned off.
@@ -47,6 +49,8 @@ pub enum Event {
     Reissue,
     /// An administrator imported a secret.
     Import,
+    /// An administrator removed a hardware token.
+    TokenRemove,
     /// An administrator exported a secret.
     Export,
     /// An administrator renamed an account.
@@ -69,6 +73,7 @@ impl Event {
             Self::Confirm => "confirm",
             Self::Verify => "verify",
             Self::Challenge => "challenge",
+            Self::Assign => "assign",
             Self::Resync => "resync",
             Self::Disable => "disable",
             Self::Rotate => "rotate",
@@ -84,6 +89,7 @@ impl Event {
             Self::Unlock => "unlock",
             Self::Reissue => "reissue",
             Self::Import => "import",
+            Self::TokenRemove => "token_remove",
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",

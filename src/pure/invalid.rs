@@ -84,6 +84,12 @@ pub enum Invalid {
     Migration(&'static str),
     /// The file for an import does not contain this.
     ImportKey(&'static str),
+    /// The document is encrypted, and there is no key.
+    EncryptedDocument,
+    /// The document is encrypted in a way that is not supported, or a parameter of it is missing.
+    Cipher,
+    /// The key or password is not that of the document, or the document was changed.
+    WrongKey,
     /// The name of a file for an import is not a plain name.
     FileName,
     /// The text is not the URI of a TOTP secret.

@@ -47,6 +47,13 @@ impl<'a> AssociatedData<'a> {
         Self { purpose: "backup", account, label: "", identity: hex(salt) }
     }
 
+    /// Identifies the secret of a hardware token, by its serial number. A token that was removed and
+    /// imported again has a different creation time.
+    pub fn hardware_token(serial: &'a str, made_at: Timestamp) -> Self {
+        let identity = made_at.micros().to_string();
+        Self { purpose: "hardware", account: "", label: serial, identity }
+    }
+
     /// Returns the same associated data for a renamed account.
     pub fn renamed(self, account: &'a str) -> Self {
         Self { account, ..self }
@@ -399,6 +406,21 @@ mod tests {
         assert_eq!(decrypt("alice", &[1; 16]).unwrap().value.as_slice(), [7; 32]);
         assert!(decrypt("bob", &[1; 16]).is_err());
         assert!(decrypt("alice", &[2; 16]).is_err());
+    }
+
+    #[test]
+    fn a_hardware_token_decrypts_only_under_its_serial_number() {
+        let ring = Keyring::parse(FIRST).unwrap();
+        let here = AssociatedData::hardware_token("A1", MADE_AT);
+        let ciphertext = ring.encrypt(&here, &Plaintext::of(&[7; 20]));
+        assert_eq!(ring.decrypt(&here, &ciphertext).unwrap().value.as_slice(), [7; 20]);
+        for elsewhere in [
+            AssociatedData::hardware_token("A2", MADE_AT),
+            AssociatedData::hardware_token("A1", MADE_AT.plus_micros(1)),
+            AssociatedData::factor("", "A1", MADE_AT),
+        ] {
+            assert!(ring.decrypt(&elsewhere, &ciphertext).is_err(), "{elsewhere:?}");
+        }
     }
 
     #[test]

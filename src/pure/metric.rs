@@ -29,7 +29,11 @@ impl Method {
     /// Returns the kind of a code that is attempted in an event. Codes of authenticator apps have at
     /// most eight digits; only there, two of them are one attempt.
     pub const fn of(event: Event, code: &str) -> Self {
-        if code.len() <= 8 || matches!(event, Event::Resync) { Self::Totp } else { Self::Backup }
+        if code.len() <= 8 || matches!(event, Event::Resync | Event::Assign) {
+            Self::Totp
+        } else {
+            Self::Backup
+        }
     }
 }
 
@@ -123,5 +127,6 @@ mod tests {
         assert_eq!(Method::of(Event::Verify, "12345678"), Method::Totp);
         assert_eq!(Method::of(Event::Verify, "0123456789ABCDEF"), Method::Backup);
         assert_eq!(Method::of(Event::Resync, "1234567812345678"), Method::Totp);
+        assert_eq!(Method::of(Event::Assign, "123456123456"), Method::Totp);
     }
 }

@@ -37,6 +37,8 @@ names! {
     Account("account", 255, anything);
     /// The name of one authenticator app among several.
     Label("label", 64, anything);
+    /// The number that is printed on a hardware token. It becomes the label of its factor.
+    Serial("serial", Label::LIMIT, anything);
     /// The issuer of the codes, as authenticator apps show it. It must not contain a colon.
     Issuer("issuer", 64, no_colon);
     /// The account, as authenticator apps show it.

@@ -160,8 +160,10 @@ impl Window {
             .map(move |offset| now.saturating_add(offset))
     }
 
-    /// Returns the drift after a login at `offset`: one step closer to it, and within `limit`.
+    /// Returns the drift after a login at `offset`: one step closer to it. It does not grow beyond
+    /// `limit`, but one that already is, of an imported factor or a hardware token, stays.
     pub fn follow(self, offset: i64, limit: i64) -> i64 {
+        let limit = limit.max(self.drift.abs());
         (self.drift + (offset - self.drift).signum()).clamp(-limit, limit)
     }
 }
@@ -279,6 +281,10 @@ mod tests {
         assert_eq!(Window { width: 1, drift: 5 }.follow(0, 20), 4);
         assert_eq!(Window { width: 1, drift: 0 }.follow(0, 20), 0);
         assert_eq!(Window { width: 1, drift: -20 }.follow(-21, 20), -20);
+        // A token that is far off stays in reach, and may come closer.
+        assert_eq!(Window { width: 1, drift: -300 }.follow(-300, 20), -300);
+        assert_eq!(Window { width: 1, drift: -300 }.follow(-301, 20), -300);
+        assert_eq!(Window { width: 1, drift: 300 }.follow(299, 20), 299);
         assert_eq!(Window { width: 3, drift: 0 }.follow(3, 0), 0);
     }
 }

@@ -5,10 +5,11 @@ use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::ffi::CStr;
 
 /// The extension's tables.
-const TABLES: [&CStr; 9] = [
+const TABLES: [&CStr; 10] = [
     c"accounts",
     c"factors",
     c"backup_codes",
+    c"hardware_tokens",
     c"decoys",
     c"tokens",
     c"sessions",

@@ -9,6 +9,7 @@ pub mod catalog;
 pub mod decoy;
 pub mod event;
 pub mod factor;
+pub mod hardware_token;
 mod plan;
 pub mod rotation;
 pub mod seal;

@@ -18,16 +18,20 @@ pub const SLICES: i32 = 8;
 plans! {
     COUNT(TEXT) =
         "SELECT (SELECT count(*) FROM totp.factors WHERE key_id::text <> $1)
-              + (SELECT count(*) FROM totp.backup_codes WHERE key_id::text <> $1)";
+              + (SELECT count(*) FROM totp.backup_codes WHERE key_id::text <> $1)
+              + (SELECT count(*) FROM totp.hardware_tokens WHERE key_id::text <> $1)";
     KEYS() =
         "SELECT key_id, sum(rows)::bigint
          FROM (SELECT key_id::text, count(*) FROM totp.factors GROUP BY key_id
                UNION ALL
-               SELECT key_id::text, count(*) FROM totp.backup_codes GROUP BY key_id)
+               SELECT key_id::text, count(*) FROM totp.backup_codes GROUP BY key_id
+               UNION ALL
+               SELECT key_id::text, count(*) FROM totp.hardware_tokens GROUP BY key_id)
               AS used (key_id, rows)
          GROUP BY key_id ORDER BY key_id";
     HAS_ROWS() =
-        "SELECT EXISTS (SELECT FROM totp.factors) OR EXISTS (SELECT FROM totp.backup_codes)";
+        "SELECT EXISTS (SELECT FROM totp.factors) OR EXISTS (SELECT FROM totp.backup_codes)
+             OR EXISTS (SELECT FROM totp.hardware_tokens)";
     PAGES_OF(TEXT) =
         "SELECT pg_relation_size($1::regclass) / current_setting('block_size')::bigint";
     FACTORS(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
@@ -40,6 +44,11 @@ plans! {
          FROM totp.backup_codes
          WHERE ctid > $1::tid AND ctid < $2::tid AND key_id::text <> $3 AND hashtid(ctid) & $4 = $5
          LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
+    HARDWARE_TOKENS(TEXT, TEXT, TEXT, INT, INT, BIGINT) =
+        "SELECT ctid::text, serial::text, sealed, key_id::text, created_at
+         FROM totp.hardware_tokens
+         WHERE ctid > $1::tid AND ctid < $2::tid AND key_id::text <> $3 AND hashtid(ctid) & $4 = $5
+         LIMIT $6 FOR NO KEY UPDATE SKIP LOCKED";
     // Checks the key ID once, not per row.
     UPDATE_FACTORS(TEXTS, TEXTS, TEXT) =
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
@@ -48,6 +57,10 @@ plans! {
     UPDATE_BACKUP_CODES(TEXTS, TEXTS, TEXT) =
         "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
          UPDATE totp.backup_codes AS old SET sealed = fresh.sealed, key_id = key.id
+         FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row";
+    UPDATE_HARDWARE_TOKENS(TEXTS, TEXTS, TEXT) =
+        "WITH key AS MATERIALIZED (SELECT $3::totp.key_id AS id)
+         UPDATE totp.hardware_tokens AS old SET sealed = fresh.sealed, key_id = key.id
          FROM key, unnest($1::tid[], $2) AS fresh (row, sealed) WHERE old.ctid = fresh.row";
     ANNOUNCE() =
         "SELECT pg_try_advisory_xact_lock_shared('totp.accounts'::regclass::oid::integer, 0)";
@@ -70,30 +83,41 @@ pub enum Table {
     Factors,
     /// `backup_codes`.
     BackupCodes,
+    /// `hardware_tokens`.
+    HardwareTokens,
 }
 
 impl Table {
+    /// All tables, in the order in which they are rotated.
+    pub const ALL: [Self; 3] = [Self::Factors, Self::BackupCodes, Self::HardwareTokens];
+
+    /// Returns the next table; `None` after the last.
+    pub fn next(self) -> Option<Self> {
+        Self::ALL.into_iter().skip_while(|table| *table != self).nth(1)
+    }
+
     /// Returns how many pages the table has.
     pub fn pages(self) -> Result<i64, Error> {
         let name = match self {
             Self::Factors => "totp.factors",
             Self::BackupCodes => "totp.backup_codes",
+            Self::HardwareTokens => "totp.hardware_tokens",
         };
         PAGES_OF.value(&[name.into()])
     }
 }
 
-/// The columns other than the account that a row's ciphertext is bound to.
+/// The columns that a row's ciphertext is bound to.
 enum Identity {
-    Factor { label: String, made_at: Timestamp },
-    BackupCodes { salt: Vec<u8> },
+    Factor { account: String, label: String, made_at: Timestamp },
+    BackupCodes { account: String, salt: Vec<u8> },
+    HardwareToken { serial: String, made_at: Timestamp },
 }
 
 /// A row with an older key, locked by this transaction.
 pub struct OutdatedRow {
     /// The row's page, and its position on the page.
     position: (i64, i64),
-    account: String,
     identity: Identity,
     /// The row's ciphertext.
     pub ciphertext: Ciphertext,
@@ -103,10 +127,13 @@ impl OutdatedRow {
     /// Returns the associated data of the ciphertext.
     pub fn associated_data(&self) -> AssociatedData<'_> {
         match &self.identity {
-            Identity::Factor { label, made_at } => {
-                AssociatedData::factor(&self.account, label, *made_at)
+            Identity::Factor { account, label, made_at } => {
+                AssociatedData::factor(account, label, *made_at)
             }
-            Identity::BackupCodes { salt } => AssociatedData::backup_codes(&self.account, salt),
+            Identity::BackupCodes { account, salt } => AssociatedData::backup_codes(account, salt),
+            Identity::HardwareToken { serial, made_at } => {
+                AssociatedData::hardware_token(serial, *made_at)
+            }
         }
     }
 }
@@ -114,8 +141,9 @@ impl OutdatedRow {
 impl fmt::Display for OutdatedRow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.identity {
-            Identity::Factor { label, .. } => write!(f, "factor {label:?} of {:?}", self.account),
-            Identity::BackupCodes { .. } => write!(f, "backup codes of {:?}", self.account),
+            Identity::Factor { account, label, .. } => write!(f, "factor {label:?} of {account:?}"),
+            Identity::BackupCodes { account, .. } => write!(f, "backup codes of {account:?}"),
+            Identity::HardwareToken { serial, .. } => write!(f, "hardware token {serial:?}"),
         }
     }
 }
@@ -163,6 +191,7 @@ pub fn take(table: Table, range: ScanRange, key_id: &str, limit: i64) -> Result<
     let rows = match table {
         Table::Factors => FACTORS.rows(&arguments, factor)?,
         Table::BackupCodes => BACKUP_CODES.rows(&arguments, backup_codes)?,
+        Table::HardwareTokens => HARDWARE_TOKENS.rows(&arguments, hardware_token)?,
     };
     let is_full = rows.len() as i64 == limit;
     // A row that a login has just moved has a new position, which may be anywhere. If it is in the
@@ -184,6 +213,7 @@ pub fn reencrypt(
     match table {
         Table::Factors => UPDATE_FACTORS.execute(&arguments)?,
         Table::BackupCodes => UPDATE_BACKUP_CODES.execute(&arguments)?,
+        Table::HardwareTokens => UPDATE_HARDWARE_TOKENS.execute(&arguments)?,
     };
     Ok(())
 }
@@ -195,17 +225,23 @@ pub fn count(key_id: &str) -> Result<i64, Error> {
 
 fn factor(row: &Row) -> Result<OutdatedRow, Error> {
     let made_at: TimestampWithTimeZone = row.get(6)?;
-    outdated_row(row, Identity::Factor { label: row.get(5)?, made_at: clock::from_sql(&made_at) })
+    let (account, label) = (row.get(2)?, row.get(5)?);
+    outdated_row(row, Identity::Factor { account, label, made_at: clock::from_sql(&made_at) })
 }
 
 fn backup_codes(row: &Row) -> Result<OutdatedRow, Error> {
-    outdated_row(row, Identity::BackupCodes { salt: row.get(5)? })
+    outdated_row(row, Identity::BackupCodes { account: row.get(2)?, salt: row.get(5)? })
+}
+
+fn hardware_token(row: &Row) -> Result<OutdatedRow, Error> {
+    let made_at: TimestampWithTimeZone = row.get(5)?;
+    let made_at = clock::from_sql(&made_at);
+    outdated_row(row, Identity::HardwareToken { serial: row.get(2)?, made_at })
 }
 
 fn outdated_row(row: &Row, identity: Identity) -> Result<OutdatedRow, Error> {
     Ok(OutdatedRow {
         position: position(&row.get::<String>(1)?).ok_or(Error::Corrupt("row position"))?,
-        account: row.get(2)?,
         identity,
         ciphertext: Ciphertext { token: row.get(3)?, key_id: row.get(4)? },
     })

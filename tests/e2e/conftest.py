@@ -92,6 +92,24 @@ def key_file(cluster):
 
 
 @pytest.fixture
+def import_directory(cluster):
+    """The directory with the files that imports may read, as a function that writes one."""
+    place = cluster.data_dir / f"import-{secrets.token_hex(4)}"
+    place.mkdir()
+    cluster.configure(totp__import_directory=str(place))
+
+    def write(name, text, mode=0o600):
+        file = place / name
+        file.write_text(text)
+        file.chmod(mode)
+        os.chown(file, cluster.owner, -1)
+
+    os.chown(place, cluster.owner, -1)
+    yield write
+    cluster.configure(totp__import_directory=None)
+
+
+@pytest.fixture
 def other_database(cluster):
     """An empty database, gone afterwards."""
     name = f"other_{secrets.token_hex(4)}"

@@ -26,7 +26,7 @@ def test_tables_belong_to_totp_owner(dba):
         FROM pg_class WHERE relnamespace = 'totp'::regnamespace AND relkind IN ('r', 'S')
     """)
     tables = {
-        *("accounts", "factors", "backup_codes", "tokens", "sessions"),
+        *("accounts", "factors", "backup_codes", "hardware_tokens", "tokens", "sessions"),
         *("audit_events", "audit_seals", "events"),
     }
     assert tables <= {row.relname for row in rows}

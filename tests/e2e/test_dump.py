@@ -14,6 +14,10 @@ from leak import backup_code_forms, found, key_forms, secret_forms
 from refusal import NO_KEY, refused
 
 LATER = 120
+TOKEN = """
+    INSERT INTO totp.hardware_tokens (serial, algorithm, digits, period, sealed, key_id, created_at)
+    SELECT 'A1', algorithm, digits, period, sealed, key_id, created_at FROM totp.factors LIMIT 1
+"""
 
 
 @dataclass
@@ -41,7 +45,9 @@ def source(cluster):
         cluster.execute("CREATE EXTENSION totp", dbname=name)
         client = travel(cluster, name, Traveller.START)
         with client.connection:
-            yield fill(client, name)
+            filled = fill(client, name)
+            cluster.execute(TOKEN, dbname=name)
+            yield filled
 
 
 def fill(client, name):
@@ -113,7 +119,7 @@ def rows(cluster, source, target):
 # The tests below change the restored database, in this order.
 
 
-@pytest.mark.parametrize("table", ["accounts", "factors", "backup_codes", "audit_events"])
+@pytest.mark.parametrize("table", ["accounts", "factors", "backup_codes", "hardware_tokens", "audit_events"])
 def test_every_row_is_restored(rows, table):
     before, after = rows(table)
     assert before and before == after

@@ -1,8 +1,5 @@
 """Moving from Django: the real packages enrol, and what they stored is imported in place."""
 
-import os
-import secrets
-
 import psycopg
 import pytest
 from cryptography.fernet import Fernet
@@ -151,43 +148,25 @@ def test_django_allauth(cluster):
             assert_paper_works(mover, person)
 
 
-@pytest.fixture
-def directory(cluster):
-    """The directory with the files that imports may read, as a function that writes one."""
-    place = cluster.data_dir / f"import-{secrets.token_hex(4)}"
-    place.mkdir()
-    cluster.configure(totp__import_directory=str(place))
-
-    def write(name, text, mode=0o600):
-        file = place / name
-        file.write_text(text)
-        file.chmod(mode)
-        os.chown(file, cluster.owner, -1)
-
-    os.chown(place, cluster.owner, -1)
-    yield write
-    cluster.configure(totp__import_directory=None)
-
-
 TABLES = {
     "totp_table": "public.django_totp_totp",
     "backup_table": "public.django_totp_backupcode",
 }
 
 
-def test_django_totp(cluster, directory):
+def test_django_totp(cluster, import_directory):
     key = Fernet.generate_key().decode()
     with place_to_move_to(cluster) as (name, mover):
         people = peer.enrol(cluster, name, "django-totp", NOW, key)
         readable(cluster, name)
         mover.travel(NOW)
-        directory("wrong.key", Fernet.generate_key().decode())
+        import_directory("wrong.key", Fernet.generate_key().decode())
         rows = mover.import_("django_totp", **TABLES, key_file="wrong.key")
         assert all(row.factors == row.backup_codes == 0 for row in rows.values())
         assert rows[people["one"].account].problem.startswith("the value could not be decrypted")
         assert mover.stored() == []
 
-        directory("django.key", f"{key}\n")
+        import_directory("django.key", f"{key}\n")
         rows = mover.import_("django_totp", **TABLES, key_file="django.key")
         for user in ("one", "two"):
             person = people[user]
@@ -211,8 +190,8 @@ BAD_FILES = {
 
 
 @pytest.mark.parametrize(("file", "text", "mode", "sqlstate"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_file_that_is_no_key_is_refused(cluster, directory, file, text, mode, sqlstate):
-    directory("x.key", text, mode)
+def test_a_file_that_is_no_key_is_refused(cluster, import_directory, file, text, mode, sqlstate):
+    import_directory("x.key", text, mode)
     with place_to_move_to(cluster) as (_, mover):
         mover.execute("CREATE TEMPORARY TABLE t (id int, user_id int, secret_key text)")
         mover.execute("CREATE TEMPORARY TABLE c (totp_id int, code text, is_used bool)")

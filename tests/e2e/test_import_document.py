@@ -76,6 +76,50 @@ def test_users_of_fusionauth(mover):
         mover.import_("fusionauth", document="[]")
 
 
+# privacyIDEA
+
+
+UNASSIGNED = "the token belongs to nobody; import it with import_oath_csv"
+
+
+def test_users_of_privacyidea_as_csv(mover):
+    document = (VECTORS / "privacyidea.csv").read_text()
+    dry = mover.import_("privacyidea", document=document, dry_run=True)
+    assert mover.stored() == []
+    rows = mover.import_("privacyidea", document=document)
+    assert rows == dry
+    assert {account: row[1:] for account, row in rows.items()} == {
+        "alice@office": (1, 0, "the codes are counter-based (HOTP)"),
+        "bob@office": (1, 0, None),
+        "n/a": (0, 0, UNASSIGNED),
+    }
+    assert [row.label for row in mover.stored()] == ["TOTP0001A2B3", "TOTP0001A2B5"]
+    secret = base64.b32encode(b"Twenty bytes of P1..").decode()
+    assert_app_works(mover, "alice@office", uri_of(secret))
+    secret = base64.b32encode(b"Thirty-two bytes of a token P3..").decode().rstrip("=")
+    uri = f"otpauth://totp/x?secret={secret}&algorithm=SHA256&digits=8&period=60"
+    assert_app_works(mover, "bob@office", uri)
+    # Without their first column, the lines are an OATH CSV file.
+    lines = [line.partition(", ")[2] for line in document.splitlines() if line.startswith("n/a")]
+    rows = mover.import_("oath_csv", document="\n".join(lines))
+    assert rows["TOTP0001A2B6"].factors == 1
+    mover.execute("SELECT totp.token_remove('TOTP0001A2B6', 'the next test')")
+
+
+def test_users_of_privacyidea_as_json(mover):
+    """With the last code that was accepted, and the drift."""
+    mover.travel(63_115_200 * 30)
+    rows = mover.import_("privacyidea", document=(VECTORS / "privacyidea.json").read_text())
+    assert rows["alice@office"][1:] == (1, 0, None)
+    assert rows["n/a"][1:] == (0, 0, UNASSIGNED)
+    app = pyotp.TOTP(base64.b32encode(b"Twenty bytes of P1..").decode())
+    spent = app.generate_otp(63_115_199)
+    assert_app_works(mover, "alice@office", app.provisioning_uri(name="x"), spent, drift=2)
+    for document in ("{}", "no, export", "gAAAAABn"):
+        with refused(BAD_ARGUMENT):
+            mover.import_("privacyidea", document=document)
+
+
 # google-authenticator-libpam
 
 

@@ -2,8 +2,6 @@
 
 import base64
 import json
-import os
-import secrets
 import time
 
 import psycopg
@@ -175,27 +173,16 @@ SECRETS = "2:another secret of thirty-two characters,1:one that is no longer use
 TABLE = 'public."twoFactor"'
 
 
-@pytest.fixture(scope="module")
-def directory(cluster):
-    place = cluster.data_dir / f"import-{secrets.token_hex(4)}"
-    place.mkdir()
-    for name, text in {
-        "one": SECRET,
-        "several": f"{SECRETS}\n{SECRET}\n",
-        "wrong": "a wrong secret of thirty-two characters",
-        "empty": "\n",
-    }.items():
-        file = place / name
-        file.write_text(text)
-        file.chmod(0o600)
-        os.chown(file, cluster.owner, -1)
-    os.chown(place, cluster.owner, -1)
-    cluster.configure(totp__import_directory=str(place))
-    yield place
-    cluster.configure(totp__import_directory=None)
+@pytest.fixture
+def secret_files(import_directory):
+    import_directory("one", SECRET)
+    import_directory("several", f"{SECRETS}\n{SECRET}\n")
+    import_directory("wrong", "a wrong secret of thirty-two characters")
+    import_directory("empty", "\n")
 
 
-def test_better_auth(cluster, directory):
+@pytest.mark.usefixtures("secret_files")
+def test_better_auth(cluster):
     with place_to_move_to(cluster) as (name, mover):
         people = peer.enrol(cluster, name, "better-auth", SECRET, SECRETS)
         cluster.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO mover", dbname=name)
@@ -219,7 +206,8 @@ def test_better_auth(cluster, directory):
             mover.execute("SELECT totp.totp_unlock(%s, 'the test goes on')", person.account)
 
 
-def test_the_key_of_better_auth_is_not_in_an_error(cluster, directory):
+@pytest.mark.usefixtures("secret_files")
+def test_the_key_of_better_auth_is_not_in_an_error(cluster):
     with place_to_move_to(cluster) as (_, mover):
         mover.execute('CREATE TEMPORARY TABLE t ("userId" text, secret text, "backupCodes" text)')
         mover.execute("INSERT INTO t VALUES ('x', 'zz', 'zz'), ('y', NULL, NULL)")

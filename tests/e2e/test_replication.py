@@ -15,6 +15,7 @@ TABLES = [
     "accounts",
     "factors",
     "backup_codes",
+    "hardware_tokens",
     "decoys",
     "tokens",
     "sessions",

@@ -4,6 +4,7 @@ use super::{Grouping, Problem, SourceFactor};
 use crate::pure::json;
 use crate::pure::secret::Secret;
 use serde::Deserialize;
+use zeroize::Zeroizing;
 
 #[derive(Deserialize)]
 struct User {
@@ -42,6 +43,7 @@ pub fn parse(text: &str) -> Option<Grouping> {
             let factor = totp
                 .secret
                 .ok_or(Problem::Missing("secret"))
+                .map(Zeroizing::new)
                 .and_then(|secret| SourceFactor::of(None, Secret::from_base32(&secret)?));
             grouping.add(account.as_deref(), factor.map(Into::into));
         }

@@ -8,10 +8,14 @@ pub mod better_auth;
 pub mod django_otp;
 pub mod django_totp;
 pub mod fusionauth;
+pub mod hardware_token;
 pub mod keycloak;
 pub mod libpam;
 pub mod migration;
+pub mod oath_csv;
 mod plan;
+pub mod privacyidea;
+pub mod pskc;
 #[cfg(test)]
 mod random_input;
 pub mod rows;
@@ -107,6 +111,8 @@ pub enum Problem {
     Epoch,
     /// The codes are counter-based (HOTP).
     Hotp,
+    /// The codes are neither time-based nor counter-based.
+    OtherType,
     /// The app was never confirmed by a code.
     Unconfirmed,
     /// The value is encrypted by the other system.
@@ -129,6 +135,14 @@ pub enum Problem {
     Busy,
     /// A stored secret of the account could not be decrypted.
     Unreadable,
+    /// A hardware token belongs to nobody.
+    Unassigned,
+    /// The serial number occurs more than once, with different tokens.
+    RepeatedSerial,
+    /// Another transaction has imported a hardware token with this serial number meanwhile.
+    ImportedMeanwhile,
+    /// Another hardware token is stored under this serial number.
+    OtherToken,
 }
 
 impl From<Invalid> for Problem {

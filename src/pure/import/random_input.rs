@@ -30,7 +30,7 @@ impl Dice {
     }
 }
 
-const TOKENS: [&str; 24] = [
+const TOKENS: [&str; 28] = [
     "{",
     "}",
     "[",
@@ -55,6 +55,10 @@ const TOKENS: [&str; 24] = [
     "\u{0}",
     "====",
     "HmacSHA1",
+    "<",
+    "</Key>",
+    "<!DOCTYPE a [<!ENTITY b 'c'>]>",
+    "&b;",
 ];
 
 /// Changes a text in a few places.
@@ -196,6 +200,39 @@ fn random_input_for_auth0() {
 fn random_input_for_fusionauth() {
     let users = include_str!("../../../tests/vectors/import/fusionauth-users.json");
     hammer(&[[users]], |[text]| _ = fusionauth::parse(&text));
+}
+
+#[test]
+fn random_input_for_oath_csv() {
+    let file = include_str!("../../../tests/vectors/import/oath.csv");
+    let users = "# version: 2\na,b,c,B1,5477656e7479206279746573206f662042312e2e,totp,6,30\n";
+    hammer(&[[file], [users]], |[text]| {
+        if let Some(tokens) = oath_csv::parse(&text) {
+            tokens.into_rows().for_each(drop);
+        }
+    });
+}
+
+#[test]
+fn random_input_for_pskc() {
+    let key = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
+    let plain = include_str!("../../../tests/vectors/import/pskc-plain.xml");
+    let encrypted = include_str!("../../../tests/vectors/import/pskc-key.xml");
+    let derived = include_str!("../../../tests/vectors/import/pskc-password.xml");
+    let derived = derived.replace(">5000<", ">5<");
+    hammer(&[[plain, key], [encrypted, key], [&derived, "correct horse"]], |[text, key]| {
+        // A changed number of rounds may take seconds.
+        if !text.contains("IterationCount") || text.contains(">5<") {
+            _ = pskc::parse(&text, Some(&key));
+        }
+    });
+}
+
+#[test]
+fn random_input_for_privacyidea() {
+    let csv = "alice@office, T1, 5477656e7479206279746573206f662042312e2e, totp, 6, 30\n";
+    let json = r#"[{"serial": "T1", "type": "totp", "otpkey": "5477656e7479206279746573206f662042312e2e", "otplen": 6, "count": 5, "info_list": {"hashlib": "sha1", "timeStep": "30", "timeShift": -3.5}, "user": {"login": "alice", "realm": "office"}}]"#;
+    hammer(&[[csv], [json]], |[text]| _ = privacyidea::parse(&text));
 }
 
 #[test]
