@@ -162,6 +162,7 @@ LEFT JOIN (VALUES
     ('verify', 3002, 1, 'Logon'),
     ('challenge', 3002, 1, 'Logon'),
     ('confirm', 3001, 10, 'MFA Factor Enable'),
+    ('assign', 3001, 10, 'MFA Factor Enable'),
     ('import', 3001, 10, 'MFA Factor Enable'),
     ('disable', 3001, 11, 'MFA Factor Disable'),
     ('remove', 3001, 11, 'MFA Factor Disable'),
@@ -169,7 +170,7 @@ LEFT JOIN (VALUES
     ('recover', 3001, 11, 'MFA Factor Disable'),
     ('forget', 3001, 6, 'Delete'),
     ('unlock', 3001, 12, 'Unlock')
-) AS known (event, class_uid, activity_id, activity_name) ON known.event = e.event,
+) AS known (event, class_uid, activity_id, activity_name) ON known.event = e.event AND e.account <> '',
 LATERAL (
     SELECT coalesce(known.class_uid, 3001) AS uid,
            CASE known.class_uid WHEN 3002 THEN 'Authentication' ELSE 'Account Change' END AS name
