@@ -108,16 +108,18 @@ def test_a_million_rows(cluster, place):
     assert_app_works(mover, "777777", f"otpauth://totp/x?secret={secret}")
 
 
-def test_a_million_hardware_tokens(place):
-    """A document of 58 MB: more than one vendor delivers at once."""
-    _, mover = place
+def test_a_million_hardware_tokens(cluster, place):
+    """A document of 58 MB: more than any vendor delivers at once."""
+    name, _ = place
     document = "".join(
         f"T{number:07},{hashlib.sha1(b'%d' % number).hexdigest()},totp,6\n" for number in range(ROWS)
     )
-    query = "SELECT count(*) AS tokens, sum(factors) AS new, count(problem) AS problems FROM totp.import_oath_csv(%s)"
-    for new in (ROWS, 0):
-        began = time.monotonic()
-        assert mover.row(query, document) == (ROWS, new, 0)
-        seconds = time.monotonic() - began
-        print(f"\n{ROWS} hardware tokens, {new} of them new, in {seconds:.1f} s")
-        assert seconds < LIMIT_SECONDS
+    query = "SELECT count(*) AS tokens, sum(factors) AS new, count(problem) AS problems"
+    query += " FROM totp.import_oath_csv(%s)"
+    with cluster.connect("mover", name) as connection:
+        for new in (ROWS, 0):
+            began = time.monotonic()
+            assert connection.execute(query, [document]).fetchone() == (ROWS, new, 0)
+            seconds = time.monotonic() - began
+            print(f"\n{ROWS} hardware tokens, {new} of them new, in {seconds:.1f} s")
+            assert seconds < LIMIT_SECONDS
