@@ -170,8 +170,8 @@ plans! {
          ORDER BY id DESC LIMIT 1";
     UNSIGNED(TEXTS) =
         "SELECT known FROM unnest($1) AS known
-         WHERE NOT EXISTS (SELECT FROM totp.audit_seals WHERE key_id = known)
-           AND NOT EXISTS (SELECT FROM totp.audit_events WHERE key_id = known)";
+         WHERE NOT EXISTS (SELECT FROM totp.audit_seals WHERE known = key_id)
+           AND NOT EXISTS (SELECT FROM totp.audit_events WHERE known = key_id)";
     EXPIRED(TIME, TIME, TIME, TIME, BIGINT) =
         "SELECT count(*) FROM (
              SELECT FROM totp.factors WHERE state = 'pending' AND created_at <= $1
