@@ -302,6 +302,31 @@ COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verifi
 COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at when the session was verified; a different one ends the verification';
 
+-- The account is not a foreign key: one that has never enrolled can be required to. What ends an enrolment
+-- leaves the row as it is, and with it the deadline.
+CREATE TABLE totp.requirements (
+    account totp.account PRIMARY KEY,
+    required_at timestamptz NOT NULL,
+    deadline timestamptz NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    exempt_until timestamptz,
+    exempt_reason text COLLATE "C"
+);
+-- Not on INSERT: a query that requires many accounts would read the condition for each. None begins with an
+-- exemption.
+CREATE CONSTRAINT TRIGGER requirements_exemption AFTER UPDATE OF exempt_until, exempt_reason ON totp.requirements
+FOR EACH ROW WHEN ((NEW.exempt_until IS NULL) <> (NEW.exempt_reason IS NULL))
+EXECUTE FUNCTION totp.raise_check_violation('An exemption has an end and a reason.');
+SELECT pg_catalog.pg_extension_config_dump('totp.requirements', '');
+ALTER TABLE totp.requirements OWNER TO totp_owner;
+COMMENT ON TABLE totp.requirements IS 'Accounts that must have a second factor';
+COMMENT ON COLUMN totp.requirements.account IS 'The application''s key for the account, which may not have enrolled yet';
+COMMENT ON COLUMN totp.requirements.required_at IS 'When the account was first required to have a second factor';
+COMMENT ON COLUMN totp.requirements.deadline IS 'When the account must have a second factor';
+COMMENT ON COLUMN totp.requirements.reason IS 'Why';
+COMMENT ON COLUMN totp.requirements.exempt_until IS 'Until when the account is exempt; NULL if it never was';
+COMMENT ON COLUMN totp.requirements.exempt_reason IS 'Why it is exempt';
+
 -- Append-only: new entries go to the end of the index, which costs a login next to nothing.
 -- The ID alone is not unique: logical replication does not copy its sequence.
 CREATE TABLE totp.audit_events (
@@ -331,8 +356,8 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, key_generate, key_rotate, audit_prune';
-COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, require, exempt, release, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off, last_factor or required';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
 COMMENT ON COLUMN totp.audit_events.application IS 'The client''s application_name';
@@ -403,5 +428,5 @@ COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled ba
 COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
-COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked or recovered; by administrators: reset, unlocked, imported, exported or renamed';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked or recovered; by administrators: reset, unlocked, imported, exported, renamed, required, exempted or released';
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock, backup codes left, reason';

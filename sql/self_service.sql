@@ -81,7 +81,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION totp_api.totp_disable(text) IS
 'Turns off two-factor authentication, given a valid code and a verified session.
-See totp.totp_disable. reason is as in totp.totp_attempt. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
+See totp.totp_disable. reason is as in totp.totp_attempt, or required if the account must have a second factor. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp_api.totp_remove(label text, code text, OUT removed boolean, OUT reason text, OUT retry_after_seconds integer)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,7 +90,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION totp_api.totp_remove(text, text) IS
 'Removes one of several authenticator apps, given a valid code and a verified session.
-See totp.totp_remove. reason is as in totp.totp_attempt, or last_factor. Errors: PT401, 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
+See totp.totp_remove. reason is as in totp.totp_attempt, or last_factor, or required if the account must have a second factor. Errors: PT401, 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp_api.backup_rotate(code text, OUT backup_codes text[], OUT reason text, OUT retry_after_seconds integer)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -103,14 +103,15 @@ See totp.backup_rotate. reason is as in totp.totp_attempt. Errors: PT401, 42501,
 
 CREATE FUNCTION totp_api.totp_status(
     OUT enabled boolean, OUT pending boolean, OUT factors integer, OUT backup_codes_left integer, OUT failures integer,
-    OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean
+    OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean,
+    OUT requirement text, OUT deadline timestamptz
 ) LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT enabled, pending, factors, backup_codes_left, failures, locked_until, suspended, last_verified_at,
-           totp.totp_verified()
+           totp.totp_verified(), requirement, deadline
     FROM totp.totp_status(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_status() IS
-'Returns the state of the session''s account, and whether the session is verified.
+'Returns the state of the session''s account, whether the session is verified, and whether the account must enrol.
 See totp.totp_status. Errors: PT401, 42501.';
 
 CREATE FUNCTION totp_api.totp_factors()

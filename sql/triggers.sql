@@ -63,6 +63,7 @@ BEGIN
     -- A name that is too long for an account has none. Some encodings count characters differently.
     IF name IS NULL OR name = '' OR (
         length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
+                           AND NOT EXISTS (SELECT FROM totp.requirements WHERE account = name)
     ) THEN
         RETURN OLD;
     END IF;
@@ -103,7 +104,9 @@ BEGIN
     END IF;
     -- Raises an error where accounts cannot be looked up.
     PERFORM totp.totp_enabled(old_account);
-    IF EXISTS (SELECT FROM totp.accounts WHERE account = old_account) THEN
+    IF EXISTS (SELECT FROM totp.accounts WHERE account = old_account)
+       OR EXISTS (SELECT FROM totp.requirements WHERE account = old_account)
+    THEN
         PERFORM totp.totp_rename(
             old_account, new_account, pg_catalog.format('row changed in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME)
         );
@@ -112,3 +115,33 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION totp.rename_account() IS
 'Renames the account of a row whose key changes in the application''s table of users. For use in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp.require_enrolment() RETURNS trigger
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    name text;
+BEGIN
+    IF TG_WHEN <> 'AFTER' OR TG_OP NOT IN ('INSERT', 'UPDATE') OR TG_LEVEL <> 'ROW' OR TG_NARGS NOT IN (1, 2) THEN
+        RAISE EXCEPTION 'require_enrolment must be called by an AFTER INSERT OR UPDATE FOR EACH ROW trigger with one or two arguments'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'The first argument is the name of the column that contains the account, the second one the time to enrol.',
+                  HINT = 'For example: CREATE TRIGGER ... AFTER INSERT OR UPDATE OF is_staff ON users FOR EACH ROW WHEN (NEW.is_staff) EXECUTE FUNCTION totp.require_enrolment(''id'', ''7 days'').';
+    ELSIF EXISTS (
+        SELECT FROM pg_attribute WHERE attrelid = TG_RELID AND attname = TG_ARGV[0] AND attgenerated = 'v'
+    ) THEN
+        RAISE EXCEPTION 'require_enrolment cannot use a virtual generated column'
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'Triggers do not see the values of such a column.',
+                  HINT = 'Use a stored generated column.';
+    END IF;
+    -- Uses the output function of the column's type, as forget_account does.
+    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING NEW;
+    IF name <> '' THEN
+        PERFORM totp.totp_require(
+            name, pg_catalog.format('row in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME), TG_ARGV[1]::interval
+        );
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION totp.require_enrolment() IS
+'Requires the account of a row that is inserted or updated in the application''s table of users to have a second factor, as totp_require does. For use in AFTER triggers, for each row, usually with WHEN. The arguments of the trigger are the name of the column that contains the account and, optionally, the time to enrol instead of totp.grace. The creator of the trigger needs the role totp_admin. Errors: 22023 the name is too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, 25006.';

@@ -28,19 +28,28 @@ COMMENT ON COLUMN totp.factor_status.created_at IS 'When the secret was created 
 COMMENT ON COLUMN totp.factor_status.confirmed_at IS 'When the factor became active';
 COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When one of its codes was last accepted';
 
+-- Accounts that never enrolled are in it if they have to. The planner finds one account through both indexes only if
+-- the join compares what coalesce returns, in this order. The state is decided as in pure/requirement.rs.
 CREATE VIEW totp.account_status AS
-SELECT a.account::text,
+SELECT coalesce(a.account::text, r.account::text) AS account,
        f.active > 0 AS enabled,
        f.active AS factors,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
-       a.failures::integer,
+       coalesce(a.failures::integer, 0) AS failures,
        CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
-       a.suspended,
+       coalesce(a.suspended, false) AS suspended,
        greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
-       a.created_at
-FROM totp.accounts AS a,
+       a.created_at,
+       CASE WHEN r.account IS NULL THEN 'not_required'
+            WHEN f.active > 0 THEN 'enrolled'
+            WHEN r.exempt_until > clock_timestamp() THEN 'exempt'
+            WHEN r.deadline > clock_timestamp() THEN 'pending'
+            ELSE 'overdue' END COLLATE "C" AS requirement,
+       CASE WHEN f.active = 0 AND r.exempt_until > clock_timestamp() THEN greatest(r.deadline, r.exempt_until)
+            ELSE r.deadline END AS deadline
+FROM totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
@@ -55,7 +64,7 @@ LATERAL (
     FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at) WHERE backup_codes.account = a.account
 ) AS b;
 ALTER VIEW totp.account_status OWNER TO totp_owner;
-COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
+COMMENT ON VIEW totp.account_status IS 'Accounts that have enrolled or must, with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
 COMMENT ON COLUMN totp.account_status.account IS 'The application''s key for the account; join it with your table of users';
 COMMENT ON COLUMN totp.account_status.enabled IS 'Whether the account has an active factor';
 COMMENT ON COLUMN totp.account_status.factors IS 'Number of active factors';
@@ -65,8 +74,10 @@ COMMENT ON COLUMN totp.account_status.failures IS 'Number of consecutive failed 
 COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock; NULL if the account is not locked';
 COMMENT ON COLUMN totp.account_status.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
 COMMENT ON COLUMN totp.account_status.last_verified_at IS 'When a code was last accepted';
-COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed';
-COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
+COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed; NULL if it never enrolled';
+COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled; NULL if it never did';
+COMMENT ON COLUMN totp.account_status.requirement IS 'not_required, pending (must enrol by the deadline), overdue, enrolled (must stay so) or exempt';
+COMMENT ON COLUMN totp.account_status.deadline IS 'When the account must have a second factor: the later of its deadline and the end of its exemption';
 
 CREATE VIEW totp.audit_log AS
 SELECT id, at, account, event, outcome, actor, detail, client, application, origin, xid, key_id, mac

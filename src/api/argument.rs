@@ -148,8 +148,11 @@ pub fn max_rows(rows: Option<i32>) -> Result<i32, Invalid> {
 }
 
 /// Reads a time that must be given.
-pub fn before(at: Option<TimestampWithTimeZone>) -> Result<Timestamp, Invalid> {
-    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument: "before" })
+pub fn required_time(
+    at: Option<TimestampWithTimeZone>,
+    argument: &'static str,
+) -> Result<Timestamp, Invalid> {
+    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument })
 }
 
 /// Reads a time that has a step.
@@ -199,6 +202,14 @@ pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invali
     let fits = |micros: &i64| (SECOND..=days * 86_400 * SECOND).contains(micros);
     let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
     micros.map(|micros| micros.ok_or(Invalid::Ttl { days })).transpose()
+}
+
+/// Returns the time to enrol in microseconds, with 30 days per month; NULL leaves it to the setting.
+pub fn grace(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
+    const DAYS: i64 = 366;
+    let fits = |micros: &i64| (0..=DAYS * 86_400_000_000).contains(micros);
+    let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
+    micros.map(|micros| micros.ok_or(Invalid::Grace { days: DAYS })).transpose()
 }
 
 /// Returns the maximum age of a verification in microseconds; NULL leaves it to the setting.

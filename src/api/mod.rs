@@ -23,6 +23,7 @@ mod preflight;
 mod qr;
 mod recovery;
 mod rename;
+mod requirement;
 mod resync;
 mod rotation;
 mod seal;

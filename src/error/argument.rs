@@ -110,6 +110,13 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "No session can have been verified in the future.".to_owned(),
             "Pass a positive interval, or NULL to use totp.session_ttl.",
         ),
+        Invalid::Grace { days } => (
+            "grace is out of range".to_owned(),
+            format!(
+                "The time to enrol must be between 0 and {days} days; a month counts as 30 days."
+            ),
+            "Pass another interval, or NULL to use totp.grace.",
+        ),
         Invalid::Claims => (
             "claims must be a JSON object".to_owned(),
             "It becomes the payload of a token: {\"name\": value, ...}, nested at most 127 levels deep."
@@ -124,7 +131,7 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
         Invalid::NoTime { argument } => (
             format!("{argument} must not be null"),
             "This argument is required.".to_owned(),
-            "Pass a time; entries since then stay.",
+            "Pass a time.",
         ),
         Invalid::MaxRows(rows) => (
             format!("max_rows must be 1 to 10000, not {rows}"),

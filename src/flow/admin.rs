@@ -41,7 +41,8 @@ pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
 /// Erases an account, except for its audit trail. Returns `false` if there is no such account.
 pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if !store::account::delete(account, context.now)? {
+    let was_required = store::requirement::delete(account)?;
+    if !store::account::delete(account, context.now)? && !was_required {
         return Ok(false);
     }
     store::event::forget(account)?;

@@ -21,6 +21,7 @@ pub mod metric;
 pub mod preflight;
 pub mod recovery;
 pub mod rename;
+pub mod requirement;
 pub mod resync;
 pub mod rotation;
 pub mod seal;

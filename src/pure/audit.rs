@@ -49,6 +49,12 @@ pub enum Event {
     Rename,
     /// An account was erased.
     Forget,
+    /// An administrator required an account to have a second factor.
+    Require,
+    /// An administrator exempted an account from the requirement.
+    Exempt,
+    /// An administrator lifted the requirement.
+    Release,
     /// An administrator re-encrypted rows with another key.
     KeyRotate,
     /// A superuser generated a key.
@@ -81,6 +87,9 @@ impl Event {
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",
+            Self::Require => "require",
+            Self::Exempt => "exempt",
+            Self::Release => "release",
             Self::KeyRotate => "key_rotate",
             Self::KeyGenerate => "key_generate",
             Self::AuditPrune => "audit_prune",
@@ -103,6 +112,8 @@ pub enum Outcome {
     NotEnrolled,
     /// The account's last factor, which cannot be removed; that requires `totp_disable`.
     LastFactor,
+    /// The account must have a second factor, and keeps it.
+    Required,
     /// The first code of a pending factor, but for another time.
     ClockOff,
 }
@@ -117,6 +128,7 @@ impl Outcome {
             Self::ColdStart => "cold_start",
             Self::NotEnrolled => "not_enrolled",
             Self::LastFactor => "last_factor",
+            Self::Required => "required",
             Self::ClockOff => "clock_off",
         }
     }

@@ -43,6 +43,12 @@ pub enum Kind {
     Exported,
     /// An administrator renamed the account.
     Renamed,
+    /// An administrator required the account to have a second factor.
+    Required,
+    /// An administrator exempted the account from the requirement.
+    Exempted,
+    /// An administrator lifted the requirement.
+    Released,
 }
 
 impl Kind {
@@ -69,6 +75,9 @@ impl Kind {
             Self::Imported => "imported",
             Self::Exported => "exported",
             Self::Renamed => "renamed",
+            Self::Required => "required",
+            Self::Exempted => "exempted",
+            Self::Released => "released",
         }
     }
 }

@@ -59,6 +59,11 @@ pub enum Invalid {
     },
     /// The age is negative.
     Age,
+    /// The time for enrolment is negative or longer than `days` days.
+    Grace {
+        /// The maximum number of days.
+        days: i64,
+    },
     /// The claims are not a JSON object.
     Claims,
     /// The claim `exp` is not a whole number of seconds.

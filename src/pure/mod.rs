@@ -24,6 +24,7 @@ pub mod name;
 pub mod otp;
 pub mod qr;
 pub mod redaction;
+pub mod requirement;
 pub mod seal;
 pub mod secret;
 pub mod stall_timer;

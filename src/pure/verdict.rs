@@ -19,6 +19,8 @@ pub enum Reason {
     ClockOff,
     /// The last authenticator app of an account is not removed.
     LastFactor,
+    /// The account must have a second factor, and keeps it.
+    Required,
     /// The token has expired.
     Expired,
     /// The token was used, was tried too often, or was revoked by a change to the account's
@@ -37,6 +39,7 @@ impl Reason {
             Self::NotEnrolled => "not_enrolled",
             Self::ClockOff => "clock_off",
             Self::LastFactor => "last_factor",
+            Self::Required => "required",
             Self::Expired => "expired",
             Self::Spent => "spent",
         }

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::ffi::CStr;
 
 /// The extension's tables.
-const TABLES: [&CStr; 9] = [
+const TABLES: [&CStr; 10] = [
     c"accounts",
     c"factors",
     c"backup_codes",
@@ -15,6 +15,7 @@ const TABLES: [&CStr; 9] = [
     c"audit_events",
     c"audit_seals",
     c"events",
+    c"requirements",
 ];
 
 /// Refuses nodes other than the coordinator, and tables that Citus manages. Citus creates the

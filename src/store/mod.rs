@@ -10,6 +10,7 @@ pub mod decoy;
 pub mod event;
 pub mod factor;
 mod plan;
+pub mod requirement;
 pub mod rotation;
 pub mod seal;
 pub mod session;

@@ -27,7 +27,7 @@ def test_tables_belong_to_totp_owner(dba):
     """)
     tables = {
         *("accounts", "factors", "backup_codes", "tokens", "sessions"),
-        *("audit_events", "audit_seals", "events"),
+        *("audit_events", "audit_seals", "events", "requirements"),
     }
     assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
@@ -127,6 +127,8 @@ def test_every_setting_explains_itself(dba):
         ("recovery_ttl", "1h"),
         ("trust_ttl", "30d"),
         ("session_ttl", "12h"),
+        ("grace", "14d"),
+        ("amr", "supabase"),
         ("identity", "jwt"),
         ("jwt_logins", "authenticator"),
         ("jwt_claim", "sub"),
@@ -160,6 +162,7 @@ def test_the_extension_is_not_trusted_and_stays_in_its_schema(dba):
 def test_constraints_hold_what_they_can(dba, account):
     dba.enrol(account)
     dba.challenge(account)
+    dba.call("totp_require", account=account, reason="a test")
     dba.execute(
         """
         INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
@@ -193,6 +196,10 @@ def test_constraints_hold_what_they_can(dba, account):
         ("tokens", "claims = '[]'"),
         ("tokens", "attempts = -1"),
         ("tokens", "expires_at = NULL"),
+        ("requirements", "deadline = NULL"),
+        ("requirements", "reason = NULL"),
+        ("requirements", "account = ''"),
+        ("requirements", "exempt_until = now()"),
         ("sessions", "method = 'x'"),
         ("sessions", "changed_at = NULL"),
         ("sessions", "account = 'nobody at all'"),

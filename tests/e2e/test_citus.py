@@ -33,6 +33,9 @@ OF_ADMINISTRATORS = {
     "totp_reset": REASON,
     "totp_unlock": REASON,
     "totp_forget": REASON,
+    "totp_require": REASON,
+    "totp_exempt": {"until": "2030-01-01", **REASON},
+    "totp_release": REASON,
     "backup_reissue": REASON,
     "totp_rename": {"new_account": "somebody", **REASON},
     "totp_export": {"label": "default", **REASON},
@@ -59,6 +62,7 @@ CREATE TABLE source (
 """
 OTHERS = {
     "totp_verified": {},
+    "totp_compliant": {},
     "totp_prune": {},
     "key_rotate_step": {"batch": 100, "state": None},
     "audit_seal": {},
@@ -91,6 +95,7 @@ ELSEWHERE |= {"audit_names", "metric_values"}
 # Called by functions of totp_api.
 INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}
+TRIGGERS |= {"require_enrolment"}
 
 
 @pytest.fixture(scope="module")

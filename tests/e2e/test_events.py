@@ -130,12 +130,18 @@ def test_what_administrators_do_is_announced(app, dba, reader):
     dba.call("totp_reset", account=f"{account}-2", reason="lost the phone")
     uri = f"otpauth://totp/x?secret={SECRET}"
     dba.call("totp_import", account=f"{account}-2", uri=uri, label="old")
+    name = f"{account}-2"
+    dba.call("totp_require", account=name, reason="staff")
+    dba.call("totp_exempt", account=name, until="infinity", reason="on leave")
+    dba.call("totp_release", account=name, reason="left")
     events = reader()
     assert names(events) == [
-        *("enrolled", "exported", "backup_replaced", "unlocked", "renamed", "reset", "imported")
+        *("enrolled", "exported", "backup_replaced", "unlocked", "renamed", "reset", "imported"),
+        *("required", "exempted", "released"),
     ]
     assert {event.account for event in events} == {f"{account}-2"}
-    assert events[-2].detail == {"reason": "lost the phone"}
+    assert events[-5].detail == {"reason": "lost the phone"}
+    assert events[-3].detail == {"reason": "staff", "grace_seconds": 14 * 86_400}
     assert SECRET not in str(events)
 
 

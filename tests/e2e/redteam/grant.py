@@ -1,8 +1,8 @@
 """The table of grants: which role may call what. The words are those of sql/grants.sql."""
 
 PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
-READERS = {"totp_enabled", "totp_status", "backup_remaining"}
-SESSION = {"current_account", "totp_verified"}
+READERS = {"totp_enabled", "totp_status", "backup_remaining", "totp_requirement"}
+SESSION = {"current_account", "totp_verified", "totp_compliant"}
 APP = {
     "totp_create",
     "totp_confirm",
@@ -44,6 +44,9 @@ ADMIN = {
     "import_better_auth",
     "totp_rename",
     "totp_forget",
+    "totp_require",
+    "totp_exempt",
+    "totp_release",
     "totp_prune",
     "jwt_sign",
     "preflight",

@@ -102,6 +102,7 @@ def test_triggers_are_attached_by_their_roles_only(actor, role):
         "require_totp": {"app", "administrator", "service_role"},
         "forget_account": {"administrator"},
         "rename_account": {"administrator"},
+        "require_enrolment": {"administrator"},
     }.items():
         statement = (
             f"CREATE TRIGGER {function} BEFORE DELETE ON mine FOR EACH ROW"

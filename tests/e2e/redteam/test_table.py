@@ -18,7 +18,7 @@ FROM pg_class AS c WHERE relnamespace IN ('totp'::regnamespace, 'totp_api'::regn
 AND relkind IN ('r', 'v', 'S', 'm', 'f', 'p')
 """
 OUR_TABLES = [
-    *("accounts", "factors", "backup_codes", "tokens", "sessions"),
+    *("accounts", "factors", "backup_codes", "tokens", "sessions", "requirements"),
     *("audit_events", "audit_seals", "events"),
 ]
 
