@@ -126,6 +126,21 @@ BEGIN
 'Returns whether a token proves that a device is trusted by the account. The trust ends when the token expires, after trust_revoke, or after any change to the account''s factors. Nothing is spent. Errors: 22023, F0000.'),
             ('app', 'totp.trust_revoke(text)',
 'Revokes the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.'),
+            -- Approvals: a code for exactly one action.
+            ('app', 'totp.approval_request(text, jsonb, text, text, interval)',
+'Requests an approval: a code for exactly one action. action: 1 to 64 letters, digits and characters of _-.:/. payload: a JSON object of at most 4096 bytes with the values that are approved. account: who asks, and whose sessions can use the approval; that of this session by default. approver: who must confirm, if not the account itself. ttl: 1 second to 7 days, totp.approval_ttl when NULL. Returns the ID, and in summary what to show whoever confirms. Errors: 22023, 42501 the account must enrol first, 54000 more than 100 pending, 55P03, F0000, 25006.'),
+            ('app', 'totp.approval_confirm(uuid, text)',
+'Confirms an approval, given a valid TOTP or backup code of the account that is asked: approver, or else the account itself. Returns a verdict; a correct code is spent, and does not verify the session. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent (confirmed, used or cancelled before); for an unknown ID, invalid, and account is NULL. Failures count for the account. Call it in FROM. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app admin auditor', 'totp.approval_status(uuid)',
+'Returns an approval: its state, which is pending, confirmed, used, cancelled or expired, and what was requested by whom. Returns no row for an unknown ID, or if the approval was removed, a day after it expired. Errors: 22023.'),
+            ('app', 'totp.approval_cancel(uuid)',
+'Cancels an approval that is pending, or confirmed and not used. Returns whether it did. Errors: 22023, 55P03, F0000, 25006.'),
+            ('app admin', 'totp.approval_use(text, jsonb)',
+'Uses a confirmed approval of the session''s account for an action that is no row, and returns whether there was one. Call it in the function that performs the action, in the same transaction. Errors: 42501 no account, or the account must enrol first; 22023, 55P03, F0000, 25006.'),
+            ('', 'totp.approval_spend(text, jsonb, boolean)',
+'Works like approval_use; if by_another is true, only an approval that another account has confirmed counts. Used by check_approval.'),
+            ('owner', 'totp.approval_payload(text, regclass, anyelement, anyelement, text[])', NULL),
+            ('owner', 'totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean)', NULL),
             -- Status of accounts and of shared memory.
             ('app admin auditor', 'totp.totp_enabled(text)',
 'Returns whether an account has an active factor. Errors: 22023.'),
@@ -151,6 +166,8 @@ BEGIN
             ('app user admin auditor', 'totp.totp_compliant()',
 'Returns whether the account of this session is not overdue: it has a second factor, or need not have one yet. False if the account cannot be determined. In row security policies, write USING ((SELECT totp.totp_compliant())), so that it is called once per query.'),
             ('app admin', 'totp.require_totp()', NULL),
+            ('app admin', 'totp.require_approval()', NULL),
+            ('app admin', 'totp.require_other_approval()', NULL),
             -- Users behind PostgREST: only their own account.
             ('user', 'totp_api.totp_create(text, text, boolean)', NULL),
             ('user', 'totp_api.totp_confirm(text, text)', NULL),
@@ -161,6 +178,11 @@ BEGIN
             ('user', 'totp_api.totp_status()', NULL),
             ('user', 'totp_api.totp_factors()', NULL),
             ('user', 'totp_api.challenge_verify(text, text, text)', NULL),
+            ('user', 'totp_api.approval_request(text, jsonb, text, interval)', NULL),
+            ('user', 'totp_api.approval_confirm(uuid, text)', NULL),
+            ('user', 'totp_api.approval_status(uuid)', NULL),
+            ('user', 'totp_api.approval_cancel(uuid)', NULL),
+            ('user', 'totp_api.approvals_pending()', NULL),
             -- Called by these functions, which run as totp_owner.
             ('owner', 'totp.session_account()',
 'Returns the account of this session. Used by request_account. Errors: 42501 no account.'),
@@ -297,6 +319,7 @@ GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admi
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
 GRANT SELECT ON totp.guard_status, totp.factor_status, totp.account_status, totp.key_status, totp.audit_log, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.approvals_pending TO totp_app, totp_user;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 
 -- Anonymous callers, if the role that PostgREST and Supabase use for them exists.

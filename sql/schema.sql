@@ -97,7 +97,7 @@ COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verifi
 COMMENT ON COLUMN totp.verdict.account IS 'The account that was given; for a token, its account unless the token itself is refused';
 COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp or backup; NULL if refused';
 COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and if refused';
-COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens, also expired or spent; for a spent code, invalid';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens and approvals, also expired or spent; for a spent code, invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
 COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
@@ -327,6 +327,44 @@ COMMENT ON COLUMN totp.requirements.reason IS 'Why';
 COMMENT ON COLUMN totp.requirements.exempt_until IS 'Until when the account is exempt; NULL if it never was';
 COMMENT ON COLUMN totp.requirements.exempt_reason IS 'Why it is exempt';
 
+-- The account is not a foreign key, as in tokens.
+CREATE TABLE totp.approvals (
+    id uuid PRIMARY KEY,
+    account totp.account NOT NULL,
+    approver totp.account,
+    action text COLLATE "C" NOT NULL CHECK (octet_length(action) BETWEEN 1 AND 256),
+    payload jsonb NOT NULL CHECK (jsonb_typeof(payload) = 'object'),
+    digest totp.digest NOT NULL,
+    summary text COLLATE "C" NOT NULL,
+    requested_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    confirmed_at timestamptz,
+    changed_at timestamptz,
+    used_at timestamptz,
+    cancelled_at timestamptz,
+    CHECK (approver COLLATE "C" <> account COLLATE "C"),
+    CHECK (used_at IS NULL OR confirmed_at IS NOT NULL AND cancelled_at IS NULL)
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.approvals', '');
+CREATE INDEX approvals_account ON totp.approvals (account);
+CREATE INDEX approvals_approver ON totp.approvals (approver) WHERE approver IS NOT NULL;
+CREATE INDEX approvals_expires_at ON totp.approvals (expires_at);
+ALTER TABLE totp.approvals OWNER TO totp_owner;
+COMMENT ON TABLE totp.approvals IS 'Actions that wait for a code, or for their one use after it';
+COMMENT ON COLUMN totp.approvals.id IS 'Random ID';
+COMMENT ON COLUMN totp.approvals.account IS 'The account that asks, and whose sessions can use the approval';
+COMMENT ON COLUMN totp.approvals.approver IS 'The account that must confirm; NULL if it is the account itself';
+COMMENT ON COLUMN totp.approvals.action IS 'What is to be done: the name of an action';
+COMMENT ON COLUMN totp.approvals.payload IS 'With what: the values that are approved';
+COMMENT ON COLUMN totp.approvals.digest IS 'SHA-256 of the action and the payload in canonical form';
+COMMENT ON COLUMN totp.approvals.summary IS 'The action and the payload as text, as whoever confirms is shown them';
+COMMENT ON COLUMN totp.approvals.requested_at IS 'When it was requested';
+COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested';
+COMMENT ON COLUMN totp.approvals.confirmed_at IS 'When a code confirmed it';
+COMMENT ON COLUMN totp.approvals.changed_at IS 'The changed_at of the account that confirmed it at that time; a different one voids it';
+COMMENT ON COLUMN totp.approvals.used_at IS 'When it was used';
+COMMENT ON COLUMN totp.approvals.cancelled_at IS 'When it was cancelled';
+
 -- Append-only: new entries go to the end of the index, which costs a login next to nothing.
 -- The ID alone is not unique: logical replication does not copy its sequence.
 CREATE TABLE totp.audit_events (
@@ -356,7 +394,7 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, export, rename, forget, require, exempt, release, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke, approval_request, approve, approval_confirm, approval_cancel, approval_use; by administrators: reset, unlock, reissue, import, export, rename, forget, require, exempt, release, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off, last_factor or required';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
@@ -428,5 +466,5 @@ COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled ba
 COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
-COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked or recovered; by administrators: reset, unlocked, imported, exported, renamed, required, exempted or released';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovered or approval_asked; by administrators: reset, unlocked, imported, exported, renamed, required, exempted or released';
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock, backup codes left, reason';

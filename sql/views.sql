@@ -196,3 +196,20 @@ COMMENT ON COLUMN totp.key_status.percent IS 'Percentage of all rows encrypted w
 COMMENT ON COLUMN totp.key_status.oldest IS 'When the oldest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.newest IS 'When the newest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.sessions IS 'Number of key_rotate sessions that are currently re-encrypting rows with the key';
+
+-- Every user sees only what concerns the session's account.
+CREATE VIEW totp.approvals_pending WITH (security_barrier) AS
+SELECT id, account::text, approver::text, action, payload, summary, requested_at, expires_at
+FROM totp.approvals
+WHERE (account = totp.current_account() OR approver = totp.current_account())
+  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock_timestamp();
+ALTER VIEW totp.approvals_pending OWNER TO totp_owner;
+COMMENT ON VIEW totp.approvals_pending IS 'Approvals that the session''s account has requested, or is asked for, and nobody has confirmed yet';
+COMMENT ON COLUMN totp.approvals_pending.id IS 'ID of the approval';
+COMMENT ON COLUMN totp.approvals_pending.account IS 'The account that asks';
+COMMENT ON COLUMN totp.approvals_pending.approver IS 'The account that must confirm; NULL if it is the account itself';
+COMMENT ON COLUMN totp.approvals_pending.action IS 'What is to be done: the name of an action';
+COMMENT ON COLUMN totp.approvals_pending.payload IS 'With what: the values that are approved';
+COMMENT ON COLUMN totp.approvals_pending.summary IS 'The action and the payload as text, in canonical form';
+COMMENT ON COLUMN totp.approvals_pending.requested_at IS 'When it was requested';
+COMMENT ON COLUMN totp.approvals_pending.expires_at IS 'When it expires';

@@ -193,6 +193,12 @@ integers! {
         c"Time during which a recovery link is valid.",
         c"The link turns off two-factor authentication for its account and works only once.";
 
+    /// The time in which an approval must be confirmed and used, in seconds.
+    APPROVAL_TTL approval_ttl: i64 = 15 * 60, 1..=7 * DAY, SECONDS,
+        c"totp.approval_ttl",
+        c"Time in which an approval must be confirmed and used.",
+        c"Begins when the approval is requested.";
+
     /// The time during which a device is trusted, in seconds.
     TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
         c"totp.trust_ttl",

@@ -5,6 +5,7 @@
 //! a NULL result.
 
 mod admin;
+mod approval;
 mod argument;
 mod backup_code;
 mod bulk_import;

@@ -33,6 +33,10 @@ pub enum Error {
     AccountExists,
     /// The account has the maximum number of factors.
     TooManyFactors,
+    /// The account has the maximum number of pending approvals.
+    TooManyApprovals,
+    /// The account must enrol before anything else.
+    Overdue,
     /// The transaction or the server is read-only.
     ReadOnly,
     /// The call runs in a parallel query, which cannot write.
@@ -254,6 +258,18 @@ impl From<Error> for ErrorReport {
                 "too many factors for this account",
                 "An account can have at most 20 factors, including pending ones.",
                 "Remove a factor first, or reuse the label of an existing one to replace it.",
+            ),
+            Error::TooManyApprovals => report(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "too many pending approvals for this account",
+                "An account can wait for at most 100 approvals at a time.",
+                "Cancel some with approval_cancel, or wait until they have expired.",
+            ),
+            Error::Overdue => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "the account must enrol first",
+                "It must have a second factor, and its deadline has passed.",
+                "Call totp_create and totp_confirm.",
             ),
             Error::ReadOnly => report(
                 PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,

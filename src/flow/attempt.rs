@@ -197,7 +197,10 @@ impl<'a> Attempt<'a> {
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
-        session::mark_verified(self.account, &method, self.context.now)?;
+        // The code for one action is no code for the session.
+        if self.event != Event::Approve {
+            session::mark_verified(self.account, &method, self.context.now)?;
+        }
         self.account_guard.accept();
         if settings::force_sync_commit() {
             server::force_sync_commit();

@@ -96,7 +96,7 @@ pub fn log_in(
     let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
         return Ok((result.for_anonymous(), None));
     };
-    let session_id = random::uuid()?;
+    let session_id = random::uuid()?.to_string();
     let session = Session { account: account.clone(), id: Some(session_id.clone()) };
     session::begin(&session, method, context.now)?;
     let claims = json::parse(&store::token::claims(&token)?).ok_or(Error::Corrupt("claims"))?;

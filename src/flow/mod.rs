@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod approval;
 mod attempt;
 mod audit;
 pub mod backup_code;

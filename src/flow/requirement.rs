@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::event::Kind;
 use crate::pure::name::{Account, AuditReason};
-use crate::pure::requirement::{Standing, State};
+use crate::pure::requirement::Standing;
 use crate::pure::timestamp::Timestamp;
 use crate::store::requirement::NewRequirement;
 use crate::{clock, settings, store};
@@ -98,7 +98,7 @@ pub fn standing_at(account: &Account, now: Timestamp) -> Result<Standing, Error>
 pub fn is_compliant() -> Result<bool, Error> {
     begin_reading()?;
     match session::current() {
-        Some(session) => Ok(standing(&session.account)?.state != State::Overdue),
+        Some(session) => Ok(!standing(&session.account)?.is_overdue()),
         None => Ok(false),
     }
 }

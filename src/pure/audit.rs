@@ -49,6 +49,16 @@ pub enum Event {
     Rename,
     /// An account was erased.
     Forget,
+    /// Approval of an action was requested.
+    ApprovalRequest,
+    /// A code was submitted to confirm an approval.
+    Approve,
+    /// An approval was confirmed.
+    ApprovalConfirm,
+    /// An approval was cancelled.
+    ApprovalCancel,
+    /// An approval was used.
+    ApprovalUse,
     /// An administrator required an account to have a second factor.
     Require,
     /// An administrator exempted an account from the requirement.
@@ -87,6 +97,11 @@ impl Event {
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",
+            Self::ApprovalRequest => "approval_request",
+            Self::Approve => "approve",
+            Self::ApprovalConfirm => "approval_confirm",
+            Self::ApprovalCancel => "approval_cancel",
+            Self::ApprovalUse => "approval_use",
             Self::Require => "require",
             Self::Exempt => "exempt",
             Self::Release => "release",

@@ -43,6 +43,8 @@ pub enum Kind {
     Exported,
     /// An administrator renamed the account.
     Renamed,
+    /// The account is asked to approve an action.
+    ApprovalAsked,
     /// An administrator required the account to have a second factor.
     Required,
     /// An administrator exempted the account from the requirement.
@@ -75,6 +77,7 @@ impl Kind {
             Self::Imported => "imported",
             Self::Exported => "exported",
             Self::Renamed => "renamed",
+            Self::ApprovalAsked => "approval_asked",
             Self::Required => "required",
             Self::Exempted => "exempted",
             Self::Released => "released",

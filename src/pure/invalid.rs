@@ -64,6 +64,12 @@ pub enum Invalid {
         /// The maximum number of days.
         days: i64,
     },
+    /// The name of an action has other characters than letters, digits and a few marks.
+    Action,
+    /// The payload of an action is not a JSON object.
+    Payload,
+    /// An account is to approve its own request as if it were another's.
+    Approver,
     /// The claims are not a JSON object.
     Claims,
     /// The claim `exp` is not a whole number of seconds.

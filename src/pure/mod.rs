@@ -2,8 +2,10 @@
 //! pass in the time, the random bytes and the keys.
 #![forbid(unsafe_code)]
 
+pub mod approval;
 pub mod audit;
 pub mod backup_code;
+pub mod canonical;
 pub mod checkpoint;
 pub mod claims;
 pub mod code;
@@ -11,6 +13,7 @@ pub mod configuration;
 pub mod event;
 pub mod id_set;
 pub mod import;
+mod instant;
 pub mod invalid;
 pub mod json;
 pub mod jwt;

@@ -63,6 +63,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Returns whether the account must enrol before anything else.
+    pub fn is_overdue(&self) -> bool {
+        self.state == State::Overdue
+    }
+
     /// Decides what an account has to do. The view `account_status` decides in the same way.
     pub fn of(requirement: Option<Requirement>, is_enrolled: bool, now: Timestamp) -> Self {
         let Some(requirement) = requirement else {

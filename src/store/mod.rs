@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod approval;
 pub mod audit;
 pub mod backup_code;
 pub mod catalog;

@@ -39,6 +39,8 @@ OF_SELF_SERVICE = {
     "totp_remove": {"label": "default", "code": "123456"},
     "backup_rotate": {"code": "123456"},
     "totp_status": {},
+    "approval_request": {"action": "transfer", "payload": "{}"},
+    "approvals_pending": {},
 }
 
 # Called by other functions only.

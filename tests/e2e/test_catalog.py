@@ -27,7 +27,7 @@ def test_tables_belong_to_totp_owner(dba):
     """)
     tables = {
         *("accounts", "factors", "backup_codes", "tokens", "sessions"),
-        *("audit_events", "audit_seals", "events", "requirements"),
+        *("audit_events", "audit_seals", "events", "requirements", "approvals"),
     }
     assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
@@ -128,6 +128,7 @@ def test_every_setting_explains_itself(dba):
         ("trust_ttl", "30d"),
         ("session_ttl", "12h"),
         ("grace", "14d"),
+        ("approval_ttl", "15min"),
         ("amr", "supabase"),
         ("identity", "jwt"),
         ("jwt_logins", "authenticator"),
@@ -163,6 +164,7 @@ def test_constraints_hold_what_they_can(dba, account):
     dba.enrol(account)
     dba.challenge(account)
     dba.call("totp_require", account=account, reason="a test")
+    dba.call("approval_request", action="transfer", payload="{}", account=account)
     dba.execute(
         """
         INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
@@ -200,6 +202,11 @@ def test_constraints_hold_what_they_can(dba, account):
         ("requirements", "reason = NULL"),
         ("requirements", "account = ''"),
         ("requirements", "exempt_until = now()"),
+        ("approvals", "approver = account"),
+        ("approvals", "payload = '[]'"),
+        ("approvals", "digest = ''"),
+        ("approvals", "used_at = now()"),
+        ("approvals", "expires_at = NULL"),
         ("sessions", "method = 'x'"),
         ("sessions", "changed_at = NULL"),
         ("sessions", "account = 'nobody at all'"),

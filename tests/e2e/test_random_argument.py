@@ -1,5 +1,7 @@
 """Random arguments: a result, or an error of the contract. Never another error, never a crash."""
 
+from uuid import uuid4
+
 import psycopg
 import pytest
 
@@ -48,6 +50,8 @@ def random_value(dice, kind):
         return dice.choice(MOMENTS)
     if kind == "interval":
         return dice.choice(SPANS)
+    if kind == "uuid":
+        return dice.choice([None, str(uuid4())])
     if kind == "jsonb":
         return dice.choice(OBJECTS)
     return random_text(dice)

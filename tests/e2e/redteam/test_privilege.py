@@ -103,6 +103,8 @@ def test_triggers_are_attached_by_their_roles_only(actor, role):
         "forget_account": {"administrator"},
         "rename_account": {"administrator"},
         "require_enrolment": {"administrator"},
+        "require_approval": {"app", "administrator", "service_role"},
+        "require_other_approval": {"app", "administrator", "service_role"},
     }.items():
         statement = (
             f"CREATE TRIGGER {function} BEFORE DELETE ON mine FOR EACH ROW"
