@@ -251,6 +251,10 @@ BEGIN
 'Renames an account and re-encrypts its secrets for the new name. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.'),
             ('admin', 'totp.totp_forget(text, text)',
 'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.pass_issue(text, text, interval, integer)',
+'Issues a temporary pass for an account, in place of an earlier one, and returns it; it cannot be retrieved again. For administrators. It is accepted wherever a backup code is, except by backup_rotate, until it expires, was used as often as it can be, or a code of an authenticator app is accepted. The account need not have enrolled. A session that it verifies cannot issue passes, export secrets or reissue backup codes. reason: 3 to 500 characters for the audit trail. ttl: 1 second to 24 hours. uses: 1 to 20. Errors: 42501 the caller''s own account, or a session verified by a pass; 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.pass_revoke(text, text)',
+'Revokes the temporary pass of an account. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             -- Accounts that must have a second factor.
             ('admin', 'totp.totp_require(text, text, interval, boolean)',
 'Requires an account to have a second factor, and returns by when. For administrators. The account need not have enrolled. Called again, also after a reset, it returns the same deadline and changes nothing, unless renew is true, which sets a new one. While it is required, an account cannot turn off two-factor authentication. grace: the time to enrol, 0 to 366 days; totp.grace when NULL. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),

@@ -95,8 +95,8 @@ CREATE TYPE totp.verdict AS (
 COMMENT ON TYPE totp.verdict IS 'Result of an attempt';
 COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verified';
 COMMENT ON COLUMN totp.verdict.account IS 'The account that was given; for a token, its account unless the token itself is refused';
-COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp or backup; NULL if refused';
-COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and if refused';
+COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp, backup or pass; NULL if refused';
+COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and passes, and if refused';
 COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens and approvals, also expired or spent; for a spent code, invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
@@ -144,7 +144,7 @@ CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
 CREATE DOMAIN totp.attempts AS integer CHECK (VALUE BETWEEN 0 AND 1000);
 COMMENT ON DOMAIN totp.attempts IS 'Number of codes tried on a token';
-CREATE DOMAIN totp.method AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('totp', 'backup'));
+CREATE DOMAIN totp.method AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('totp', 'backup', 'pass'));
 COMMENT ON DOMAIN totp.method IS 'Kind of code that verified the second factor';
 
 CREATE FUNCTION totp.raise_check_violation() RETURNS trigger
@@ -299,7 +299,7 @@ COMMENT ON TABLE totp.sessions IS 'Sessions that have verified a second factor';
 COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs to';
 COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token; with totp.identity = role, the server connection';
 COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
-COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
+COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp, backup or pass';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at when the session was verified; a different one ends the verification';
 
 -- The account is not a foreign key: one that has never enrolled can be required to. What ends an enrolment
@@ -326,6 +326,27 @@ COMMENT ON COLUMN totp.requirements.deadline IS 'When the account must have a se
 COMMENT ON COLUMN totp.requirements.reason IS 'Why';
 COMMENT ON COLUMN totp.requirements.exempt_until IS 'Until when the account is exempt; NULL if it never was';
 COMMENT ON COLUMN totp.requirements.exempt_reason IS 'Why it is exempt';
+
+CREATE TABLE totp.passes (
+    account totp.account PRIMARY KEY REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    salt totp.salt NOT NULL,
+    sealed text COLLATE "C" NOT NULL,
+    key_id totp.key_id NOT NULL,
+    uses_left integer NOT NULL CHECK (uses_left BETWEEN 0 AND 20),
+    issued_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CHECK (expires_at <= issued_at + interval '24 hours')
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.passes', '');
+ALTER TABLE totp.passes OWNER TO totp_owner;
+COMMENT ON TABLE totp.passes IS 'Temporary passes from the help desk, at most one per account';
+COMMENT ON COLUMN totp.passes.account IS 'The account that the pass belongs to';
+COMMENT ON COLUMN totp.passes.salt IS 'Salt of the hash; another pass has another salt';
+COMMENT ON COLUMN totp.passes.sealed IS 'The encrypted hash of the pass, 16 bytes of PBKDF2-HMAC-SHA256: a Fernet token whose payload includes purpose, account and salt';
+COMMENT ON COLUMN totp.passes.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text; key_rotate leaves it as it is';
+COMMENT ON COLUMN totp.passes.uses_left IS 'How often it can still be used';
+COMMENT ON COLUMN totp.passes.issued_at IS 'When it was issued; a code of a factor accepted since ends it';
+COMMENT ON COLUMN totp.passes.expires_at IS 'When it expires';
 
 -- The account is not a foreign key, as in tokens.
 CREATE TABLE totp.approvals (
@@ -394,7 +415,7 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate and audit_prune';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke, approval_request, approve, approval_confirm, approval_cancel, approval_use; by administrators: reset, unlock, reissue, import, export, rename, forget, require, exempt, release, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, resync, rotate, remove, disable, backup_low, recovery_create, recover, trust, trust_revoke, approval_request, approve, approval_confirm, approval_cancel, approval_use; by administrators: reset, unlock, reissue, import, export, rename, forget, pass_issue, pass_revoke, require, exempt, release, key_generate, key_rotate, audit_prune';
 COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off, last_factor or required';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
@@ -466,5 +487,5 @@ COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled ba
 COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
-COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovered or approval_asked; by administrators: reset, unlocked, imported, exported, renamed, required, exempted or released';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovered or approval_asked; by administrators: reset, unlocked, imported, exported, renamed, pass_issued, pass_revoked, required, exempted or released';
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock, backup codes left, reason';

@@ -192,5 +192,5 @@ LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_ca
     FROM totp.request_account() AS me, totp.approvals_pending AS p WHERE me IN (p.account, p.approver)
 $$;
 COMMENT ON FUNCTION totp_api.approvals_pending() IS
-'Returns the approvals that the session''s account has requested, or is asked for, and nobody has confirmed yet.
+'Returns pending approvals that the session''s account has requested, or is asked for.
 See the view totp.approvals_pending. Errors: PT401, 42501.';

@@ -227,6 +227,19 @@ pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invali
     ttl_within(interval, kind.max_days())
 }
 
+/// Returns the lifetime of a pass in microseconds; NULL means an hour.
+pub fn pass_ttl(interval: Option<Interval>) -> Result<i64, Invalid> {
+    Ok(ttl_within(interval, 1)?.unwrap_or(3_600_000_000))
+}
+
+/// Reads how often a pass can be used; NULL means once.
+pub fn uses(uses: Option<i32>) -> Result<i32, Invalid> {
+    match uses.unwrap_or(1) {
+        uses @ 1..=20 => Ok(uses),
+        uses => Err(Invalid::Uses(uses)),
+    }
+}
+
 /// Returns the lifetime of an approval in the same way.
 pub fn approval_ttl(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
     ttl_within(interval, 7)

@@ -20,6 +20,7 @@ mod jwt;
 mod key;
 mod metric;
 mod otp;
+mod pass;
 mod preflight;
 mod qr;
 mod recovery;

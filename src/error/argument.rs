@@ -117,6 +117,11 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             ),
             "Pass another interval, or NULL to use totp.grace.",
         ),
+        Invalid::Uses(uses) => (
+            format!("uses must be 1 to 20, not {uses}"),
+            "A pass is for a short time; use backup_reissue for codes that stay.".to_owned(),
+            "Use 1.",
+        ),
         Invalid::Action => (
             "action must be a plain word".to_owned(),
             "It is shown to whoever approves it, and consists of letters, digits and the characters _-.:/".to_owned()

@@ -59,6 +59,7 @@ pub fn prune() -> Result<i32, Error> {
     let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
         + store::token::prune(now)?
         + approval::prune(now)?
+        + store::pass::prune(now)?
         + store::session::prune(now.plus_secs(-settings::session_ttl()))?
         + store::event::prune(now.plus_secs(-settings::events_ttl()))?;
     Ok(i32::try_from(removed).unwrap_or(i32::MAX))

@@ -19,6 +19,7 @@ pub mod jwt;
 pub mod key;
 pub mod lock_timeout;
 pub mod metric;
+pub mod pass;
 pub mod preflight;
 pub mod recovery;
 pub mod rename;

@@ -66,6 +66,8 @@ fn finish(
     let mut fields = field("new_account", context.audited_name(new));
     fields.insert("reason".to_owned(), (**reason).into());
     context.record(account, Event::Rename, Outcome::Ok, fields)?;
+    // Its hash is encrypted for the old name.
+    store::pass::delete(new)?;
     store::approval::rename(account, new)?;
     store::event::rename(account, new)?;
     context.announce(new, Kind::Renamed, field("reason", &**reason))

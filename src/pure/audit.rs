@@ -59,6 +59,10 @@ pub enum Event {
     ApprovalCancel,
     /// An approval was used.
     ApprovalUse,
+    /// An administrator issued a temporary pass.
+    PassIssue,
+    /// An administrator revoked a temporary pass.
+    PassRevoke,
     /// An administrator required an account to have a second factor.
     Require,
     /// An administrator exempted an account from the requirement.
@@ -102,6 +106,8 @@ impl Event {
             Self::ApprovalConfirm => "approval_confirm",
             Self::ApprovalCancel => "approval_cancel",
             Self::ApprovalUse => "approval_use",
+            Self::PassIssue => "pass_issue",
+            Self::PassRevoke => "pass_revoke",
             Self::Require => "require",
             Self::Exempt => "exempt",
             Self::Release => "release",

@@ -45,6 +45,10 @@ pub enum Kind {
     Renamed,
     /// The account is asked to approve an action.
     ApprovalAsked,
+    /// An administrator issued a temporary pass.
+    PassIssued,
+    /// An administrator revoked a temporary pass.
+    PassRevoked,
     /// An administrator required the account to have a second factor.
     Required,
     /// An administrator exempted the account from the requirement.
@@ -78,6 +82,8 @@ impl Kind {
             Self::Exported => "exported",
             Self::Renamed => "renamed",
             Self::ApprovalAsked => "approval_asked",
+            Self::PassIssued => "pass_issued",
+            Self::PassRevoked => "pass_revoked",
             Self::Required => "required",
             Self::Exempted => "exempted",
             Self::Released => "released",

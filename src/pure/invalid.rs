@@ -64,6 +64,8 @@ pub enum Invalid {
         /// The maximum number of days.
         days: i64,
     },
+    /// The number of uses of a pass is not 1 to 20.
+    Uses(i32),
     /// The name of an action has other characters than letters, digits and a few marks.
     Action,
     /// The payload of an action is not a JSON object.

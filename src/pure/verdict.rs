@@ -56,6 +56,8 @@ pub enum Method {
     },
     /// A backup code.
     Backup,
+    /// A temporary pass.
+    Pass,
 }
 
 impl Method {
@@ -64,6 +66,7 @@ impl Method {
         match self {
             Self::Totp { .. } => "totp",
             Self::Backup => "backup",
+            Self::Pass => "pass",
         }
     }
 }

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::ffi::CStr;
 
 /// The extension's tables.
-const TABLES: [&CStr; 11] = [
+const TABLES: [&CStr; 12] = [
     c"accounts",
     c"factors",
     c"backup_codes",
@@ -17,6 +17,7 @@ const TABLES: [&CStr; 11] = [
     c"events",
     c"requirements",
     c"approvals",
+    c"passes",
 ];
 
 /// Refuses nodes other than the coordinator, and tables that Citus manages. Citus creates the

@@ -10,6 +10,7 @@ pub mod catalog;
 pub mod decoy;
 pub mod event;
 pub mod factor;
+pub mod pass;
 mod plan;
 pub mod requirement;
 pub mod rotation;

@@ -27,7 +27,7 @@ def test_tables_belong_to_totp_owner(dba):
     """)
     tables = {
         *("accounts", "factors", "backup_codes", "tokens", "sessions"),
-        *("audit_events", "audit_seals", "events", "requirements", "approvals"),
+        *("audit_events", "audit_seals", "events", "requirements", "approvals", "passes"),
     }
     assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
@@ -164,6 +164,7 @@ def test_constraints_hold_what_they_can(dba, account):
     dba.enrol(account)
     dba.challenge(account)
     dba.call("totp_require", account=account, reason="a test")
+    dba.call("pass_issue", account=account, reason="a test")
     dba.call("approval_request", action="transfer", payload="{}", account=account)
     dba.execute(
         """
@@ -202,6 +203,9 @@ def test_constraints_hold_what_they_can(dba, account):
         ("requirements", "reason = NULL"),
         ("requirements", "account = ''"),
         ("requirements", "exempt_until = now()"),
+        ("passes", "uses_left = -1"),
+        ("passes", "salt = ''"),
+        ("passes", "expires_at = issued_at + interval '25 hours'"),
         ("approvals", "approver = account"),
         ("approvals", "payload = '[]'"),
         ("approvals", "digest = ''"),

@@ -34,6 +34,8 @@ OF_ADMINISTRATORS = {
     "totp_unlock": REASON,
     "totp_forget": REASON,
     "totp_require": REASON,
+    "pass_issue": REASON,
+    "pass_revoke": REASON,
     "totp_exempt": {"until": "2030-01-01", **REASON},
     "totp_release": REASON,
     "backup_reissue": REASON,

@@ -49,6 +49,8 @@ ADMIN = {
     "import_better_auth",
     "totp_rename",
     "totp_forget",
+    "pass_issue",
+    "pass_revoke",
     "totp_require",
     "totp_exempt",
     "totp_release",

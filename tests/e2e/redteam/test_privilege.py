@@ -48,7 +48,8 @@ def may_call(client, call):
 
 
 def call_with_nulls(client, function):
-    nulls = ", ".join(f"NULL::{kind}" for kind in function.types[: function.required])
+    types = ["text" if kind == "anyelement" else kind for kind in function.types]
+    nulls = ", ".join(f"NULL::{kind}" for kind in types[: function.required])
     verb = "CALL" if function.is_procedure else "SELECT * FROM"
     client.execute(f"{verb} {function.schema}.{function.name}({nulls})")
 

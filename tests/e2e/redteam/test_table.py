@@ -19,6 +19,7 @@ AND relkind IN ('r', 'v', 'S', 'm', 'f', 'p')
 """
 OUR_TABLES = [
     *("accounts", "factors", "backup_codes", "tokens", "sessions", "requirements", "approvals"),
+    "passes",
     *("audit_events", "audit_seals", "events"),
 ]
 
