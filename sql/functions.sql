@@ -97,7 +97,7 @@ BEGIN
             ('app', 'totp.totp_confirm(text, text, text)',
 'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and, for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does a code for another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
             ('app', 'totp.totp_disable(text, text)',
-'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused, and for an account that must have a second factor (see totp_require); the code is not spent in that case. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_remove(text, text, text)',
 'Removes one of several authenticator apps of an account, given a valid TOTP code from any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_verify(text, text)',
@@ -132,11 +132,28 @@ BEGIN
 'Returns whether a token proves that a device is trusted by the account. The trust ends when the token expires, after trust_revoke, or after any change to the account''s factors. Nothing is spent. Errors: 22023, F0000.'),
             ('app', 'totp.trust_revoke(text)',
 'Revokes the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.'),
+            -- Approvals: a code for exactly one action.
+            ('app', 'totp.approval_request(text, jsonb, text, text, interval)',
+'Requests an approval: a code for exactly one action. action: 1 to 64 letters, digits and characters of _-.:/. payload: a JSON object of at most 4096 bytes with the values that are approved. account: who asks, and whose sessions can use the approval; that of this session by default. approver: who must confirm, if not the account itself. ttl: 1 second to 7 days, totp.approval_ttl when NULL. Returns the ID, and in summary what to show whoever confirms. Errors: 22023, 42501 the account must enrol first, 54000 more than 100 pending, 55P03, F0000, 25006.'),
+            ('app', 'totp.approval_confirm(uuid, text)',
+'Confirms an approval, given a valid TOTP or backup code of the account that is asked: approver, or else the account itself. Returns a verdict; a correct code is spent, and does not verify the session. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent (confirmed, used or cancelled before); for an unknown ID, invalid, and account is NULL. Failures count for the account. Call it in FROM. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+            ('app admin auditor', 'totp.approval_status(uuid)',
+'Returns an approval: its state, which is pending, confirmed, used, cancelled or expired, and what was requested by whom. Returns no row for an unknown ID, or if the approval was removed, a day after it expired. Errors: 22023.'),
+            ('app', 'totp.approval_cancel(uuid)',
+'Cancels an approval that is pending, or confirmed and not used. Returns whether it did. Errors: 22023, 55P03, F0000, 25006.'),
+            ('app admin', 'totp.approval_use(text, jsonb)',
+'Uses a confirmed approval of the session''s account for an action that is no row, and returns whether there was one. Call it in the function that performs the action, in the same transaction. Errors: 42501 no account, or the account must enrol first; 22023, 55P03, F0000, 25006.'),
+            ('', 'totp.approval_spend(text, jsonb, boolean)',
+'Works like approval_use; if by_another is true, only an approval that another account has confirmed counts. Used by check_approval.'),
+            ('owner', 'totp.approval_payload(text, regclass, anyelement, anyelement, text[])', NULL),
+            ('owner', 'totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean)', NULL),
             -- Status of accounts and of shared memory.
             ('app admin auditor', 'totp.totp_enabled(text)',
 'Returns whether an account has an active factor. Errors: 22023.'),
             ('app admin auditor', 'totp.totp_status(text)',
-'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code, and when a recovery that waits can take effect. All are false, 0 or NULL for an unknown account. Errors: 22023.'),
+'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code, when a recovery that waits can take effect; and whether it must have a second factor, and by when (see totp_requirement). All are false, 0, NULL or not_required for an unknown account. Errors: 22023.'),
+            ('app admin auditor', 'totp.totp_requirement(text)',
+'Returns whether an account must have a second factor, by when, how much time is left, and why. state is not_required, pending (must enrol by the deadline), overdue (must enrol before anything else), enrolled (has a second factor and must keep one) or exempt (nothing until the exemption ends; deadline and reason are then those of the exemption, if it ends after the deadline). The server''s clock decides. Errors: 22023.'),
             ('app admin auditor', 'totp.backup_remaining(text)',
 'Returns the number of unused backup codes of an account. Errors: 22023.'),
             ('admin auditor owner', 'totp.guard_usage()',
@@ -154,7 +171,11 @@ BEGIN
 'Returns the account of this session, as determined by totp.identity. This is the claim named by totp.jwt_claim in request.jwt.claims, which is trusted only for login roles in totp.jwt_logins, or the login role itself. Returns NULL if the account cannot be determined.'),
             ('app user admin auditor', 'totp.totp_verified(interval)',
 'Returns whether this session was verified within max_age (at most totp.session_ttl), and the account''s factors have not changed since. A session is identified by its session_id or jti claim; without either, it is never verified. With totp.identity = role, the server connection is the session. In row security policies, write USING ((SELECT totp.totp_verified(''15 min''))), so that it is called once per query. Errors: 22023 negative age.'),
+            ('app user admin auditor', 'totp.totp_compliant()',
+'Returns whether the account of this session is not overdue: it has a second factor, or need not have one yet. False if the account cannot be determined. In row security policies, write USING ((SELECT totp.totp_compliant())), so that it is called once per query.'),
             ('app admin', 'totp.require_totp()', NULL),
+            ('app admin', 'totp.require_approval()', NULL),
+            ('app admin', 'totp.require_other_approval()', NULL),
             -- Users behind PostgREST: only their own account.
             ('user', 'totp_api.totp_create(text, text, boolean)', NULL),
             ('user', 'totp_api.totp_confirm(text, text)', NULL),
@@ -165,6 +186,11 @@ BEGIN
             ('user', 'totp_api.totp_status()', NULL),
             ('user', 'totp_api.totp_factors()', NULL),
             ('user', 'totp_api.challenge_verify(text, text, text)', NULL),
+            ('user', 'totp_api.approval_request(text, jsonb, text, interval)', NULL),
+            ('user', 'totp_api.approval_confirm(uuid, text)', NULL),
+            ('user', 'totp_api.approval_status(uuid)', NULL),
+            ('user', 'totp_api.approval_cancel(uuid)', NULL),
+            ('user', 'totp_api.approvals_pending()', NULL),
             -- Called by these functions, which run as totp_owner.
             ('owner', 'totp.session_account()',
 'Returns the account of this session. Used by request_account. Errors: 42501 no account.'),
@@ -241,6 +267,18 @@ BEGIN
 'Renames an account and re-encrypts its secrets for the new name. For administrators. reason: 3 to 500 characters for the audit trail. Errors: 42704 no such account, 42710 the new name is taken, 22023, 55P03, F0000, XX001, 25006.'),
             ('admin', 'totp.totp_forget(text, text)',
 'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.pass_issue(text, text, interval, integer)',
+'Issues a temporary pass for an account, in place of an earlier one, and returns it; it cannot be retrieved again. For administrators. It is accepted wherever a backup code is, except by backup_rotate, until it expires, was used as often as it can be, or a code of an authenticator app is accepted. The account need not have enrolled. A session that it verifies cannot issue passes, export secrets or reissue backup codes. reason: 3 to 500 characters for the audit trail. ttl: 1 second to 24 hours. uses: 1 to 20. Errors: 42501 the caller''s own account, or a session verified by a pass; 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.pass_revoke(text, text)',
+'Revokes the temporary pass of an account. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            -- Accounts that must have a second factor.
+            ('admin', 'totp.totp_require(text, text, interval, boolean)',
+'Requires an account to have a second factor, and returns by when. For administrators. The account need not have enrolled. Called again, also after a reset, it returns the same deadline and changes nothing, unless renew is true, which sets a new one. While it is required, an account cannot turn off two-factor authentication. grace: the time to enrol, 0 to 366 days; totp.grace when NULL. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.totp_exempt(text, timestamptz, text)',
+'Exempts an account until a time from the requirement to have a second factor; a time that has passed ends an exemption. For administrators. The deadline stays as it is. Returns false if the account is not required. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.totp_release(text, text)',
+'Lifts the requirement that an account has a second factor. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+            ('admin', 'totp.require_enrolment()', NULL),
             ('admin', 'totp.totp_prune()',
 'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
             -- Events for the application.
@@ -301,6 +339,7 @@ GRANT USAGE ON SCHEMA totp TO PUBLIC, totp_owner, totp_app, totp_user, totp_admi
 GRANT USAGE ON SCHEMA totp_api TO totp_user;
 GRANT SELECT ON totp.guard_status, totp.factor_status, totp.hardware_token_status, totp.account_status, totp.key_status, totp.audit_log, totp.audit_ocsf, totp.seal_log, totp.attacks
 TO totp_admin, totp_auditor;
+GRANT SELECT ON totp.approvals_pending TO totp_app, totp_user;
 GRANT SELECT ON totp.metrics TO pg_monitor, totp_admin, totp_auditor;
 
 -- Anonymous callers, if the role that PostgREST and Supabase use for them exists.

@@ -95,9 +95,9 @@ CREATE TYPE totp.verdict AS (
 COMMENT ON TYPE totp.verdict IS 'Result of an attempt';
 COMMENT ON COLUMN totp.verdict.verified IS 'Whether the second factor was verified';
 COMMENT ON COLUMN totp.verdict.account IS 'The account that was given; for a token, its account unless the token itself is refused';
-COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp or backup; NULL if refused';
-COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and if refused';
-COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens, also expired or spent; for a spent code, invalid';
+COMMENT ON COLUMN totp.verdict.method IS 'Kind of code: totp, backup or pass; NULL if refused';
+COMMENT ON COLUMN totp.verdict.label IS 'Label of the factor that the code belongs to; NULL for backup codes and passes, and if refused';
+COMMENT ON COLUMN totp.verdict.reason IS 'ok, invalid, locked, suspended or not_enrolled; for tokens and approvals, also expired or spent; for a spent code, invalid';
 COMMENT ON COLUMN totp.verdict.retry_after IS 'Time until the lock ends, if the account is locked after the attempt';
 COMMENT ON COLUMN totp.verdict.backup_codes_left IS 'Number of unused backup codes, if verified';
 COMMENT ON COLUMN totp.verdict.retry_after_seconds IS 'retry_after in whole seconds, rounded up';
@@ -146,7 +146,7 @@ CREATE DOMAIN totp.claims AS jsonb CHECK (jsonb_typeof(VALUE) = 'object');
 COMMENT ON DOMAIN totp.claims IS 'A JSON object for the payload of a JSON Web Token';
 CREATE DOMAIN totp.attempts AS integer CHECK (VALUE BETWEEN 0 AND 1000);
 COMMENT ON DOMAIN totp.attempts IS 'Number of codes tried on a token';
-CREATE DOMAIN totp.method AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('totp', 'backup'));
+CREATE DOMAIN totp.method AS text COLLATE "C" CHECK (VALUE COLLATE "C" IN ('totp', 'backup', 'pass'));
 COMMENT ON DOMAIN totp.method IS 'Kind of code that verified the second factor';
 
 CREATE FUNCTION totp.raise_check_violation() RETURNS trigger
@@ -333,8 +333,92 @@ COMMENT ON TABLE totp.sessions IS 'Sessions that have verified a second factor';
 COMMENT ON COLUMN totp.sessions.account IS 'The account that the session belongs to';
 COMMENT ON COLUMN totp.sessions.session_id IS 'The claim session_id or jti of its JSON Web Token; with totp.identity = role, the server connection';
 COMMENT ON COLUMN totp.sessions.verified_at IS 'When the session was last verified';
-COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp or backup';
+COMMENT ON COLUMN totp.sessions.method IS 'Kind of code: totp, backup or pass';
 COMMENT ON COLUMN totp.sessions.changed_at IS 'The account''s changed_at when the session was verified; a different one ends the verification';
+
+-- The account is not a foreign key: one that has never enrolled can be required to. What ends an enrolment
+-- leaves the row as it is, and with it the deadline.
+CREATE TABLE totp.requirements (
+    account totp.account PRIMARY KEY,
+    required_at timestamptz NOT NULL,
+    deadline timestamptz NOT NULL,
+    reason text COLLATE "C" NOT NULL,
+    exempt_until timestamptz,
+    exempt_reason text COLLATE "C"
+);
+-- Not on INSERT: a query that requires many accounts would read the condition for each. None begins with an
+-- exemption.
+CREATE CONSTRAINT TRIGGER requirements_exemption AFTER UPDATE OF exempt_until, exempt_reason ON totp.requirements
+FOR EACH ROW WHEN ((NEW.exempt_until IS NULL) <> (NEW.exempt_reason IS NULL))
+EXECUTE FUNCTION totp.raise_check_violation('An exemption has an end and a reason.');
+SELECT pg_catalog.pg_extension_config_dump('totp.requirements', '');
+ALTER TABLE totp.requirements OWNER TO totp_owner;
+COMMENT ON TABLE totp.requirements IS 'Accounts that must have a second factor';
+COMMENT ON COLUMN totp.requirements.account IS 'The application''s key for the account, which may not have enrolled yet';
+COMMENT ON COLUMN totp.requirements.required_at IS 'When the account was first required to have a second factor';
+COMMENT ON COLUMN totp.requirements.deadline IS 'When the account must have a second factor';
+COMMENT ON COLUMN totp.requirements.reason IS 'Why';
+COMMENT ON COLUMN totp.requirements.exempt_until IS 'Until when the account is exempt; NULL if it never was';
+COMMENT ON COLUMN totp.requirements.exempt_reason IS 'Why it is exempt';
+
+CREATE TABLE totp.passes (
+    account totp.account PRIMARY KEY REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,
+    salt totp.salt NOT NULL,
+    sealed text COLLATE "C" NOT NULL,
+    key_id totp.key_id NOT NULL,
+    uses_left integer NOT NULL CHECK (uses_left BETWEEN 0 AND 20),
+    issued_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    CHECK (expires_at <= issued_at + interval '24 hours')
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.passes', '');
+ALTER TABLE totp.passes OWNER TO totp_owner;
+COMMENT ON TABLE totp.passes IS 'Temporary passes from the help desk, at most one per account';
+COMMENT ON COLUMN totp.passes.account IS 'The account that the pass belongs to';
+COMMENT ON COLUMN totp.passes.salt IS 'Salt of the hash; another pass has another salt';
+COMMENT ON COLUMN totp.passes.sealed IS 'The encrypted hash of the pass, 16 bytes of PBKDF2-HMAC-SHA256: a Fernet token whose payload includes purpose, account and salt';
+COMMENT ON COLUMN totp.passes.key_id IS 'The key that encrypted it: first 16 hex digits of the SHA-256 of its text; key_rotate leaves it as it is';
+COMMENT ON COLUMN totp.passes.uses_left IS 'How often it can still be used';
+COMMENT ON COLUMN totp.passes.issued_at IS 'When it was issued; a code of a factor accepted since ends it';
+COMMENT ON COLUMN totp.passes.expires_at IS 'When it expires';
+
+-- The account is not a foreign key, as in tokens.
+CREATE TABLE totp.approvals (
+    id uuid PRIMARY KEY,
+    account totp.account NOT NULL,
+    approver totp.account,
+    action text COLLATE "C" NOT NULL CHECK (octet_length(action) BETWEEN 1 AND 256),
+    payload jsonb NOT NULL CHECK (jsonb_typeof(payload) = 'object'),
+    digest totp.digest NOT NULL,
+    summary text COLLATE "C" NOT NULL,
+    requested_at timestamptz NOT NULL,
+    expires_at timestamptz NOT NULL,
+    confirmed_at timestamptz,
+    changed_at timestamptz,
+    used_at timestamptz,
+    cancelled_at timestamptz,
+    CHECK (approver COLLATE "C" <> account COLLATE "C"),
+    CHECK (used_at IS NULL OR confirmed_at IS NOT NULL AND cancelled_at IS NULL)
+) WITH (fillfactor = 80);
+SELECT pg_catalog.pg_extension_config_dump('totp.approvals', '');
+CREATE INDEX approvals_account ON totp.approvals (account);
+CREATE INDEX approvals_approver ON totp.approvals (approver) WHERE approver IS NOT NULL;
+CREATE INDEX approvals_expires_at ON totp.approvals (expires_at);
+ALTER TABLE totp.approvals OWNER TO totp_owner;
+COMMENT ON TABLE totp.approvals IS 'Actions that wait for a code, or for their one use after it';
+COMMENT ON COLUMN totp.approvals.id IS 'Random ID';
+COMMENT ON COLUMN totp.approvals.account IS 'The account that asks, and whose sessions can use the approval';
+COMMENT ON COLUMN totp.approvals.approver IS 'The account that must confirm; NULL if it is the account itself';
+COMMENT ON COLUMN totp.approvals.action IS 'What is to be done: the name of an action';
+COMMENT ON COLUMN totp.approvals.payload IS 'With what: the values that are approved';
+COMMENT ON COLUMN totp.approvals.digest IS 'SHA-256 of the action and the payload in canonical form';
+COMMENT ON COLUMN totp.approvals.summary IS 'The action and the payload as text, as whoever confirms is shown them';
+COMMENT ON COLUMN totp.approvals.requested_at IS 'When it was requested';
+COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested';
+COMMENT ON COLUMN totp.approvals.confirmed_at IS 'When a code confirmed it';
+COMMENT ON COLUMN totp.approvals.changed_at IS 'The changed_at of the account that confirmed it at that time; a different one voids it';
+COMMENT ON COLUMN totp.approvals.used_at IS 'When it was used';
+COMMENT ON COLUMN totp.approvals.cancelled_at IS 'When it was cancelled';
 
 -- Append-only: new entries go to the end of the index, which costs a login next to nothing.
 -- The ID alone is not unique: logical replication does not copy its sequence.
@@ -365,8 +449,8 @@ COMMENT ON TABLE totp.audit_events IS 'Audit trail: every attempt and change tha
 COMMENT ON COLUMN totp.audit_events.id IS 'Sequence number; rolled-back events leave gaps';
 COMMENT ON COLUMN totp.audit_events.at IS 'When the event happened';
 COMMENT ON COLUMN totp.audit_events.account IS 'The account, or its hash (totp.audit_accounts); empty for key_generate, key_rotate, audit_prune, token_remove and the import of hardware tokens';
-COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, assign, resync, rotate, remove, disable, backup_low, recovery_create, recovery_start, recovery_cancel, recover, trust, trust_revoke; by administrators: reset, unlock, reissue, import, token_remove, export, rename, forget, key_generate, key_rotate, audit_prune';
-COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off or last_factor';
+COMMENT ON COLUMN totp.audit_events.event IS 'create, confirm, verify, challenge, assign, resync, rotate, remove, disable, backup_low, recovery_create, recovery_start, recovery_cancel, recover, trust, trust_revoke, approval_request, approve, approval_confirm, approval_cancel, approval_use; by administrators: reset, unlock, reissue, import, token_remove, export, rename, forget, pass_issue, pass_revoke, require, exempt, release, key_generate, key_rotate, audit_prune';
+COMMENT ON COLUMN totp.audit_events.outcome IS 'ok, invalid, replayed, cold_start, not_enrolled, clock_off, last_factor or required';
 COMMENT ON COLUMN totp.audit_events.actor IS 'The login role';
 COMMENT ON COLUMN totp.audit_events.client IS 'The client: totp.client, or else its address; NULL for a local socket';
 COMMENT ON COLUMN totp.audit_events.application IS 'The client''s application_name';
@@ -437,5 +521,5 @@ COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled ba
 COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
-COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovery_started, recovery_canceled or recovered; by administrators: reset, unlocked, imported, exported or renamed';
+COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovery_started, recovery_canceled, recovered or approval_asked; by administrators: reset, unlocked, imported, exported, renamed, pass_issued, pass_revoked, required, exempted or released';
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock or delay, backup codes left, method, reason';

@@ -81,7 +81,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION totp_api.totp_disable(text) IS
 'Turns off two-factor authentication, given a valid code and a verified session.
-See totp.totp_disable. reason is as in totp.totp_attempt. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
+See totp.totp_disable. reason is as in totp.totp_attempt, or required if the account must have a second factor. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp_api.totp_remove(label text, code text, OUT removed boolean, OUT reason text, OUT retry_after_seconds integer)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -90,7 +90,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 $$;
 COMMENT ON FUNCTION totp_api.totp_remove(text, text) IS
 'Removes one of several authenticator apps, given a valid code and a verified session.
-See totp.totp_remove. reason is as in totp.totp_attempt, or last_factor. Errors: PT401, 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
+See totp.totp_remove. reason is as in totp.totp_attempt, or last_factor, or required if the account must have a second factor. Errors: PT401, 42501, 42704, 22023, 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp_api.backup_rotate(code text, OUT backup_codes text[], OUT reason text, OUT retry_after_seconds integer)
 LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -104,14 +104,14 @@ See totp.backup_rotate. reason is as in totp.totp_attempt. Errors: PT401, 42501,
 CREATE FUNCTION totp_api.totp_status(
     OUT enabled boolean, OUT pending boolean, OUT factors integer, OUT backup_codes_left integer, OUT failures integer,
     OUT locked_until timestamptz, OUT suspended boolean, OUT last_verified_at timestamptz, OUT verified boolean,
-    OUT recovery_at timestamptz
+    OUT recovery_at timestamptz, OUT requirement text, OUT deadline timestamptz
 ) LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT enabled, pending, factors, backup_codes_left, failures, locked_until, suspended, last_verified_at,
-           totp.totp_verified(), recovery_at
+           totp.totp_verified(), recovery_at, requirement, deadline
     FROM totp.totp_status(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_status() IS
-'Returns the state of the session''s account, and whether the session is verified.
+'Returns the state of the session''s account, whether the session is verified, and whether the account must enrol.
 See totp.totp_status. Errors: PT401, 42501.';
 
 CREATE FUNCTION totp_api.totp_factors()
@@ -134,3 +134,63 @@ $$;
 COMMENT ON FUNCTION totp_api.challenge_verify(text, text, text) IS
 'Completes a login with a code for the account of a challenge.
 See totp.challenge_verify; the purpose is login. A refusal does not reveal whose challenge it was. If the code is accepted, access_token is a JSON Web Token with sub, role (totp.jwt_role), aal, amr, session_id, and the claims of the challenge; its session is verified. This is the only function for anonymous callers. Errors: 22023, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.approval_request(
+    action text, payload jsonb, approver text DEFAULT NULL, ttl interval DEFAULT NULL,
+    OUT id uuid, OUT summary text, OUT expires_at timestamptz
+) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT id, summary, expires_at
+    FROM totp.approval_request(action, payload, totp.request_account(), approver, ttl)
+$$;
+COMMENT ON FUNCTION totp_api.approval_request(text, jsonb, text, interval) IS
+'Requests an approval for an action of the session''s account.
+See totp.approval_request. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
+
+-- The code is looked at only if the approval is asked of the session's account.
+CREATE FUNCTION totp_api.approval_confirm(id uuid, code text) RETURNS totp.verdict
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    me text := totp.request_account();
+    verdict totp.verdict;
+BEGIN
+    IF EXISTS (SELECT FROM totp.approval_status(id) AS a WHERE coalesce(a.approver, a.account) = me) THEN
+        RETURN totp.approval_confirm(id, totp.request_code(code));
+    END IF;
+    verdict.verified := false;
+    verdict.reason := 'invalid';
+    RETURN verdict;
+END $$;
+COMMENT ON FUNCTION totp_api.approval_confirm(uuid, text) IS
+'Confirms an approval with a code of the session''s account, which must be the one that is asked.
+See totp.approval_confirm. Does not verify the session. For an approval that is not asked of this account, reason is invalid, and the code is not looked at. Errors: PT401, 42501, 22023, 55P03, F0000, XX001, 25006.';
+
+CREATE FUNCTION totp_api.approval_status(
+    id uuid, OUT state text, OUT account text, OUT approver text, OUT action text, OUT payload jsonb, OUT summary text,
+    OUT requested_at timestamptz, OUT expires_at timestamptz, OUT confirmed_at timestamptz, OUT used_at timestamptz
+) LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT a.state, a.account, a.approver, a.action, a.payload, a.summary, a.requested_at, a.expires_at, a.confirmed_at, a.used_at
+    FROM totp.request_account() AS me, totp.approval_status(id) AS a WHERE me IN (a.account, a.approver)
+$$;
+COMMENT ON FUNCTION totp_api.approval_status(uuid) IS
+'Returns the state of an approval that the session''s account has requested, or is asked for.
+See totp.approval_status. All columns are NULL for other approvals. Errors: PT401, 42501, 22023.';
+
+CREATE FUNCTION totp_api.approval_cancel(id uuid, OUT cancelled boolean)
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM totp.approval_status(id) AS a WHERE me IN (a.account, a.approver))
+           THEN totp.approval_cancel(id) ELSE false END
+    FROM totp.request_account() AS me
+$$;
+COMMENT ON FUNCTION totp_api.approval_cancel(uuid) IS
+'Cancels an approval that the session''s account has requested, or is asked for.
+See totp.approval_cancel. Errors: PT401, 42501, 22023, 55P03, F0000, 25006.';
+
+CREATE FUNCTION totp_api.approvals_pending()
+RETURNS TABLE (id uuid, account text, approver text, action text, payload jsonb, summary text, requested_at timestamptz, expires_at timestamptz)
+LANGUAGE sql STABLE PARALLEL RESTRICTED SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT p.id, p.account, p.approver, p.action, p.payload, p.summary, p.requested_at, p.expires_at
+    FROM totp.request_account() AS me, totp.approvals_pending AS p WHERE me IN (p.account, p.approver)
+$$;
+COMMENT ON FUNCTION totp_api.approvals_pending() IS
+'Returns pending approvals that the session''s account has requested, or is asked for.
+See the view totp.approvals_pending. Errors: PT401, 42501.';

@@ -48,20 +48,29 @@ COMMENT ON COLUMN totp.hardware_token_status.assigned_at IS 'When it was assigne
 COMMENT ON COLUMN totp.hardware_token_status.key_id IS 'ID of the key that encrypted the secret';
 COMMENT ON COLUMN totp.hardware_token_status.created_at IS 'When the token was imported';
 
+-- Accounts that never enrolled are in it if they have to. The planner finds one account through both indexes only if
+-- the join compares what coalesce returns, in this order. The state is decided as in pure/requirement.rs.
 CREATE VIEW totp.account_status AS
-SELECT a.account::text,
+SELECT coalesce(a.account::text, r.account::text) AS account,
        f.active > 0 AS enabled,
        f.active AS factors,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
-       a.failures::integer,
+       coalesce(a.failures::integer, 0) AS failures,
        CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
-       a.suspended,
+       coalesce(a.suspended, false) AS suspended,
        greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
        a.created_at,
-       CASE WHEN a.recovery_expires_at > clock_timestamp() THEN a.recovery_at END AS recovery_at
-FROM totp.accounts AS a,
+       CASE WHEN a.recovery_expires_at > clock_timestamp() THEN a.recovery_at END AS recovery_at,
+       CASE WHEN r.account IS NULL THEN 'not_required'
+            WHEN f.active > 0 THEN 'enrolled'
+            WHEN r.exempt_until > clock_timestamp() THEN 'exempt'
+            WHEN r.deadline > clock_timestamp() THEN 'pending'
+            ELSE 'overdue' END COLLATE "C" AS requirement,
+       CASE WHEN f.active = 0 AND r.exempt_until > clock_timestamp() THEN greatest(r.deadline, r.exempt_until)
+            ELSE r.deadline END AS deadline
+FROM totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
@@ -76,7 +85,7 @@ LATERAL (
     FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at) WHERE backup_codes.account = a.account
 ) AS b;
 ALTER VIEW totp.account_status OWNER TO totp_owner;
-COMMENT ON VIEW totp.account_status IS 'Accounts with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
+COMMENT ON VIEW totp.account_status IS 'Accounts that have enrolled or must, with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
 COMMENT ON COLUMN totp.account_status.account IS 'The application''s key for the account; join it with your table of users';
 COMMENT ON COLUMN totp.account_status.enabled IS 'Whether the account has an active factor';
 COMMENT ON COLUMN totp.account_status.factors IS 'Number of active factors';
@@ -86,9 +95,11 @@ COMMENT ON COLUMN totp.account_status.failures IS 'Number of consecutive failed 
 COMMENT ON COLUMN totp.account_status.locked_until IS 'End of the lock; NULL if the account is not locked';
 COMMENT ON COLUMN totp.account_status.suspended IS 'Whether TOTP codes are refused until an administrator or a backup code lifts the suspension';
 COMMENT ON COLUMN totp.account_status.last_verified_at IS 'When a code was last accepted';
-COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed';
-COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled';
+COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed; NULL if it never enrolled';
+COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled; NULL if it never did';
 COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits can take effect; NULL if none does';
+COMMENT ON COLUMN totp.account_status.requirement IS 'not_required, pending (must enrol by the deadline), overdue, enrolled (must stay so) or exempt';
+COMMENT ON COLUMN totp.account_status.deadline IS 'When the account must have a second factor: the later of its deadline and the end of its exemption';
 
 CREATE VIEW totp.audit_log AS
 SELECT id, at, account, event, outcome, actor, detail, client, application, origin, xid, key_id, mac
@@ -292,3 +303,20 @@ COMMENT ON COLUMN totp.key_status.percent IS 'Percentage of all rows encrypted w
 COMMENT ON COLUMN totp.key_status.oldest IS 'When the oldest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.newest IS 'When the newest of these rows was encrypted';
 COMMENT ON COLUMN totp.key_status.sessions IS 'Number of key_rotate sessions that are currently re-encrypting rows with the key';
+
+-- Every user sees only what concerns the session's account.
+CREATE VIEW totp.approvals_pending WITH (security_barrier) AS
+SELECT id, account::text, approver::text, action, payload, summary, requested_at, expires_at
+FROM totp.approvals
+WHERE (account = totp.current_account() OR approver = totp.current_account())
+  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock_timestamp();
+ALTER VIEW totp.approvals_pending OWNER TO totp_owner;
+COMMENT ON VIEW totp.approvals_pending IS 'Approvals that the session''s account has requested, or is asked for, and nobody has confirmed yet';
+COMMENT ON COLUMN totp.approvals_pending.id IS 'ID of the approval';
+COMMENT ON COLUMN totp.approvals_pending.account IS 'The account that asks';
+COMMENT ON COLUMN totp.approvals_pending.approver IS 'The account that must confirm; NULL if it is the account itself';
+COMMENT ON COLUMN totp.approvals_pending.action IS 'What is to be done: the name of an action';
+COMMENT ON COLUMN totp.approvals_pending.payload IS 'With what: the values that are approved';
+COMMENT ON COLUMN totp.approvals_pending.summary IS 'The action and the payload as text, in canonical form';
+COMMENT ON COLUMN totp.approvals_pending.requested_at IS 'When it was requested';
+COMMENT ON COLUMN totp.approvals_pending.expires_at IS 'When it expires';

@@ -32,7 +32,7 @@ extension_sql_file!("../sql/triggers.sql", name = "triggers");
 extension_sql_file!(
     "../sql/views.sql",
     name = "views",
-    requires = [api::guard::guard_usage, api::key::key_ids]
+    requires = [api::guard::guard_usage, api::key::key_ids, api::session::current_account,]
 );
 extension_sql_file!(
     "../sql/metrics.sql",
@@ -43,6 +43,11 @@ extension_sql_file!(
     "../sql/self_service.sql",
     name = "self_service",
     requires = [
+        "views",
+        api::approval::approval_cancel,
+        api::approval::approval_confirm,
+        api::approval::approval_request,
+        api::approval::approval_status,
         api::backup_code::rotate_attempt,
         api::challenge::challenge_login,
         api::disable::disable_attempt,

@@ -12,9 +12,9 @@ pub fn array<const N: usize>() -> Result<Zeroizing<[u8; N]>, Error> {
     Ok(bytes)
 }
 
-/// Returns a random UUID as text (RFC 9562, 5.4).
-pub fn uuid() -> Result<String, Error> {
-    Ok(uuid::Builder::from_random_bytes(*array::<16>()?).into_uuid().to_string())
+/// Returns a random UUID (RFC 9562, 5.4).
+pub fn uuid() -> Result<uuid::Uuid, Error> {
+    Ok(uuid::Builder::from_random_bytes(*array::<16>()?).into_uuid())
 }
 
 /// Returns a vector of random bytes, which the caller must wipe.

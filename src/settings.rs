@@ -32,6 +32,17 @@ pub enum AuditAccounts {
     Hash,
 }
 
+/// How JSON Web Tokens name the methods of authentication.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
+pub enum Amr {
+    /// As objects with method and time, as Supabase Auth does.
+    #[name = c"supabase"]
+    Supabase,
+    /// As strings (RFC 8176), and with `acr`.
+    #[name = c"rfc8176"]
+    Rfc8176,
+}
+
 /// How the account of a session is determined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PostgresGucEnum)]
 pub enum Identity {
@@ -56,6 +67,7 @@ static JWT_ROLE: Text = Text::new(Some(c"authenticated"));
 static JWT_SECRET_FILE: Text = Text::new(Some(c""));
 static IMPORT_DIRECTORY: Text = Text::new(Some(c""));
 static JWT_SECRET_COMMAND: Text = Text::new(Some(c""));
+static AMR: GucSetting<Amr> = GucSetting::<Amr>::new(Amr::Supabase);
 static AUDIT: GucSetting<Audit> = GucSetting::<Audit>::new(Audit::All);
 static AUDIT_ACCOUNTS: GucSetting<AuditAccounts> =
     GucSetting::<AuditAccounts>::new(AuditAccounts::Name);
@@ -188,6 +200,12 @@ integers! {
         c"Meanwhile, recovery_cancel or any accepted code of the account cancels the recovery. After the delay, the \
           link must be used again.";
 
+    /// The time in which an approval must be confirmed and used, in seconds.
+    APPROVAL_TTL approval_ttl: i64 = 15 * 60, 1..=7 * DAY, SECONDS,
+        c"totp.approval_ttl",
+        c"Time in which an approval must be confirmed and used.",
+        c"Begins when the approval is requested.";
+
     /// The time during which a device is trusted, in seconds.
     TRUST_TTL trust_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
         c"totp.trust_ttl",
@@ -205,6 +223,12 @@ integers! {
         c"totp.jwt_ttl",
         c"Lifetime of the JSON Web Tokens signed by jwt_sign.",
         c"Determines their \"exp\" claim.";
+
+    /// The time in which an account must enrol, in seconds.
+    GRACE grace: i64 = 14 * DAY, 0..=366 * DAY, SECONDS,
+        c"totp.grace",
+        c"Time in which an account that must have a second factor has to enrol.",
+        c"Applies to accounts that totp_require and require_enrolment require from now on.";
 
     /// The time for which events are kept, in seconds.
     EVENTS_TTL events_ttl: i64 = 30 * DAY, 1..=366 * DAY, SECONDS,
@@ -302,6 +326,15 @@ pub fn init() {
         c"This is the database role that the API server uses for a user who is logged in.",
         &JWT_ROLE,
         GucContext::Suset,
+    );
+    GucRegistry::define_enum_guc(
+        c"totp.amr",
+        c"Form of the \"amr\" claim in JSON Web Tokens.",
+        c"\"supabase\": objects with method and timestamp. \"rfc8176\": strings such as otp and mfa, along with \
+          the claim \"acr\". Applies to totp_api.challenge_verify and jwt_sign.",
+        &AMR,
+        GucContext::Suset,
+        GucFlags::empty(),
     );
     GucRegistry::define_enum_guc(
         c"totp.audit",
@@ -470,6 +503,11 @@ pub fn jwt_secret_command() -> Option<String> {
 /// Returns the directory with the files for imports, if set.
 pub fn import_directory() -> Option<PathBuf> {
     non_empty(&IMPORT_DIRECTORY).map(|directory| server::data_directory().join(directory))
+}
+
+/// Returns the form of the claim `amr`.
+pub fn amr() -> Amr {
+    AMR.get()
 }
 
 /// Returns which events are audited.

@@ -1,16 +1,18 @@
 //! Conversion of SQL arguments to checked values.
 
 use crate::clock;
+use crate::pure::approval::Subject;
 use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
 use crate::pure::json;
-use crate::pure::name::{Account, AuditReason, Label, Purpose, Serial};
+use crate::pure::name::{Account, Action, AuditReason, Label, Purpose, Serial};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::Kind;
 use crate::pure::verification::Digest;
 use crate::server::{Document, Json, LargeJson, RelationId, Text};
+use pgrx::Uuid;
 use pgrx::datum::{Interval, TimestampWithTimeZone};
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
@@ -121,6 +123,31 @@ pub fn reason(text: Option<Text>) -> Result<AuditReason, Invalid> {
     AuditReason::new(required(text, "reason")?)
 }
 
+/// Reads the ID of an approval.
+pub fn id(id: Option<Uuid>) -> Result<[u8; 16], Invalid> {
+    id.map(|id| *id.as_bytes()).ok_or(Invalid::Missing { argument: "id" })
+}
+
+/// Reads an action and its payload.
+pub fn subject(action: Option<Text>, payload: Option<Json>) -> Result<Subject, Invalid> {
+    let action = match action {
+        Some(Text::TooManyBytes) => {
+            return Err(Invalid::TooManyChars { argument: "action", limit: Action::LIMIT });
+        }
+        action => Action::new(required(action, "action")?)?,
+    };
+    let argument = "payload";
+    match payload.map(|json| json.0) {
+        Some(Text::Fits(text)) => {
+            let payload = json::parse(&text).ok_or(Invalid::Payload)?;
+            Ok(Subject::new(action, payload))
+        }
+        Some(Text::TooManyBytes) => Err(Invalid::TooManyBytes { argument, limit: Text::LIMIT }),
+        Some(Text::NotUtf8) => Err(Invalid::NotUtf8 { argument }),
+        None => Err(Invalid::Payload),
+    }
+}
+
 /// Reads the state that `key_rotate_step` returned; NULL begins a rotation.
 pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
     match json.map(|json| json.0) {
@@ -158,8 +185,11 @@ pub fn max_rows(rows: Option<i32>) -> Result<i32, Invalid> {
 }
 
 /// Reads a time that must be given.
-pub fn before(at: Option<TimestampWithTimeZone>) -> Result<Timestamp, Invalid> {
-    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument: "before" })
+pub fn required_time(
+    at: Option<TimestampWithTimeZone>,
+    argument: &'static str,
+) -> Result<Timestamp, Invalid> {
+    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument })
 }
 
 /// Reads a time that has a step.
@@ -204,11 +234,40 @@ pub fn claims(json: Option<Json>) -> Result<Map<String, Value>, Invalid> {
 /// Returns the lifetime of a token in microseconds, with 30 days per month; NULL leaves it to the
 /// setting.
 pub fn ttl(interval: Option<Interval>, kind: Kind) -> Result<Option<i64>, Invalid> {
+    ttl_within(interval, kind.max_days())
+}
+
+/// Returns the lifetime of a pass in microseconds; NULL means an hour.
+pub fn pass_ttl(interval: Option<Interval>) -> Result<i64, Invalid> {
+    Ok(ttl_within(interval, 1)?.unwrap_or(3_600_000_000))
+}
+
+/// Reads how often a pass can be used; NULL means once.
+pub fn uses(uses: Option<i32>) -> Result<i32, Invalid> {
+    match uses.unwrap_or(1) {
+        uses @ 1..=20 => Ok(uses),
+        uses => Err(Invalid::Uses(uses)),
+    }
+}
+
+/// Returns the lifetime of an approval in the same way.
+pub fn approval_ttl(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
+    ttl_within(interval, 7)
+}
+
+fn ttl_within(interval: Option<Interval>, days: i64) -> Result<Option<i64>, Invalid> {
     const SECOND: i64 = 1_000_000;
-    let days = kind.max_days();
     let fits = |micros: &i64| (SECOND..=days * 86_400 * SECOND).contains(micros);
     let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
     micros.map(|micros| micros.ok_or(Invalid::Ttl { days })).transpose()
+}
+
+/// Returns the time to enrol in microseconds, with 30 days per month; NULL leaves it to the setting.
+pub fn grace(interval: Option<Interval>) -> Result<Option<i64>, Invalid> {
+    const DAYS: i64 = 366;
+    let fits = |micros: &i64| (0..=DAYS * 86_400_000_000).contains(micros);
+    let micros = interval.map(|interval| i64::try_from(interval.as_micros()).ok().filter(fits));
+    micros.map(|micros| micros.ok_or(Invalid::Grace { days: DAYS })).transpose()
 }
 
 /// Returns the maximum age of a verification in microseconds; NULL leaves it to the setting.

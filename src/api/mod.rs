@@ -5,6 +5,7 @@
 //! a NULL result.
 
 mod admin;
+mod approval;
 mod argument;
 mod backup_code;
 mod bulk_import;
@@ -20,10 +21,12 @@ mod jwt;
 mod key;
 mod metric;
 mod otp;
+mod pass;
 mod preflight;
 mod qr;
 mod recovery;
 mod rename;
+mod requirement;
 mod resync;
 mod rotation;
 mod seal;

@@ -45,7 +45,7 @@ fn audit_prune(
     before: Option<TimestampWithTimeZone>,
     reason: Option<Text>,
 ) -> Result<i64, ErrorReport> {
-    let (before, reason) = (argument::before(before)?, argument::reason(reason)?);
+    let (before, reason) = (argument::required_time(before, "before")?, argument::reason(reason)?);
     Ok(limited(|| seal::prune(before, &reason))?)
 }
 

@@ -9,7 +9,7 @@ use pgrx::prelude::*;
 
 #[pg_extern(stable, parallel_restricted)]
 #[search_path(pg_catalog, pg_temp)]
-fn current_account() -> Option<String> {
+pub fn current_account() -> Option<String> {
     session::current().map(|session| session.account.to_string())
 }
 

@@ -33,12 +33,14 @@ fn totp_status(
             name!(suspended, bool),
             name!(last_verified_at, Option<TimestampWithTimeZone>),
             name!(recovery_at, Option<TimestampWithTimeZone>),
+            name!(requirement, &'static str),
+            name!(deadline, Option<TimestampWithTimeZone>),
         ),
     >,
     ErrorReport,
 > {
     let account = argument::account(account)?;
-    let (status, now) = read(|| status::status(&account))?;
+    let (status, standing, now) = read(|| status::status(&account))?;
     Ok(TableIterator::once((
         status.factors > 0,
         status.pending,
@@ -49,6 +51,8 @@ fn totp_status(
         status.lock_state.suspended,
         status.last_verified_at.map(clock::to_sql),
         status.recovery_at.map(clock::to_sql),
+        standing.state.as_str(),
+        standing.deadline.map(clock::to_sql),
     )))
 }
 

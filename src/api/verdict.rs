@@ -29,7 +29,7 @@ pub fn columns(account: Option<&Account>, verdict: Verdict) -> Columns {
     let method = verdict.method.as_ref().map(Method::as_str);
     let label = match verdict.method {
         Some(Method::Totp { label }) => Some(label),
-        Some(Method::Backup) | None => None,
+        Some(Method::Backup | Method::Pass) | None => None,
     };
     let left = verdict.backup_codes_left;
     let account = account.map(|name| name.to_string());

@@ -100,7 +100,7 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
         Invalid::Ttl { days } => (
             "ttl is out of range".to_owned(),
             format!(
-                "The lifetime of this token must be between 1 second and {} hours; a month counts as 30 days.",
+                "The lifetime must be between 1 second and {} hours; a month counts as 30 days.",
                 24 * days
             ),
             "Pass another interval, or NULL to use the configured default.",
@@ -109,6 +109,34 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "max_age must not be negative".to_owned(),
             "No session can have been verified in the future.".to_owned(),
             "Pass a positive interval, or NULL to use totp.session_ttl.",
+        ),
+        Invalid::Grace { days } => (
+            "grace is out of range".to_owned(),
+            format!(
+                "The time to enrol must be between 0 and {days} days; a month counts as 30 days."
+            ),
+            "Pass another interval, or NULL to use totp.grace.",
+        ),
+        Invalid::Uses(uses) => (
+            format!("uses must be 1 to 20, not {uses}"),
+            "A pass is for a short time; use backup_reissue for codes that stay.".to_owned(),
+            "Use 1.",
+        ),
+        Invalid::Action => (
+            "action must be a plain word".to_owned(),
+            "It is shown to whoever approves it, and consists of letters, digits and the characters _-.:/".to_owned()
+                + " only.",
+            "Pass a name such as transfer, and everything else in the payload.",
+        ),
+        Invalid::Payload => (
+            "payload must be a JSON object".to_owned(),
+            "It has a member for each thing that is approved, nested at most 127 levels deep.".to_owned(),
+            "Pass an object such as {\"amount\": 10}.",
+        ),
+        Invalid::Approver => (
+            "approver must be another account".to_owned(),
+            "Nobody approves their own request in place of somebody else.".to_owned(),
+            "Pass another account, or NULL to approve the request yourself.",
         ),
         Invalid::Claims => (
             "claims must be a JSON object".to_owned(),
@@ -124,7 +152,7 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
         Invalid::NoTime { argument } => (
             format!("{argument} must not be null"),
             "This argument is required.".to_owned(),
-            "Pass a time; entries since then stay.",
+            "Pass a time.",
         ),
         Invalid::MaxRows(rows) => (
             format!("max_rows must be 1 to 10000, not {rows}"),

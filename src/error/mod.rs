@@ -37,6 +37,14 @@ pub enum Error {
     AccountExists,
     /// The account has the maximum number of factors.
     TooManyFactors,
+    /// The account has the maximum number of pending approvals.
+    TooManyApprovals,
+    /// The account must enrol before anything else.
+    Overdue,
+    /// A caller issues a pass to themselves.
+    OwnPass,
+    /// The session was verified by a temporary pass only.
+    PassSession,
     /// The transaction or the server is read-only.
     ReadOnly,
     /// The call runs in a parallel query, which cannot write.
@@ -270,6 +278,30 @@ impl From<Error> for ErrorReport {
                 "too many factors for this account",
                 "An account can have at most 20 factors, including pending ones.",
                 "Remove a factor first, or reuse the label of an existing one to replace it.",
+            ),
+            Error::TooManyApprovals => report(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                "too many pending approvals for this account",
+                "An account can wait for at most 100 approvals at a time.",
+                "Cancel some with approval_cancel, or wait until they have expired.",
+            ),
+            Error::Overdue => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "the account must enrol first",
+                "It must have a second factor, and its deadline has passed.",
+                "Call totp_create and totp_confirm.",
+            ),
+            Error::OwnPass => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "cannot issue a pass for one's own account",
+                "It would replace the second factor of whoever has taken over this session.",
+                "Ask another administrator.",
+            ),
+            Error::PassSession => report(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
+                "a code of an authenticator app or a backup code is required",
+                "This session was verified by a temporary pass, which does not permit this.",
+                "Enrol an authenticator app, and verify its code in this session.",
             ),
             Error::ReadOnly => report(
                 PgSqlErrorCode::ERRCODE_READ_ONLY_SQL_TRANSACTION,

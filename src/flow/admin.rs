@@ -1,5 +1,6 @@
 //! What administrators do to accounts, each time with a reason for the audit trail.
 
+use super::approval;
 use super::audit::field;
 use super::context::{Context, begin_writing};
 use super::disable::disable_without_code;
@@ -41,7 +42,8 @@ pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
 /// Erases an account, except for its audit trail. Returns `false` if there is no such account.
 pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if !store::account::delete(account, context.now)? {
+    let others = [store::requirement::delete(account)?, store::approval::forget(account)?];
+    if !store::account::delete(account, context.now)? && !others.contains(&true) {
         return Ok(false);
     }
     store::event::forget(account)?;
@@ -56,6 +58,8 @@ pub fn prune() -> Result<i32, Error> {
     let now = clock::now()?;
     let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
         + store::token::prune(now)?
+        + approval::prune(now)?
+        + store::pass::prune(now)?
         + store::session::prune(now.plus_secs(-settings::session_ttl()))?
         + store::event::prune(now.plus_secs(-settings::events_ttl()))?;
     Ok(i32::try_from(removed).unwrap_or(i32::MAX))

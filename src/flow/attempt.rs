@@ -218,7 +218,10 @@ impl<'a> Attempt<'a> {
         if self.has_recovery {
             cancel_by_code(self.context, self.account, method.as_str())?;
         }
-        session::mark_verified(self.account, &method, self.context.now)?;
+        // The code for one action is no code for the session.
+        if self.event != Event::Approve {
+            session::mark_verified(self.account, &method, self.context.now)?;
+        }
         self.account_guard.accept();
         if settings::force_sync_commit() {
             server::force_sync_commit();

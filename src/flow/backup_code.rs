@@ -2,6 +2,7 @@
 
 use super::audit::field;
 use super::context::{Context, begin_reading};
+use super::session;
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
@@ -50,6 +51,7 @@ pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Erro
 /// Replaces the set of backup codes without a code, for an administrator.
 pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, Error> {
     let context = Context::begin()?;
+    session::refuse_pass()?;
     store::account::lock(account)?;
     if !store::factor::is_enrolled(account)? {
         return Err(Error::NotEnrolled);

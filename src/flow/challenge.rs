@@ -3,6 +3,7 @@
 use super::attempt::locked;
 use super::audit::field;
 use super::context::{self, Context, begin_reading};
+use super::jwt::in_form;
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
 use super::verify::{verify_within, with_backup_codes_left};
@@ -95,7 +96,7 @@ pub fn log_in(
     let (Some(account), Some(method)) = (&result.account, &result.verdict.method) else {
         return Ok((result.for_anonymous(), None));
     };
-    let session_id = random::uuid()?;
+    let session_id = random::uuid()?.to_string();
     let session = Session { account: account.clone(), id: Some(session_id.clone()) };
     session::begin(&session, method, context.now)?;
     let claims = json::parse(&store::token::claims(&token)?).ok_or(Error::Corrupt("claims"))?;
@@ -107,7 +108,8 @@ pub fn log_in(
         session_id: &session_id,
         now: context.now,
     };
-    let access_token = secret.sign(login.claims(claims), context.now, settings::jwt_ttl())?;
+    let claims = in_form(login.claims(claims));
+    let access_token = secret.sign(claims, context.now, settings::jwt_ttl())?;
     Ok((result, Some(access_token)))
 }
 

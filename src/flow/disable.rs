@@ -2,6 +2,7 @@
 
 use super::audit::field;
 use super::context::Context;
+use super::requirement;
 use super::session;
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
@@ -22,6 +23,10 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
         return Ok(verdict);
     }
     store::account::lock(account)?;
+    if requirement::must_keep(account, context.now)? {
+        context.record_free(account, Event::Disable, Outcome::Required, Map::new())?;
+        return Ok(Verdict::refused(Reason::Required, None));
+    }
     let verdict = verify_within(&context, account, code, Event::Disable)?;
     if verdict.is_ok() {
         store::factor::delete_all(account)?;
@@ -58,9 +63,12 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     }
     let mut active = factors.iter().filter(|row| row.is_active()).peekable();
     if active.peek().is_some() && active.all(|row| is_this(&row)) {
-        let fields = field("label", &**label);
-        context.record_free(account, Event::Remove, Outcome::LastFactor, fields)?;
-        return Ok(Verdict::refused(Reason::LastFactor, None));
+        let (outcome, reason) = match requirement::must_keep(account, context.now)? {
+            true => (Outcome::Required, Reason::Required),
+            false => (Outcome::LastFactor, Reason::LastFactor),
+        };
+        context.record_free(account, Event::Remove, outcome, field("label", &**label))?;
+        return Ok(Verdict::refused(reason, None));
     }
     let verdict = verify_within(&context, account, code, Event::Remove)?;
     if let Some(method) = &verdict.method {

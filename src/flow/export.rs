@@ -2,6 +2,7 @@
 
 use super::audit::field;
 use super::context::Context;
+use super::session;
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -23,6 +24,7 @@ pub fn export(
     reason: &AuditReason,
 ) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
+    session::refuse_pass()?;
     let factors = store::factor::all(account)?;
     let row = factors
         .into_iter()
@@ -49,6 +51,7 @@ pub struct Exported {
 /// account that does not exist has none.
 pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Exported>, Error> {
     let context = Context::begin()?;
+    session::refuse_pass()?;
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
@@ -104,6 +107,7 @@ pub fn export_migration(
     reason: &AuditReason,
 ) -> Result<Vec<(String, Zeroizing<String>)>, Error> {
     let context = Context::begin()?;
+    session::refuse_pass()?;
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod approval;
 mod attempt;
 mod audit;
 pub mod backup_code;
@@ -19,10 +20,12 @@ pub mod jwt;
 pub mod key;
 pub mod lock_timeout;
 pub mod metric;
+pub mod pass;
 pub mod preflight;
 pub mod recovery;
 pub mod recovery_cancel;
 pub mod rename;
+pub mod requirement;
 pub mod resync;
 pub mod rotation;
 pub mod seal;

@@ -16,10 +16,18 @@ use crate::store;
 /// records under the old name is written to the table under the new one.
 pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<(), Error> {
     let context = Context::begin()?;
-    let committed = store::account::lock(account)?.ok_or(Error::NoAccount)?;
-    if store::account::lock(new)?.is_some() {
+    let committed = store::account::lock(account)?;
+    // An account that must enrol and has not yet has a requirement, and nothing else.
+    if committed.is_none() && store::requirement::load(account)?.is_none() {
+        return Err(Error::NoAccount);
+    }
+    if *account == *new || store::account::lock(new)?.is_some() {
         return Err(Error::AccountExists);
     }
+    store::requirement::rename(account, new)?;
+    let Some(committed) = committed else {
+        return finish(&context, account, new, reason);
+    };
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.shown_lock_state();
     let factors = store::factor::all(account)?;
@@ -46,9 +54,21 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
         let ciphertext = keyring.encrypt(&from.renamed(new), &plaintext);
         store::backup_code::reencrypt(new, &ciphertext)?;
     }
+    finish(&context, account, new, reason)
+}
+
+fn finish(
+    context: &Context,
+    account: &Account,
+    new: &Account,
+    reason: &AuditReason,
+) -> Result<(), Error> {
     let mut fields = field("new_account", context.audited_name(new));
     fields.insert("reason".to_owned(), (**reason).into());
     context.record(account, Event::Rename, Outcome::Ok, fields)?;
+    // Its hash is encrypted for the old name.
+    store::pass::delete(new)?;
+    store::approval::rename(account, new)?;
     store::event::rename(account, new)?;
     context.announce(new, Kind::Renamed, field("reason", &**reason))
 }

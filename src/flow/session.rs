@@ -72,6 +72,16 @@ pub fn verified_account() -> Result<Account, Error> {
     }
 }
 
+/// Refuses a session that was last verified by a temporary pass: its holder must not get at other
+/// accounts.
+pub fn refuse_pass() -> Result<(), Error> {
+    let method = current().map(|session| store::session::method(&session)).transpose()?.flatten();
+    match method.as_deref() {
+        Some(method) if method == Method::Pass.as_str() => Err(Error::PassSession),
+        _ => Ok(()),
+    }
+}
+
 /// Records that the current session is verified, if it belongs to the account.
 pub fn mark_verified(account: &Account, method: &Method, now: Timestamp) -> Result<(), Error> {
     let Some(session) = current().filter(|session| session.account == *account) else {

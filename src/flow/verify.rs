@@ -3,6 +3,7 @@
 use super::attempt::{Attempt, Refusal, client_limit, count_client_failure, locked};
 use super::audit::field;
 use super::context::{Context, begin_writing};
+use super::pass;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
@@ -84,6 +85,20 @@ fn check(
     }
     let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
     let Some(Enrolment { lock_state, recovery_expires_at, factors }) = enrolment else {
+        if let Some(Code::Backup(code)) = code
+            && let Some(pass) = pass::load(context, account, code, event)?
+        {
+            let lock_state = store::account::read(account)?.unwrap_or_default();
+            if let Some(until) = lock_state.locked(now) {
+                return Ok(locked(until, now));
+            }
+            let attempt =
+                Attempt::begin(context, account, account_guard, event, code.expose(), lock_state);
+            return match attempt {
+                Ok(attempt) => pass::verify(context, account, code, Some(&pass), attempt),
+                Err(verdict) => Ok(verdict),
+            };
+        }
         return not_enrolled(context, account, code, event);
     };
     if let Some(until) = lock_state.locked(now) {
@@ -100,14 +115,14 @@ fn check(
             Ok(Verdict::refused(Reason::Suspended, None))
         }
         Some(Code::Ambiguous(_, code)) if is_suspended(&lock_state, memory) => {
-            verify_backup_code(context, account, code, Reason::Suspended, begin)
+            verify_backup_code(context, account, (code, event), Reason::Suspended, begin)
         }
         Some(Code::Totp(code)) => verify_totp(context, account, (code, None), factors, begin),
         Some(Code::Ambiguous(code, backup)) => {
             verify_totp(context, account, (code, Some(backup)), factors, begin)
         }
         Some(Code::Backup(code)) => {
-            verify_backup_code(context, account, code, Reason::Invalid, begin)
+            verify_backup_code(context, account, (code, event), Reason::Invalid, begin)
         }
     }
 }
@@ -321,7 +336,7 @@ fn drift_after(factor: &Factor, step: i64, context: &Context) -> i64 {
 fn verify_backup_code<'a>(
     context: &Context,
     account: &Account,
-    code: &BackupCode,
+    (code, event): (&BackupCode, Event),
     otherwise: Reason,
     begin: impl FnOnce(&str) -> Result<Attempt<'a>, Verdict>,
 ) -> Result<Verdict, Error> {
@@ -338,7 +353,10 @@ fn verify_backup_code<'a>(
     };
     match codes.find(code) {
         Some((set, position)) => spend_backup_code(context, account, set, position, attempt),
-        None => attempt.fail(Outcome::Invalid),
+        None => {
+            let pass = pass::load(context, account, code, event)?;
+            pass::verify(context, account, code, pass.as_ref(), attempt)
+        }
     }
 }
 

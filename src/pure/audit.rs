@@ -57,6 +57,26 @@ pub enum Event {
     Rename,
     /// An account was erased.
     Forget,
+    /// Approval of an action was requested.
+    ApprovalRequest,
+    /// A code was submitted to confirm an approval.
+    Approve,
+    /// An approval was confirmed.
+    ApprovalConfirm,
+    /// An approval was cancelled.
+    ApprovalCancel,
+    /// An approval was used.
+    ApprovalUse,
+    /// An administrator issued a temporary pass.
+    PassIssue,
+    /// An administrator revoked a temporary pass.
+    PassRevoke,
+    /// An administrator required an account to have a second factor.
+    Require,
+    /// An administrator exempted an account from the requirement.
+    Exempt,
+    /// An administrator lifted the requirement.
+    Release,
     /// An administrator re-encrypted rows with another key.
     KeyRotate,
     /// A superuser generated a key.
@@ -93,6 +113,16 @@ impl Event {
             Self::Export => "export",
             Self::Rename => "rename",
             Self::Forget => "forget",
+            Self::ApprovalRequest => "approval_request",
+            Self::Approve => "approve",
+            Self::ApprovalConfirm => "approval_confirm",
+            Self::ApprovalCancel => "approval_cancel",
+            Self::ApprovalUse => "approval_use",
+            Self::PassIssue => "pass_issue",
+            Self::PassRevoke => "pass_revoke",
+            Self::Require => "require",
+            Self::Exempt => "exempt",
+            Self::Release => "release",
             Self::KeyRotate => "key_rotate",
             Self::KeyGenerate => "key_generate",
             Self::AuditPrune => "audit_prune",
@@ -115,6 +145,8 @@ pub enum Outcome {
     NotEnrolled,
     /// The account's last factor, which cannot be removed; that requires `totp_disable`.
     LastFactor,
+    /// The account must have a second factor, and keeps it.
+    Required,
     /// The first code of a pending factor, but for another time.
     ClockOff,
 }
@@ -129,6 +161,7 @@ impl Outcome {
             Self::ColdStart => "cold_start",
             Self::NotEnrolled => "not_enrolled",
             Self::LastFactor => "last_factor",
+            Self::Required => "required",
             Self::ClockOff => "clock_off",
         }
     }

@@ -47,6 +47,18 @@ pub enum Kind {
     Exported,
     /// An administrator renamed the account.
     Renamed,
+    /// The account is asked to approve an action.
+    ApprovalAsked,
+    /// An administrator issued a temporary pass.
+    PassIssued,
+    /// An administrator revoked a temporary pass.
+    PassRevoked,
+    /// An administrator required the account to have a second factor.
+    Required,
+    /// An administrator exempted the account from the requirement.
+    Exempted,
+    /// An administrator lifted the requirement.
+    Released,
 }
 
 impl Kind {
@@ -75,6 +87,12 @@ impl Kind {
             Self::Imported => "imported",
             Self::Exported => "exported",
             Self::Renamed => "renamed",
+            Self::ApprovalAsked => "approval_asked",
+            Self::PassIssued => "pass_issued",
+            Self::PassRevoked => "pass_revoked",
+            Self::Required => "required",
+            Self::Exempted => "exempted",
+            Self::Released => "released",
         }
     }
 }

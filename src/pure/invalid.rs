@@ -59,6 +59,19 @@ pub enum Invalid {
     },
     /// The age is negative.
     Age,
+    /// The time for enrolment is negative or longer than `days` days.
+    Grace {
+        /// The maximum number of days.
+        days: i64,
+    },
+    /// The number of uses of a pass is not 1 to 20.
+    Uses(i32),
+    /// The name of an action has other characters than letters, digits and a few marks.
+    Action,
+    /// The payload of an action is not a JSON object.
+    Payload,
+    /// An account is to approve its own request as if it were another's.
+    Approver,
     /// The claims are not a JSON object.
     Claims,
     /// The claim `exp` is not a whole number of seconds.

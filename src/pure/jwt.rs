@@ -79,6 +79,45 @@ impl Login<'_> {
     }
 }
 
+/// Returns claims whose `amr` is an array of strings (RFC 8176, section 2) instead of objects with a
+/// `method`, and which have `acr` (OpenID Connect Core, section 2): the value of `aal`, or `aal2` if
+/// there was a second factor. Claims that are in this form already stay as they are.
+pub fn with_rfc8176(mut claims: Map<String, Value>) -> Map<String, Value> {
+    let Some(Value::Array(methods)) = claims.get("amr") else {
+        return claims;
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for method in methods {
+        let Some(name) = method.get("method").unwrap_or(method).as_str() else {
+            continue;
+        };
+        let (name, is_second) = match name {
+            "totp" | "backup" | "pass" => ("otp", true),
+            "password" => ("pwd", false),
+            name => (name, false),
+        };
+        names.push(name);
+        if is_second {
+            names.push("mfa");
+        }
+    }
+    let mut distinct: Vec<Value> = Vec::new();
+    for name in names {
+        if !distinct.iter().any(|earlier| earlier == name) {
+            distinct.push(name.into());
+        }
+    }
+    let is_mfa = distinct.iter().any(|name| name == "mfa");
+    claims.insert("amr".to_owned(), Value::Array(distinct));
+    if !claims.contains_key("acr") {
+        let level = claims.get("aal").cloned().or_else(|| is_mfa.then(|| "aal2".into()));
+        if let Some(level) = level {
+            claims.insert("acr".to_owned(), level);
+        }
+    }
+    claims
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -136,6 +175,35 @@ mod tests {
             "amr": [{ "method": "totp", "timestamp": 1_700_000_000 }],
         });
         assert_eq!(Value::Object(login.claims(forged)), expected);
+    }
+
+    #[test]
+    fn amr_becomes_strings_of_rfc_8176() {
+        let with = |claims: Value| match claims {
+            Value::Object(claims) => Value::Object(with_rfc8176(claims)),
+            _ => unreachable!(),
+        };
+        let methods = json!([
+            { "method": "password", "timestamp": 1 },
+            { "method": "totp", "timestamp": 2 },
+            { "method": "backup", "timestamp": 3 },
+        ]);
+        assert_eq!(
+            with(json!({ "sub": "alice", "aal": "aal2", "amr": methods })),
+            json!({ "sub": "alice", "aal": "aal2", "acr": "aal2", "amr": ["pwd", "otp", "mfa"] })
+        );
+        assert_eq!(
+            with(json!({ "amr": [{ "method": "pass" }] })),
+            json!({ "acr": "aal2", "amr": ["otp", "mfa"] })
+        );
+        assert_eq!(with(json!({ "amr": [{ "method": "password" }] })), json!({ "amr": ["pwd"] }));
+        for unchanged in [
+            json!({ "sub": "alice" }),
+            json!({ "amr": "otp" }),
+            json!({ "acr": "urn:x", "amr": ["pwd", "otp", "mfa"] }),
+        ] {
+            assert_eq!(with(unchanged.clone()), unchanged);
+        }
     }
 
     #[test]

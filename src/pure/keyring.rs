@@ -54,6 +54,11 @@ impl<'a> AssociatedData<'a> {
         Self { purpose: "hardware", account: "", label: serial, identity }
     }
 
+    /// Identifies the hash of an account's temporary pass. Another pass has a different salt.
+    pub fn pass(account: &'a str, salt: &[u8]) -> Self {
+        Self { purpose: "pass", account, label: "", identity: hex(salt) }
+    }
+
     /// Returns the same associated data for a renamed account.
     pub fn renamed(self, account: &'a str) -> Self {
         Self { account, ..self }

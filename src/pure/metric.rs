@@ -89,7 +89,7 @@ impl Result {
 impl From<Outcome> for Result {
     fn from(outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Ok | Outcome::LastFactor => Self::Ok,
+            Outcome::Ok | Outcome::LastFactor | Outcome::Required => Self::Ok,
             Outcome::Invalid => Self::Invalid,
             Outcome::Replayed => Self::Replayed,
             Outcome::ColdStart => Self::ColdStart,

@@ -2,8 +2,10 @@
 //! pass in the time, the random bytes and the keys.
 #![forbid(unsafe_code)]
 
+pub mod approval;
 pub mod audit;
 pub mod backup_code;
+pub mod canonical;
 pub mod checkpoint;
 pub mod claims;
 pub mod code;
@@ -12,6 +14,7 @@ pub mod event;
 pub mod hba;
 pub mod id_set;
 pub mod import;
+mod instant;
 pub mod invalid;
 pub mod json;
 pub mod jwt;
@@ -25,6 +28,7 @@ pub mod name;
 pub mod otp;
 pub mod qr;
 pub mod redaction;
+pub mod requirement;
 pub mod seal;
 pub mod secret;
 pub mod stall_timer;

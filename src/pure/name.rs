@@ -45,6 +45,8 @@ names! {
     AccountName("account_name", Account::LIMIT, anything);
     /// The purpose of a challenge, in the application's words: login, transfer.
     Purpose("purpose", 64, anything);
+    /// The name of an action that needs approval: transfer, user.delete.
+    Action("action", 64, plain);
     /// The reason for an administrator's action, for the audit trail.
     AuditReason("reason", 500, long_enough);
 }
@@ -56,6 +58,13 @@ impl Label {
 
 fn anything(_text: &str) -> Result<(), Invalid> {
     Ok(())
+}
+
+/// Allows only letters, digits and a few marks: the name is shown before the payload, and must not
+/// look like one.
+fn plain(action: &str) -> Result<(), Invalid> {
+    let is_plain = |c: char| c.is_alphanumeric() || "_-.:/".contains(c);
+    if action.chars().all(is_plain) { Ok(()) } else { Err(Invalid::Action) }
 }
 
 fn no_colon(issuer: &str) -> Result<(), Invalid> {
@@ -159,6 +168,16 @@ mod tests {
             assert_eq!(AuditReason::new(text.into()), short, "{text:?}");
         }
         assert!(AuditReason::new("new phone".into()).is_ok());
+    }
+
+    #[test]
+    fn an_action_is_one_plain_word() {
+        for text in ["transfer", "user.delete", "überweisung", "invoices/pay:eu-1_a"] {
+            assert!(Action::new(text.into()).is_ok(), "{text}");
+        }
+        for text in ["a b", "transfer {\"amount\":1}", "a\n", "a\u{202e}b", "a;b"] {
+            assert_eq!(Action::new(text.into()), Err(Invalid::Action), "{text}");
+        }
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Reason {
     ClockOff,
     /// The last authenticator app of an account is not removed.
     LastFactor,
+    /// The account must have a second factor, and keeps it.
+    Required,
     /// The token has expired.
     Expired,
     /// The recovery takes effect later.
@@ -39,6 +41,7 @@ impl Reason {
             Self::NotEnrolled => "not_enrolled",
             Self::ClockOff => "clock_off",
             Self::LastFactor => "last_factor",
+            Self::Required => "required",
             Self::Expired => "expired",
             Self::Waiting => "waiting",
             Self::Spent => "spent",
@@ -56,6 +59,8 @@ pub enum Method {
     },
     /// A backup code.
     Backup,
+    /// A temporary pass.
+    Pass,
 }
 
 impl Method {
@@ -64,6 +69,7 @@ impl Method {
         match self {
             Self::Totp { .. } => "totp",
             Self::Backup => "backup",
+            Self::Pass => "pass",
         }
     }
 }

@@ -5,7 +5,7 @@ use pgrx::pg_sys::{self, InvalidOid, Oid};
 use std::ffi::CStr;
 
 /// The extension's tables.
-const TABLES: [&CStr; 10] = [
+const TABLES: [&CStr; 13] = [
     c"accounts",
     c"factors",
     c"backup_codes",
@@ -16,6 +16,9 @@ const TABLES: [&CStr; 10] = [
     c"audit_events",
     c"audit_seals",
     c"events",
+    c"requirements",
+    c"approvals",
+    c"passes",
 ];
 
 /// Refuses nodes other than the coordinator, and tables that Citus manages. Citus creates the

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod approval;
 pub mod audit;
 pub mod backup_code;
 pub mod catalog;
@@ -10,7 +11,9 @@ pub mod decoy;
 pub mod event;
 pub mod factor;
 pub mod hardware_token;
+pub mod pass;
 mod plan;
+pub mod requirement;
 pub mod rotation;
 pub mod seal;
 pub mod session;

@@ -23,6 +23,9 @@ plans! {
              JOIN totp.accounts AS a ON a.account::text = s.account::text
              WHERE s.account::text = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
                AND s.changed_at = a.changed_at)";
+    METHOD(TEXT, TEXT) =
+        "SELECT s.method::text FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account::text = s.account::text
+         WHERE s.account::text = $1 AND s.session_id = $2 AND s.changed_at = a.changed_at";
     PRUNE(TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
              SELECT account, session_id FROM totp.sessions WHERE verified_at <= $1
@@ -62,6 +65,14 @@ pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result
             VERIFIED.value(&[account.into(), id.into(), since.into(), until.into()])
         }
         None => Ok(false),
+    }
+}
+
+/// Returns by which kind of code a session was last verified, with no change to the factors since.
+pub fn method(session: &Session) -> Result<Option<String>, Error> {
+    match session.id.as_deref() {
+        Some(id) => METHOD.row(&[(&session.account).into(), id.into()], |row| row.get(1)),
+        None => Ok(None),
     }
 }
 

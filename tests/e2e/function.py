@@ -9,6 +9,7 @@ OF_ACCOUNTS = {
     "totp_disable": {"code": "123456"},
     "totp_enabled": {},
     "totp_status": {},
+    "totp_requirement": {},
     "backup_verify": {"code": "0000-0000-0000-0000"},
     "backup_rotate": {"code": "123456"},
     "backup_remaining": {},
@@ -19,7 +20,7 @@ OF_ACCOUNTS = {
     "trust_verify": {"token": "A" * 78},
     "trust_revoke": {},
 }
-READERS = {"totp_enabled", "totp_status", "backup_remaining", "trust_verify"}
+READERS = {"totp_enabled", "totp_status", "totp_requirement", "backup_remaining", "trust_verify"}
 # Those that may write: every other one.
 WRITERS = {name: rest for name, rest in OF_ACCOUNTS.items() if name not in READERS}
 
@@ -40,6 +41,8 @@ OF_SELF_SERVICE = {
     "totp_remove": {"label": "default", "code": "123456"},
     "backup_rotate": {"code": "123456"},
     "totp_status": {},
+    "approval_request": {"action": "transfer", "payload": "{}"},
+    "approvals_pending": {},
 }
 
 # Called by other functions only.

@@ -28,6 +28,7 @@ def test_tables_belong_to_totp_owner(dba):
     tables = {
         *("accounts", "factors", "backup_codes", "hardware_tokens", "tokens", "sessions"),
         *("audit_events", "audit_seals", "events"),
+        *("requirements", "approvals", "passes"),
     }
     assert tables <= {row.relname for row in rows}
     assert {(row.owner, row.relpersistence) for row in rows} == {("totp_owner", "p")}
@@ -129,6 +130,9 @@ def test_every_setting_explains_itself(dba):
         ("recovery_delay", "0"),
         ("trust_ttl", "30d"),
         ("session_ttl", "12h"),
+        ("grace", "14d"),
+        ("approval_ttl", "15min"),
+        ("amr", "supabase"),
         ("identity", "jwt"),
         ("jwt_logins", "authenticator"),
         ("jwt_claim", "sub"),
@@ -162,6 +166,9 @@ def test_the_extension_is_not_trusted_and_stays_in_its_schema(dba):
 def test_constraints_hold_what_they_can(dba, account):
     dba.enrol(account)
     dba.challenge(account)
+    dba.call("totp_require", account=account, reason="a test")
+    dba.call("pass_issue", account=account, reason="a test")
+    dba.call("approval_request", action="transfer", payload="{}", account=account)
     dba.execute(
         """
         INSERT INTO totp.sessions (account, session_id, verified_at, method, changed_at)
@@ -195,6 +202,18 @@ def test_constraints_hold_what_they_can(dba, account):
         ("tokens", "claims = '[]'"),
         ("tokens", "attempts = -1"),
         ("tokens", "expires_at = NULL"),
+        ("requirements", "deadline = NULL"),
+        ("requirements", "reason = NULL"),
+        ("requirements", "account = ''"),
+        ("requirements", "exempt_until = now()"),
+        ("passes", "uses_left = -1"),
+        ("passes", "salt = ''"),
+        ("passes", "expires_at = issued_at + interval '25 hours'"),
+        ("approvals", "approver = account"),
+        ("approvals", "payload = '[]'"),
+        ("approvals", "digest = ''"),
+        ("approvals", "used_at = now()"),
+        ("approvals", "expires_at = NULL"),
         ("sessions", "method = 'x'"),
         ("sessions", "changed_at = NULL"),
         ("sessions", "account = 'nobody at all'"),

@@ -33,6 +33,11 @@ OF_ADMINISTRATORS = {
     "totp_reset": REASON,
     "totp_unlock": REASON,
     "totp_forget": REASON,
+    "totp_require": REASON,
+    "pass_issue": REASON,
+    "pass_revoke": REASON,
+    "totp_exempt": {"until": "2030-01-01", **REASON},
+    "totp_release": REASON,
     "backup_reissue": REASON,
     "totp_rename": {"new_account": "somebody", **REASON},
     "totp_export": {"label": "default", **REASON},
@@ -57,8 +62,16 @@ CREATE TABLE source (
     credential_data text, user_label text, friendly_name text, factor_type text, status text
 )
 """
+ID = "00000000-0000-4000-8000-000000000000"
 OTHERS = {
     "totp_verified": {},
+    "totp_compliant": {},
+    "approval_request": {"action": "transfer", "payload": "{}", "account": "x"},
+    "approval_confirm": {"id": ID, "code": "123456"},
+    "approval_status": {"id": ID},
+    "approval_cancel": {"id": ID},
+    "approval_use": {"action": "transfer", "payload": "{}"},
+    "approval_spend": {"action": "transfer", "payload": "{}", "by_another": False},
     "totp_prune": {},
     "key_rotate_step": {"batch": 100, "state": None},
     "audit_seal": {},
@@ -91,6 +104,9 @@ ELSEWHERE |= {"audit_names", "metric_values", "missing_claim"}
 # Called by functions of totp_api.
 INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}
+TRIGGERS |= {"require_enrolment", "require_approval", "require_other_approval"}
+# Called by these, and calling approval_spend.
+TRIGGERS |= {"approval_payload", "check_approval"}
 
 
 @pytest.fixture(scope="module")

@@ -130,12 +130,22 @@ def test_what_administrators_do_is_announced(app, dba, reader):
     dba.call("totp_reset", account=f"{account}-2", reason="lost the phone")
     uri = f"otpauth://totp/x?secret={SECRET}"
     dba.call("totp_import", account=f"{account}-2", uri=uri, label="old")
+    name = f"{account}-2"
+    dba.call("totp_require", account=name, reason="staff")
+    dba.call("totp_exempt", account=name, until="infinity", reason="on leave")
+    dba.call("totp_release", account=name, reason="left")
+    dba.call("pass_issue", account=name, reason="lost the phone")
+    dba.call("pass_revoke", account=name, reason="found it")
+    dba.call("approval_request", action="transfer", payload="{}", account="x", approver=name)
     events = reader()
     assert names(events) == [
-        *("enrolled", "exported", "backup_replaced", "unlocked", "renamed", "reset", "imported")
+        *("enrolled", "exported", "backup_replaced", "unlocked", "renamed", "reset", "imported"),
+        *("required", "exempted", "released", "pass_issued", "pass_revoked", "approval_asked"),
     ]
     assert {event.account for event in events} == {f"{account}-2"}
-    assert events[-2].detail == {"reason": "lost the phone"}
+    assert events[-8].detail == {"reason": "lost the phone"}
+    assert events[-6].detail == {"reason": "staff", "grace_seconds": 14 * 86_400}
+    assert events[-1].detail.keys() == {"approval", "action"}
     assert SECRET not in str(events)
 
 

@@ -111,6 +111,27 @@ def test_a_token_ends_as_totp_jwt_ttl_says(dba, secret):
     assert claims["exp"] - claims["iat"] == 600
 
 
+def test_amr_is_written_as_rfc_8176_has_it(administrator, app, dba, cluster, secret, account):
+    """Strings of the registry instead of objects, in signed claims and in access tokens."""
+    person = app.enrol(account)
+    methods = [{"method": "password", "timestamp": 1}, {"method": "totp", "timestamp": 2}]
+    query = "SELECT access_token FROM totp_api.challenge_verify(%s, %s)"
+
+    def access():
+        token = dba.value(query, app.challenge(account), person.backup_codes.pop())
+        return decode(token, secret)
+
+    assert decode(sign(administrator, {"amr": methods}), secret)["amr"] == methods
+    assert access()["amr"][0]["method"] == "backup" and "acr" not in access()
+    cluster.configure(totp__amr="rfc8176")
+    signed = decode(sign(administrator, {"amr": methods}), secret)
+    assert (signed["amr"], signed["acr"]) == (["pwd", "otp", "mfa"], "aal2")
+    assert "acr" not in decode(sign(administrator, ALICE), secret)
+    claims = access()
+    assert (claims["amr"], claims["acr"], claims["aal"]) == (["otp", "mfa"], "aal2", "aal2")
+    cluster.configure(totp__amr=None)
+
+
 @pytest.mark.parametrize("claims", [[], 7, "text", None, True])
 def test_only_an_object_is_signed(administrator, claims):
     with refused(BAD_ARGUMENT):

@@ -29,7 +29,7 @@ NO_CLAIM = (
     "- The server's clock must be right",
     "More: [the security model]",
     "All names are in schema",
-    "`account_factors`, `challenge_login`",
+    "`account_factors`, `approval_payload`",
     "- Query caches answer",
     "PostgreSQL 14 to 18 on Linux",
     "Some grants give a role more",

@@ -299,7 +299,7 @@ def test_anon_has_one_function_and_the_service_the_application_s(web, dba):
         return {row[0] for row in dba.rows(query, schema, role, role)}
 
     own = callable_by("totp_user", "totp_api")
-    assert len(own) == 9
+    assert len(own) == 14
     assert callable_by("authenticated", "totp_api") == own
     assert callable_by("anon", "totp_api") == {"totp_api.challenge_verify(text,text,text)"}
     assert callable_by("service_role", "totp_api") == set()

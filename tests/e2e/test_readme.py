@@ -44,7 +44,8 @@ def test_the_table_of_functions_has_the_signatures_of_the_functions(dba, referen
         for name, arguments in CALL.findall(cell)
     ]
     listed = {name for name, _ in calls}
-    triggers = {"forget_account", "rename_account", "require_totp"}
+    triggers = {"forget_account", "rename_account", "require_totp", "require_enrolment"}
+    triggers |= {"require_approval", "require_other_approval"}
     for name, arguments in calls:
         if name in triggers:
             continue

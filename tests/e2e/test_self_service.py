@@ -203,7 +203,7 @@ def test_the_comment_of_each_function_begins_with_a_sentence_of_its_own(web):
             SELECT proname, obj_description(oid, 'pg_proc') FROM pg_proc
             WHERE pronamespace = 'totp_api'::regnamespace
         """).fetchall()
-    assert len(rows) == 9
+    assert len(rows) == 14
     for name, comment in rows:
         summary, _, description = comment.partition("\n")
         assert summary.endswith(".") and len(summary) < 110, name

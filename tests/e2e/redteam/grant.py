@@ -1,8 +1,8 @@
 """The table of grants: which role may call what. The words are those of sql/grants.sql."""
 
 PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
-READERS = {"totp_enabled", "totp_status", "backup_remaining"}
-SESSION = {"current_account", "totp_verified"}
+READERS = {"totp_enabled", "totp_status", "backup_remaining", "totp_requirement", "approval_status"}
+SESSION = {"current_account", "totp_verified", "totp_compliant"}
 APP = {
     "totp_create",
     "totp_confirm",
@@ -24,9 +24,14 @@ APP = {
     "trust_create",
     "trust_verify",
     "trust_revoke",
+    "approval_request",
+    "approval_confirm",
+    "approval_cancel",
+    "approval_use",
 }
 ADMIN = {
     "recovery_cancel",
+    "approval_use",
     "totp_reset",
     "totp_unlock",
     "backup_reissue",
@@ -53,6 +58,11 @@ ADMIN = {
     "import_better_auth",
     "totp_rename",
     "totp_forget",
+    "pass_issue",
+    "pass_revoke",
+    "totp_require",
+    "totp_exempt",
+    "totp_release",
     "totp_prune",
     "jwt_sign",
     "preflight",
@@ -84,6 +94,11 @@ BROWSER = {
     "totp_status",
     "totp_factors",
     "challenge_verify",
+    "approval_request",
+    "approval_confirm",
+    "approval_status",
+    "approval_cancel",
+    "approvals_pending",
 }
 
 # By role and schema: who may call which functions.
@@ -114,6 +129,9 @@ VIEWS = {
     "attacks",
 }
 READERS_OF_VIEWS = {"administrator", "auditor"}
+# Everybody who may read this view sees their own rows in it.
+OWN_VIEW = "approvals_pending"
+READERS_OF_OWN_VIEW = {"app", "self_service", "authenticated", "service_role"}
 # Roles that log in; the others are taken on by SET ROLE.
 LOGINS = ["stranger", "app", "administrator", "auditor", "self_service", "authenticator"]
 ROLES = [*LOGINS, "anon", "authenticated", "service_role"]

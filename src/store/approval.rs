@@ -1,0 +1,202 @@
+//! The table `approvals`: actions that wait for a code, each for one use.
+
+use super::plan::{BOOL, BYTEA, Row, Statement, TEXT, TIME, UUID, plans};
+use crate::clock;
+use crate::error::Error;
+use crate::pure::approval::{Subject, Times};
+use crate::pure::name::Account;
+use crate::pure::timestamp::Timestamp;
+use pgrx::Uuid;
+use pgrx::datum::TimestampWithTimeZone;
+
+plans! {
+    INSERT(UUID, TEXT, TEXT, TEXT, TEXT, BYTEA, TEXT, TIME, TIME) =
+        "INSERT INTO totp.approvals
+             (id, account, approver, action, payload, digest, summary, requested_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9)";
+    PENDING(TEXT, TIME) =
+        "SELECT count(*) FROM totp.approvals
+         WHERE account::text = $1 AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
+    LOAD(UUID) =
+        "SELECT account::text, approver::text, action, payload::text, summary, requested_at,
+                expires_at, confirmed_at, used_at, cancelled_at
+         FROM totp.approvals WHERE id = $1";
+    CLAIM(UUID, TIME) =
+        "UPDATE totp.approvals AS p
+         SET confirmed_at = $2, changed_at = (
+             SELECT changed_at FROM totp.accounts AS a WHERE a.account::text = coalesce(p.approver, p.account))
+         WHERE id = $1 AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
+    UNCLAIM(UUID) =
+        "UPDATE totp.approvals SET confirmed_at = NULL, changed_at = NULL WHERE id = $1";
+    CANCEL(UUID, TIME) =
+        "UPDATE totp.approvals SET cancelled_at = $2
+         WHERE id = $1 AND used_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
+    // One that another transaction is using is skipped: there may be an equal one.
+    USE(TEXT, BYTEA, TIME, BOOL) =
+        "UPDATE totp.approvals SET used_at = $3
+         WHERE used_at IS NULL AND id = (
+             SELECT p.id FROM totp.approvals AS p
+             JOIN totp.accounts AS a ON a.account::text = coalesce(p.approver, p.account)
+             WHERE p.account::text = $1 AND p.digest = $2 AND p.confirmed_at IS NOT NULL
+               AND p.used_at IS NULL AND p.cancelled_at IS NULL AND p.expires_at > $3
+               AND p.changed_at = a.changed_at AND (p.approver IS NOT NULL OR NOT $4)
+             ORDER BY p.expires_at, p.id LIMIT 1 FOR NO KEY UPDATE OF p SKIP LOCKED)
+         RETURNING id::text";
+    RENAME(TEXT, TEXT) =
+        "UPDATE totp.approvals
+         SET account = CASE account WHEN $1 THEN $2 ELSE account END,
+             approver = CASE approver WHEN $1 THEN $2 ELSE approver END
+         WHERE account::text = $1 OR approver = $1";
+    FORGET(TEXT) =
+        "DELETE FROM totp.approvals WHERE account::text = $1 OR approver = $1";
+    SWEEP(TIME) =
+        "DELETE FROM totp.approvals WHERE id = ANY (ARRAY(
+             SELECT id FROM totp.approvals WHERE expires_at <= $1
+             ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED))";
+    PRUNE(TIME) =
+        "DELETE FROM totp.approvals WHERE id IN (
+             SELECT id FROM totp.approvals WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)";
+}
+
+/// The ID of an approval.
+pub type Id = [u8; 16];
+
+/// The values of a new row.
+pub struct NewApproval<'a> {
+    /// The ID.
+    pub id: Id,
+    /// The account that asks.
+    pub account: &'a Account,
+    /// The account that must confirm, if it is another one.
+    pub approver: Option<&'a Account>,
+    /// What is to be approved.
+    pub subject: &'a Subject,
+    /// When it is requested.
+    pub requested_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+}
+
+/// A row of the table.
+pub struct Approval {
+    /// The account that asks.
+    pub account: Account,
+    /// The account that must confirm, if it is another one.
+    pub approver: Option<Account>,
+    /// The action.
+    pub action: String,
+    /// The payload, as JSON.
+    pub payload: String,
+    /// What a person is shown.
+    pub summary: String,
+    /// When it was requested.
+    pub requested_at: Timestamp,
+    /// When it expires.
+    pub expires_at: Timestamp,
+    /// What happened to it, and when.
+    pub times: Times,
+}
+
+impl Approval {
+    /// Returns the account whose code confirms it.
+    pub fn confirmer(&self) -> &Account {
+        self.approver.as_ref().unwrap_or(&self.account)
+    }
+}
+
+/// Writes the row of a new approval.
+pub fn insert(new: &NewApproval) -> Result<(), Error> {
+    INSERT.run(&[
+        uuid(new.id).into(),
+        new.account.into(),
+        new.approver.map(|name| &**name).into(),
+        (&*new.subject.action).into(),
+        new.subject.payload.as_str().into(),
+        new.subject.digest().as_slice().into(),
+        new.subject.summary().as_str().into(),
+        new.requested_at.into(),
+        new.expires_at.into(),
+    ])
+}
+
+/// Returns how many requests of an account are pending.
+pub fn pending(account: &Account, now: Timestamp) -> Result<i64, Error> {
+    PENDING.value(&[account.into(), now.into()])
+}
+
+/// Reads the row of an approval.
+pub fn load(id: Id) -> Result<Option<Approval>, Error> {
+    LOAD.row(&[uuid(id).into()], |row: &Row| {
+        let account = |name: String| Account::new(name).map_err(|_| Error::Corrupt("account"));
+        let time = |place| -> Result<Option<Timestamp>, Error> {
+            let time = row.optional::<TimestampWithTimeZone>(place)?;
+            Ok(time.as_ref().map(clock::from_sql))
+        };
+        Ok(Approval {
+            account: account(row.get(1)?)?,
+            approver: row.optional(2)?.map(account).transpose()?,
+            action: row.get(3)?,
+            payload: row.get(4)?,
+            summary: row.get(5)?,
+            requested_at: time(6)?.ok_or(Error::Corrupt("time"))?,
+            expires_at: time(7)?.ok_or(Error::Corrupt("time"))?,
+            times: Times { confirmed_at: time(8)?, used_at: time(9)?, cancelled_at: time(10)? },
+        })
+    })
+}
+
+/// Confirms a pending approval. Returns `false` if it no longer is pending.
+pub fn claim(id: Id, now: Timestamp) -> Result<bool, Error> {
+    Ok(CLAIM.execute(&[uuid(id).into(), now.into()])? > 0)
+}
+
+/// Makes an approval that this transaction has claimed pending again.
+pub fn unclaim(id: Id) -> Result<(), Error> {
+    UNCLAIM.run(&[uuid(id).into()])
+}
+
+/// Cancels an approval. Returns `false` if it was used, has expired, or was cancelled before.
+pub fn cancel(id: Id, now: Timestamp) -> Result<bool, Error> {
+    Ok(CANCEL.execute(&[uuid(id).into(), now.into()])? > 0)
+}
+
+/// Uses a confirmed approval of an account for what has this digest; one that another account has
+/// confirmed, if `by_another`. Returns its ID, or `None` if there is none.
+pub fn spend(
+    account: &Account,
+    digest: &[u8],
+    now: Timestamp,
+    by_another: bool,
+) -> Result<Option<String>, Error> {
+    let arguments = [account.into(), digest.into(), now.into(), by_another.into()];
+    USE.row(&arguments, |row| row.get(1))
+}
+
+/// Renames an account in its approvals, and in those that it is asked for.
+pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
+    RENAME.run(&[account.into(), new.into()])
+}
+
+/// Removes the approvals of an account, and those that it is asked for.
+pub fn forget(account: &Account) -> Result<bool, Error> {
+    Ok(FORGET.execute(&[account.into()])? > 0)
+}
+
+/// Removes some approvals that expired before a time.
+pub fn sweep(before: Timestamp) -> Result<(), Error> {
+    SWEEP.run(&[before.into()])
+}
+
+/// Removes approvals that expired before a time and returns their number.
+pub fn prune(before: Timestamp) -> Result<usize, Error> {
+    PRUNE.execute(&[before.into()])
+}
+
+fn uuid(id: Id) -> Uuid {
+    Uuid::from_bytes(id)
+}
+
+/// Returns an ID as text.
+pub fn text(id: Id) -> String {
+    uuid(id).to_string()
+}
