@@ -46,9 +46,9 @@ plans! {
         "UPDATE totp.approvals
          SET account = CASE account WHEN $1 THEN $2 ELSE account END,
              approver = CASE approver WHEN $1 THEN $2 ELSE approver END
-         WHERE account::text = $1 OR approver = $1";
+         WHERE account::text = $1 OR approver::text = $1";
     FORGET(TEXT) =
-        "DELETE FROM totp.approvals WHERE account::text = $1 OR approver = $1";
+        "DELETE FROM totp.approvals WHERE account::text = $1 OR approver::text = $1";
     SWEEP(TIME) =
         "DELETE FROM totp.approvals WHERE id = ANY (ARRAY(
              SELECT id FROM totp.approvals WHERE expires_at <= $1
