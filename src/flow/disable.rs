@@ -29,6 +29,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     }
     let verdict = verify_within(&context, account, code, Event::Disable)?;
     if verdict.is_ok() {
+        store::pass::delete_ended(account)?;
         store::factor::delete_all(account)?;
         store::backup_code::delete(account)?;
         store::account::mark_changed(account, context.now)?;
@@ -40,6 +41,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
 /// Removes all factors and codes of an account, and its lock, without checking a code. The caller
 /// holds the account's row.
 pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
+    store::pass::delete_ended(account)?;
     store::factor::delete_all(account)?;
     store::backup_code::delete(account)?;
     store::account::clear(account)?;

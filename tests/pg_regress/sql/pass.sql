@@ -43,6 +43,12 @@ SELECT totp.backup_verify('zoe', :'zoe1'), totp.backup_verify('zoe', :'pass') AS
 SET totp.clock = '2033-01-01 02:10:00+00';
 SELECT totp.totp_verify('zoe', totp.totp_code(:'zoe', '2033-01-01 02:10:00+00')) AS code, totp.backup_verify('zoe', :'pass') AS ended;
 SELECT totp.totp_unlock('zoe', 'a test');
+-- One that has ended does not come back with a reset; one that has not stays.
+SELECT totp.totp_reset('zoe', 'stolen phone'), totp.backup_verify('zoe', :'pass') AS ended;
+SELECT totp.pass_issue('zoe', 'stolen phone', uses => 2) AS pass \gset
+SELECT totp.totp_reset('zoe', 'stolen phone'), totp.backup_verify('zoe', :'pass') AS still;
+SET totp.clock = '2033-01-01 02:15:00+00';
+SELECT secret AS zoe FROM pg_temp.enrol('zoe') \gset
 -- It is not for another account, and a lock holds it up.
 SELECT secret FROM pg_temp.enrol('abe') \gset
 SELECT totp.pass_issue('zoe', 'lost her phone') AS pass \gset
