@@ -111,7 +111,7 @@ CREATE FUNCTION totp_api.totp_status(
     FROM totp.totp_status(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_status() IS
-'Returns the state of the session''s account, whether the session is verified, and whether the account must enrol.
+'Returns the state of the session''s account, whether the session is verified, and whether it must enrol.
 See totp.totp_status. Errors: PT401, 42501.';
 
 CREATE FUNCTION totp_api.totp_factors()

@@ -112,6 +112,13 @@ class Life:
         self.compare()
 
     def compare(self):
+        # A day after it expires, any request may remove an approval.
+        removable = {
+            number
+            for number, approval in self.model.approvals.items()
+            if approval.expires_at <= self.model.now - 86_400
+        }
+        self.approvals = [number for number in self.approvals if number not in removable]
         rows, states = self.ask(STATE, self.approvals, self.names)
         expected = []
         for name in self.names:
