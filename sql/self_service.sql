@@ -111,8 +111,8 @@ CREATE FUNCTION totp_api.totp_status(
     FROM totp.totp_status(totp.request_account())
 $$;
 COMMENT ON FUNCTION totp_api.totp_status() IS
-'Returns the state of the session''s account, whether the session is verified, and whether it must enrol.
-See totp.totp_status. Errors: PT401, 42501.';
+'Returns the state of the session''s account, and whether the session is verified.
+See totp.totp_status. requirement and deadline say whether the account must enrol. Errors: PT401, 42501.';
 
 CREATE FUNCTION totp_api.totp_factors()
 RETURNS TABLE (label text, state text, created_at timestamptz, last_used_at timestamptz)

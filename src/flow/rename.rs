@@ -25,6 +25,7 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
         return Err(Error::AccountExists);
     }
     store::requirement::rename(account, new)?;
+    store::approval::rename(account, new)?;
     let Some(committed) = committed else {
         return finish(&context, account, new, reason);
     };
@@ -68,7 +69,6 @@ fn finish(
     context.record(account, Event::Rename, Outcome::Ok, fields)?;
     // Its hash is encrypted for the old name.
     store::pass::delete(new)?;
-    store::approval::rename(account, new)?;
     store::event::rename(account, new)?;
     context.announce(new, Kind::Renamed, field("reason", &**reason))
 }

@@ -43,10 +43,15 @@ plans! {
              ORDER BY p.expires_at, p.id LIMIT 1 FOR NO KEY UPDATE OF p SKIP LOCKED)
          RETURNING id::text";
     RENAME(TEXT, TEXT) =
-        "UPDATE totp.approvals
+        "WITH void AS (
+             DELETE FROM totp.approvals
+             WHERE account::text = $1 AND approver::text = $2
+                 OR account::text = $2 AND approver::text = $1)
+         UPDATE totp.approvals
          SET account = CASE account WHEN $1 THEN $2 ELSE account END,
              approver = CASE approver WHEN $1 THEN $2 ELSE approver END
-         WHERE account::text = $1 OR approver::text = $1";
+         WHERE account::text = $1 AND approver::text IS DISTINCT FROM $2
+            OR approver::text = $1 AND account::text <> $2";
     FORGET(TEXT) =
         "DELETE FROM totp.approvals WHERE account::text = $1 OR approver::text = $1";
     SWEEP(TIME) =
@@ -172,7 +177,8 @@ pub fn spend(
     USE.row(&arguments, |row| row.get(1))
 }
 
-/// Renames an account in its approvals, and in those that it is asked for.
+/// Renames an account in its approvals, and in those that it is asked for. Removes those between the
+/// old name and the new one: nobody approves their own request in place of another.
 pub fn rename(account: &Account, new: &Account) -> Result<(), Error> {
     RENAME.run(&[account.into(), new.into()])
 }

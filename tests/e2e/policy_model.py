@@ -173,14 +173,16 @@ class Model:
             else:
                 self.requirements[new] = moved
         self.passes.pop(name, None)
+        for number, approval in list(self.approvals.items()):
+            if {approval.account, approval.approver} == {name, new}:
+                del self.approvals[number]
+            if approval.account == name:
+                approval.account = new
+            if approval.approver == name:
+                approval.approver = new
         if name in self.accounts:
             self.accounts[new] = self.accounts.pop(name)
             self.change(new)
-            for approval in self.approvals.values():
-                if approval.account == name:
-                    approval.account = new
-                if approval.approver == name:
-                    approval.approver = new
         return None
 
     # Requirements

@@ -21,7 +21,7 @@ SCHEMAS = ["totp", "totp_api"]
 ROLES = ["stranger", "app", "self_service", "administrator", "auditor"]
 MAY_SHOW = {
     "app": {"totp.totp_create", "totp.totp_confirm", "totp.backup_rotate"},
-    "administrator": {"totp.totp_export", "totp.backup_reissue"},
+    "administrator": {"totp.totp_export", "totp.backup_reissue", "totp.pass_issue"},
 }
 SHOWN_BACKUP_CODE = re.compile(r"[0-9A-HJKMNP-TV-Z]{4}(-[0-9A-HJKMNP-TV-Z]{4}){3}")
 # What the caller has anyway: no secret of an account.

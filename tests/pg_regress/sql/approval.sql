@@ -173,6 +173,12 @@ SELECT totp.approval_request('many', '{}', account => 'yan');
 SELECT id FROM totp.approval_request('transfer', '{"amount": 60}', approver => 'vic') \gset
 SELECT totp.totp_rename('vic', 'vic2', 'married'), totp.totp_rename('una', 'una2', 'married');
 SELECT state, account, approver FROM totp.approval_status(:'id');
+-- But not between the two names of one account.
+SELECT id AS void FROM totp.approval_request('transfer', '{"amount": 65}', account => 'una2', approver => 'una3') \gset
+SELECT totp.totp_rename('una2', 'una3', 'once more');
+SELECT count(*) FROM totp.approval_status(:'void');
+SELECT state, account, approver FROM totp.approval_status(:'id');
+SELECT totp.totp_rename('una3', 'una2', 'and back');
 SELECT totp.totp_forget('vic2', 'left');
 SELECT count(*) FROM totp.approval_status(:'id');
 SELECT id FROM totp.approval_request('transfer', '{"amount": 70}', account => 'una2') \gset
