@@ -2,6 +2,7 @@
 only while Citus leaves the tables alone. The two catalogs are made here as Citus makes them."""
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -48,12 +49,14 @@ OF_ACCOUNTS = {
     **OF_ADMINISTRATORS,
     "totp_remove": {"label": "default", "code": "123456"},
     "totp_resync": {"code1": "123456", "code2": "123457"},
+    "token_assign": {"serial": "1", "code1": "123456", "code2": "123457"},
     # Called by functions of totp_api.
     "account_factors": {},
     "disable_attempt": {"code": "123456"},
     "remove_attempt": {"label": "default", "code": "123456"},
     "rotate_attempt": {"code": "123456"},
 }
+VECTORS = Path(__file__).resolve().parents[1] / "vectors/import"
 # A table with the columns of every system that can be imported from.
 SOURCE = """
 CREATE TABLE source (
@@ -94,6 +97,10 @@ OTHERS = {
     "import_libpam": {"account": "x", "document": "x"},
     "import_migration": {"account": "x", "uris": ["otpauth-migration://offline?data=EAEYAQ=="]},
     "import_app": {"account": "x", "document": "[]"},
+    "import_oath_csv": {"document": f"1,{'31' * 20},totp"},
+    "import_pskc": {"document": (VECTORS / "pskc-plain.xml").read_text()},
+    "import_privacyidea": {"document": (VECTORS / "privacyidea.json").read_text()},
+    "token_remove": {"serial": "1", **REASON},
 }
 # Those that look at no account: they go by the keys, the claims, shared memory or the catalogs.
 ELSEWHERE = {"current_account", "session_account", "jwt_sign", "key_generate", "key_ids"}
