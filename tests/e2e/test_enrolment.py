@@ -368,7 +368,8 @@ def test_a_code_of_another_day_or_of_a_confirmed_factor_is_just_wrong(traveller,
 
 def test_an_unknown_account_has_an_empty_status(app, account):
     assert app.is_enabled(account) is False
-    assert tuple(app.status(account)) == (False, False, 0, 0, 0, None, False, None, None)
+    nothing = (False, False, 0, 0, 0, None, False, None, None, "not_required", None)
+    assert tuple(app.status(account)) == nothing
     assert app.backup_remaining(account) == 0
 
 
