@@ -29,10 +29,10 @@ plans! {
          RETURNING uses_left";
     DELETE_ENDED(TEXT) =
         "DELETE FROM totp.passes AS p USING totp.accounts AS a
-         WHERE p.account = $1 AND a.account = p.account AND (
+         WHERE p.account::text = $1 AND a.account::text = p.account::text AND (
              a.last_verified_at >= p.issued_at
              OR EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account = p.account AND f.last_used_at >= p.issued_at))";
+                        WHERE f.account::text = p.account::text AND f.last_used_at >= p.issued_at))";
     DELETE(TEXT) =
         "DELETE FROM totp.passes WHERE account::text = $1";
     PRUNE(TIME) =
