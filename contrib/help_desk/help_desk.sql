@@ -34,6 +34,7 @@ SELECT at, event, outcome, actor, client, detail ->> 'reason' AS reason
 FROM totp.audit_log WHERE account = ANY (totp.audit_names(:'account')) ORDER BY id DESC LIMIT 10;
 
 \echo What to do:
+\echo '  pass     a temporary pass for one login within the next hour, if the phone will come back'
 \echo '  codes    new backup codes, if the owner will find the phone, or is to remove it without help'
 \echo '  reset    remove all devices and codes, so that the owner can enrol again with the password alone'
 \echo '  unlock   lift a lock or a suspension'
@@ -41,14 +42,20 @@ FROM totp.audit_log WHERE account = ANY (totp.audit_names(:'account')) ORDER BY 
 \echo '  nothing'
 \prompt 'Choice: ' choice
 
-SELECT :'choice' = 'codes' AS is_codes, :'choice' = 'reset' AS is_reset, :'choice' = 'unlock' AS is_unlock,
-       :'choice' = 'cancel' AS is_cancel, :'choice' IN ('codes', 'reset', 'unlock') AS needs_reason \gset
+SELECT :'choice' = 'pass' AS is_pass, :'choice' = 'codes' AS is_codes, :'choice' = 'reset' AS is_reset,
+       :'choice' = 'unlock' AS is_unlock, :'choice' = 'cancel' AS is_cancel,
+       :'choice' IN ('pass', 'codes', 'reset', 'unlock') AS needs_reason \gset
 
 \if :needs_reason
     \prompt 'Reason, such as a ticket and how you know the caller: ' reason
 \endif
 
-\if :is_codes
+\if :is_pass
+    \echo A pass for one login, valid for an hour:
+    \pset tuples_only on
+    SELECT totp.pass_issue(:'account', :'reason');
+    \pset tuples_only off
+\elif :is_codes
     \echo Backup codes, each for one login; the old ones no longer work:
     \pset tuples_only on
     SELECT unnest(totp.backup_reissue(:'account', :'reason'));

@@ -144,6 +144,15 @@ def last_entry(dba):
     return row.event, row.actor, row.account, (row.detail or {}).get("reason")
 
 
+def test_the_help_desk_issues_a_pass(dba, help_desk):
+    dba.enrol("ann")
+    output = help_desk("pass", "ticket 6, called back", account="ann")
+    (code,) = re.findall(r"^ (\w{4}(?:-\w{4}){3})$", output, re.MULTILINE)
+    assert last_entry(dba) == ("pass_issue", "support", "ann", "ticket 6, called back")
+    assert dba.backup_verify("ann", code)
+    assert not dba.backup_verify("ann", code)
+
+
 def test_the_help_desk_issues_codes(dba, help_desk):
     ann = dba.enrol("ann")
     output = help_desk("codes", "ticket 7, called back", account="ann")
