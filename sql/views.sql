@@ -165,6 +165,7 @@ SELECT e.id, e.at, jsonb_strip_nulls(jsonb_build_object(
     'auth_factors', CASE e.detail ->> 'method'
         WHEN 'totp' THEN jsonb_build_array(jsonb_build_object('factor_type_id', 7, 'factor_type', 'OTP', 'is_totp', true))
         WHEN 'backup' THEN jsonb_build_array(jsonb_build_object('factor_type_id', 99, 'factor_type', 'backup code'))
+        WHEN 'pass' THEN jsonb_build_array(jsonb_build_object('factor_type_id', 99, 'factor_type', 'temporary pass'))
     END,
     'unmapped', e.detail
 )) AS event
@@ -172,6 +173,7 @@ FROM totp.audit_events AS e
 LEFT JOIN (VALUES
     ('verify', 3002, 1, 'Logon'),
     ('challenge', 3002, 1, 'Logon'),
+    ('approve', 3002, NULL, NULL),
     ('confirm', 3001, 10, 'MFA Factor Enable'),
     ('assign', 3001, 10, 'MFA Factor Enable'),
     ('import', 3001, 10, 'MFA Factor Enable'),
@@ -189,7 +191,7 @@ LATERAL (
 LATERAL (
     SELECT CASE
         WHEN e.outcome = 'replayed' OR e.detail ? 'locked_seconds' OR e.detail ? 'suspended' THEN 3
-        WHEN e.event IN ('reset', 'recover', 'reissue', 'export', 'forget', 'audit_prune') THEN 3
+        WHEN e.event IN ('reset', 'recover', 'reissue', 'pass_issue', 'export', 'forget', 'audit_prune') THEN 3
         WHEN e.outcome = 'ok' THEN 1
         ELSE 2
     END AS id

@@ -153,7 +153,8 @@ def test_7_nothing_is_taken_away_without_a_right_code(app, account, function, co
 
 def test_7_what_an_application_may_call_takes_a_code_or_adds_or_only_reads(dba):
     """totp_create adds a pending factor, which changes nothing of what is active. Tokens are added
-    and taken away; a recovery link stands for the code that its owner has lost."""
+    and taken away; a recovery link stands for the code that its owner has lost. An approval is used
+    only after a code has confirmed it."""
     rows = dba.rows("""
         SELECT proname FROM pg_proc
         WHERE pronamespace = 'totp'::regnamespace AND provolatile = 'v' AND prosecdef
@@ -161,8 +162,10 @@ def test_7_what_an_application_may_call_takes_a_code_or_adds_or_only_reads(dba):
         AND NOT coalesce(proargnames && ARRAY['code', 'code1'], false)
     """)
     adding = {"totp_create", "challenge_create", "recovery_create", "trust_create"}
+    adding |= {"approval_request"}
     others = {"recovery_confirm", "recovery_attempt", "recovery_cancel", "trust_revoke"}
-    others |= {"require_totp"}
+    others |= {"approval_use", "approval_cancel"}
+    others |= {"require_totp", "require_approval", "require_other_approval"}
     assert {row.proname for row in rows} == adding | others
 
 
