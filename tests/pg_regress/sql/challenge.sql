@@ -171,8 +171,11 @@ SELECT first.reason, second.reason FROM totp.recovery_attempt(:'recovery') AS fi
 SELECT reason FROM totp.recovery_attempt('x');
 SELECT reason FROM totp.recovery_attempt(NULL);
 SELECT totp.recovery_cancel(NULL);
+-- The message has units since PostgreSQL 17.
+\set VERBOSITY sqlstate
 SET totp.recovery_delay = -1;
 SET totp.recovery_delay = '31d';
+\set VERBOSITY default
 SET totp.clock = '2030-01-01 01:40:00+00';
 
 -- Trusted devices.
