@@ -1,8 +1,8 @@
 """Random lives under requirements, passes and approvals: after each step the database agrees with the
 model of policy_model.py.
 
-TOTP_SEQUENCES is the number of lives, TEST_SEED repeats a run. A failing life is shrunk and printed
-as the steps that it takes.
+TOTP_SEQUENCES is the number of lives (make soak: 2,000), TEST_SEED repeats a run. A failing life is
+shrunk and printed as the steps that it takes.
 """
 
 import json
@@ -24,7 +24,7 @@ from conftest import install
 from model import App
 from policy_model import APPROVAL_TTL, GRACE, Model
 
-SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "2000"))
+SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "500"))
 SEED = int(os.environ.get("TEST_SEED", secrets.randbits(32)))
 START = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp())
 # Nothing locks an account, and what is rolled back may be used again.
