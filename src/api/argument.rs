@@ -41,13 +41,11 @@ pub fn relation(id: Option<RelationId>, argument: &'static str) -> Result<Relati
 /// Reads a document.
 pub fn document(text: Option<Document>) -> Result<Zeroizing<String>, Invalid> {
     let argument = "document";
-    match text {
-        Some(Document::Fits(text)) if !text.is_empty() => Ok(text),
-        Some(Document::Fits(_)) | None => Err(Invalid::Missing { argument }),
-        Some(Document::TooManyBytes) => {
-            Err(Invalid::TooManyBytes { argument, limit: Document::LIMIT })
-        }
-        Some(Document::NotUtf8) => Err(Invalid::NotUtf8 { argument }),
+    match text.map(|Document(text)| text) {
+        Some(Text::Fits(text)) if !text.is_empty() => Ok(text),
+        Some(Text::Fits(_)) | None => Err(Invalid::Missing { argument }),
+        Some(Text::TooManyBytes) => Err(Invalid::TooManyBytes { argument, limit: Document::LIMIT }),
+        Some(Text::NotUtf8) => Err(Invalid::NotUtf8 { argument }),
     }
 }
 
@@ -159,10 +157,11 @@ pub fn rotation_state(json: Option<Json>) -> Result<Option<Value>, Invalid> {
 
 /// Reads digests of seals; NULL means none.
 pub fn digests(json: Option<LargeJson>) -> Result<Vec<Digest>, Invalid> {
-    let Some(LargeJson(text)) = json else {
-        return Ok(Vec::new());
+    let value: Option<Value> = match json {
+        None => return Ok(Vec::new()),
+        Some(LargeJson(Text::Fits(text))) => json::parse(&text),
+        Some(LargeJson(Text::TooManyBytes | Text::NotUtf8)) => None,
     };
-    let value = text.and_then(|text| json::parse(&text));
     value.as_ref().and_then(Digest::parse_all).ok_or(Invalid::Digests)
 }
 

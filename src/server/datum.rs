@@ -20,6 +20,43 @@ pub enum Text {
 impl Text {
     /// The maximum size in bytes: more than any code, name, secret or QR code needs.
     pub const LIMIT: usize = 4096;
+
+    /// Reads a text of at most `limit` bytes.
+    ///
+    /// # Safety
+    /// `datum` must be a text that is not null.
+    unsafe fn read(datum: pg_sys::Datum, type_oid: pg_sys::Oid, limit: usize) -> Option<Self> {
+        // SAFETY: guaranteed by the caller; only the header is read.
+        if unsafe { pg_sys::toast_raw_datum_size(datum) } > limit + pg_sys::VARHDRSZ {
+            return Some(Self::TooManyBytes);
+        }
+        // SAFETY: as above; text is stored in the same way as bytea.
+        let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, false, type_oid) };
+        Some(match String::from_utf8(bytes?) {
+            Ok(text) => Self::Fits(Zeroizing::new(text)),
+            Err(_) => Self::NotUtf8,
+        })
+    }
+
+    /// Reads a jsonb of at most `limit` bytes, as text.
+    ///
+    /// # Safety
+    /// `datum` must be a jsonb that is not null.
+    unsafe fn read_json(datum: pg_sys::Datum, limit: usize) -> Option<Self> {
+        // SAFETY: guaranteed by the caller; only the header is read.
+        if unsafe { pg_sys::toast_raw_datum_size(datum) } > limit + pg_sys::VARHDRSZ {
+            return Some(Self::TooManyBytes);
+        }
+        // SAFETY: as above; the output function detoasts it and returns a C string.
+        let text =
+            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
+        Some(match text.to_str() {
+            // A large number can take far more bytes as text than in storage.
+            Ok(text) if text.len() > limit => Self::TooManyBytes,
+            Ok(text) => Self::Fits(Zeroizing::new(text.to_owned())),
+            Err(_) => Self::NotUtf8,
+        })
+    }
 }
 
 impl_sql_translatable!(Text, "text");
@@ -30,20 +67,8 @@ impl FromDatum for Text {
         is_null: bool,
         type_oid: pg_sys::Oid,
     ) -> Option<Self> {
-        if is_null {
-            return None;
-        }
-        // SAFETY: the caller guarantees that `datum` is a non-null text; only its header is read.
-        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
-        if size > Self::LIMIT + pg_sys::VARHDRSZ {
-            return Some(Self::TooManyBytes);
-        }
-        // SAFETY: as above; text is stored in the same way as bytea.
-        let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, is_null, type_oid) };
-        Some(match String::from_utf8(bytes?) {
-            Ok(text) => Self::Fits(Zeroizing::new(text)),
-            Err(_) => Self::NotUtf8,
-        })
+        // SAFETY: the caller guarantees that `datum` is a text.
+        if is_null { None } else { unsafe { Self::read(datum, type_oid, Self::LIMIT) } }
     }
 }
 
@@ -70,20 +95,8 @@ impl FromDatum for Json {
         if is_null {
             return None;
         }
-        // SAFETY: the caller guarantees that `datum` is a non-null jsonb; only its header is read.
-        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
-        if size > Text::LIMIT + pg_sys::VARHDRSZ {
-            return Some(Self(Text::TooManyBytes));
-        }
-        // SAFETY: as above; the output function detoasts it and returns a C string.
-        let text =
-            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
-        Some(Self(match text.to_str() {
-            // A large number can take far more bytes as text than in storage.
-            Ok(text) if text.len() > Text::LIMIT => Text::TooManyBytes,
-            Ok(text) => Text::Fits(Zeroizing::new(text.to_owned())),
-            Err(_) => Text::NotUtf8,
-        }))
+        // SAFETY: the caller guarantees that `datum` is a jsonb.
+        unsafe { Text::read_json(datum, Text::LIMIT) }.map(Self)
     }
 }
 
@@ -96,7 +109,7 @@ unsafe impl<'fcx> ArgAbi<'fcx> for Json {
 }
 
 /// A `jsonb` argument that may be large, as text. Its size is checked before it is fetched.
-pub struct LargeJson(pub Option<String>);
+pub struct LargeJson(pub Text);
 
 impl LargeJson {
     /// The maximum size in bytes.
@@ -114,14 +127,8 @@ impl FromDatum for LargeJson {
         if is_null {
             return None;
         }
-        // SAFETY: the caller guarantees that `datum` is a non-null jsonb; only its header is read.
-        if unsafe { pg_sys::toast_raw_datum_size(datum) } > Self::LIMIT {
-            return Some(Self(None));
-        }
-        // SAFETY: as above; the output function detoasts it and returns a C string.
-        let text =
-            unsafe { pgrx::direct_function_call::<&CStr>(pg_sys::jsonb_out, &[Some(datum)])? };
-        Some(Self(text.to_str().ok().map(str::to_owned)))
+        // SAFETY: the caller guarantees that `datum` is a jsonb.
+        unsafe { Text::read_json(datum, Self::LIMIT) }.map(Self)
     }
 }
 
@@ -129,19 +136,12 @@ impl FromDatum for LargeJson {
 unsafe impl<'fcx> ArgAbi<'fcx> for LargeJson {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the caller guarantees that the argument is a jsonb. It is not null, as above.
-        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(None))
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(Text::TooManyBytes))
     }
 }
 
-/// A document: a text argument that may be large.
-pub enum Document {
-    /// At most [`Document::LIMIT`] bytes.
-    Fits(Zeroizing<String>),
-    /// Larger than that, and not read.
-    TooManyBytes,
-    /// Not valid UTF-8, in a database with another encoding.
-    NotUtf8,
-}
+/// A document: a text argument that may be large. Its size is checked before it is fetched.
+pub struct Document(pub Text);
 
 impl Document {
     /// The maximum size in bytes: the export of a realm with 100,000 users.
@@ -159,17 +159,8 @@ impl FromDatum for Document {
         if is_null {
             return None;
         }
-        // SAFETY: the caller guarantees that `datum` is a non-null text; only its header is read.
-        let size = unsafe { pg_sys::toast_raw_datum_size(datum) };
-        if size > Self::LIMIT + pg_sys::VARHDRSZ {
-            return Some(Self::TooManyBytes);
-        }
-        // SAFETY: as above; text is stored in the same way as bytea.
-        let bytes = unsafe { Vec::<u8>::from_polymorphic_datum(datum, is_null, type_oid) };
-        Some(match String::from_utf8(bytes?) {
-            Ok(text) => Self::Fits(Zeroizing::new(text)),
-            Err(_) => Self::NotUtf8,
-        })
+        // SAFETY: the caller guarantees that `datum` is a text.
+        unsafe { Text::read(datum, type_oid, Self::LIMIT) }.map(Self)
     }
 }
 
@@ -177,7 +168,7 @@ impl FromDatum for Document {
 unsafe impl<'fcx> ArgAbi<'fcx> for Document {
     unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
         // SAFETY: the caller guarantees that the argument is a text. It is not null, as above.
-        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self::TooManyBytes)
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(Text::TooManyBytes))
     }
 }
 
