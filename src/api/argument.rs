@@ -2,6 +2,7 @@
 
 use crate::clock;
 use crate::pure::approval::Subject;
+use crate::pure::audit_verification::Digest;
 use crate::pure::code::{Accepts, Code, TotpCode};
 use crate::pure::invalid::Invalid;
 use crate::pure::json;
@@ -10,7 +11,6 @@ use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::Kind;
-use crate::pure::verification::Digest;
 use crate::server::{Document, Json, LargeJson, RelationId, Text};
 use pgrx::Uuid;
 use pgrx::datum::{Interval, TimestampWithTimeZone};

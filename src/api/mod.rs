@@ -7,6 +7,7 @@
 mod admin;
 mod approval;
 mod argument;
+mod audit_verification;
 mod backup_code;
 mod bulk_import;
 mod challenge;
@@ -34,5 +35,4 @@ mod session;
 mod status;
 mod trust;
 mod verdict;
-mod verification;
 mod verify;

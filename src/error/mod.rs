@@ -2,11 +2,11 @@
 //! contains a secret, a code, a token, a key or a rejected string.
 
 mod argument;
+pub mod audit_verification;
 mod key_source;
 pub mod notice;
 pub mod preflight;
 pub mod problem;
-pub mod verification;
 
 use crate::pure::invalid::Invalid;
 use crate::pure::jwt_secret::Flaw;

@@ -4,6 +4,7 @@
 
 pub mod approval;
 pub mod audit;
+pub mod audit_verification;
 pub mod backup_code;
 pub mod canonical;
 pub mod checkpoint;
@@ -36,4 +37,3 @@ pub mod timestamp;
 pub mod token;
 pub mod uri;
 pub mod verdict;
-pub mod verification;

@@ -42,6 +42,14 @@ pub struct Seal {
     pub key_id: String,
 }
 
+/// A seal and its MAC.
+pub struct SignedSeal {
+    /// The seal.
+    pub seal: Seal,
+    /// Its MAC.
+    pub mac: Vec<u8>,
+}
+
 impl Seal {
     /// Returns the bytes that are hashed and signed: see `docs/audit.md`.
     pub fn message(&self) -> Vec<u8> {

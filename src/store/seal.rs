@@ -5,9 +5,8 @@ use crate::clock;
 use crate::error::Error;
 use crate::pure::id_set::IdSet;
 use crate::pure::merkle::Hash;
-use crate::pure::seal::Seal;
+use crate::pure::seal::{Seal, SignedSeal};
 use crate::pure::timestamp::Timestamp;
-use crate::pure::verification::SignedSeal;
 use pgrx::JsonB;
 use pgrx::datum::DatumWithOid;
 

@@ -1,8 +1,8 @@
 //! Verification of the audit trail.
 
 use super::argument;
-use crate::error::verification::detail;
-use crate::flow::verification;
+use crate::error::audit_verification::detail;
+use crate::flow::audit_verification;
 use crate::server::LargeJson;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::panic::ErrorReport;
@@ -27,7 +27,7 @@ fn audit_verify(
     ErrorReport,
 > {
     let digests = argument::digests(digests)?;
-    let (findings, last) = verification::verify(argument::times(since, until), &digests)?;
+    let (findings, last) = audit_verification::verify(argument::times(since, until), &digests)?;
     let rows = findings.into_iter().map(|finding| {
         let problem = finding.cause.problem().as_str().to_owned();
         (finding.seal, finding.id, Some(problem), Some(detail(&finding.cause)))

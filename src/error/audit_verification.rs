@@ -1,6 +1,6 @@
 //! What `audit_verify` found, in words.
 
-use crate::pure::verification::{Cause, Problem};
+use crate::pure::audit_verification::{Cause, Problem};
 
 /// Returns the detail of a finding.
 pub fn detail(cause: &Cause) -> String {

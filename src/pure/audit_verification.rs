@@ -3,7 +3,7 @@
 use super::audit::{Entry, Event, is_signed};
 use super::keyring::{Keyring, hex};
 use super::merkle::Hash;
-use super::seal::{Contents, NO_HASH, Seal};
+use super::seal::{Contents, NO_HASH, Seal, SignedSeal};
 use super::timestamp::Timestamp;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -203,14 +203,6 @@ fn unhex(text: &str) -> Option<Hash> {
         *byte = u8::from_str_radix(text.get(2 * index..2 * index + 2)?, 16).ok()?;
     }
     Some(hash)
-}
-
-/// A seal and its MAC.
-pub struct SignedSeal {
-    /// The seal.
-    pub seal: Seal,
-    /// Its MAC.
-    pub mac: Vec<u8>,
 }
 
 /// A seal, and what was found of its entries.
