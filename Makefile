@@ -27,7 +27,7 @@ test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
 
-soak: ## Runs the tests that take minutes: large imports, random input
+soak: ## Runs the tests that take minutes: large tables, random lives and input
 	@scripts/setup test
 	@scripts/soak $(PG_CONFIG)
 

@@ -499,7 +499,7 @@ COMMENT ON COLUMN totp.audit_seals.next_id IS 'No entry of that or a later trans
 COMMENT ON COLUMN totp.audit_seals.key_id IS 'The key that signed the seal';
 COMMENT ON COLUMN totp.audit_seals.mac IS 'HMAC-SHA256 of all other columns';
 
--- An outbox. Positions are given when events are first read, in the order in which they were committed.
+-- An outbox. Events get their positions when they are first read: by ID, and after all that were read before.
 CREATE TABLE totp.events (
     id bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     position bigint,
@@ -518,7 +518,7 @@ CREATE INDEX events_account ON totp.events (account);
 ALTER TABLE totp.events OWNER TO totp_owner;
 COMMENT ON TABLE totp.events IS 'Events for the application, which reads them with events_read';
 COMMENT ON COLUMN totp.events.id IS 'Sequence number; events that were rolled back leave gaps';
-COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events were committed; NULL until events are read';
+COMMENT ON COLUMN totp.events.position IS 'Place in the order in which events are read; NULL until then';
 COMMENT ON COLUMN totp.events.at IS 'When it happened';
 COMMENT ON COLUMN totp.events.account IS 'The account';
 COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, resynced, disabled, backup_replaced, backup_low, replayed, locked, suspended, many_failures, trusted, trust_revoked, recovery_asked, recovery_started, recovery_canceled, recovered or approval_asked; by administrators: reset, unlocked, imported, exported, renamed, pass_issued, pass_revoked, required, exempted or released';

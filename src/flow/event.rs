@@ -80,7 +80,7 @@ impl Context {
     }
 }
 
-/// Returns events after a position, in the order in which they were committed. Where nothing can be
+/// Returns events after a position, in the order of their positions. Where nothing can be
 /// written, only those that another call has returned before.
 pub fn read(after: i64, max_rows: i32) -> Result<Vec<Event>, Error> {
     begin_reading()?;

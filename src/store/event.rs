@@ -79,7 +79,7 @@ plans! {
 
 /// A row of the table.
 pub struct Event {
-    /// Its place in the order in which events were committed.
+    /// Its place in the order in which events are read.
     pub position: i64,
     /// Its ID.
     pub id: i64,
