@@ -60,6 +60,7 @@ type Text = GucSetting<Option<CString>>;
 const DAY: i32 = 86_400;
 
 static ISSUER: Text = Text::new(Some(c""));
+static TENANT_FUNCTION: Text = Text::new(Some(c""));
 static IDENTITY: GucSetting<Identity> = GucSetting::<Identity>::new(Identity::Jwt);
 static JWT_LOGINS: Text = Text::new(Some(c"authenticator"));
 static JWT_CLAIM: Text = Text::new(Some(c"sub"));
@@ -297,6 +298,14 @@ pub fn init() {
         &ISSUER,
         GucContext::Suset,
     );
+    text(
+        c"totp.tenant_function",
+        c"Function of the application that returns issuer, logo, digits and period for an account.",
+        c"Named with its schema, such as app.tenant(text). Its columns are issuer, image, digits and period; NULL \
+          leaves a default as it is. It runs with the rights of its owner, for arguments that totp_create is not given.",
+        &TENANT_FUNCTION,
+        GucContext::Suset,
+    );
     GucRegistry::define_enum_guc(
         c"totp.identity",
         c"Determines which account a session belongs to.",
@@ -448,6 +457,11 @@ fn non_empty(setting: &'static Text) -> Option<String> {
 /// Returns the issuer for new URIs, if set.
 pub fn issuer() -> Option<String> {
     non_empty(&ISSUER)
+}
+
+/// Returns the name of the function that returns the defaults of an account, if set.
+pub fn tenant_function() -> Option<String> {
+    non_empty(&TENANT_FUNCTION)
 }
 
 /// Returns the lock policy.

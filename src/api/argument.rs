@@ -206,16 +206,24 @@ pub fn drift_steps(steps: Option<i32>) -> Result<i64, Invalid> {
 
 /// Reads the algorithm, digits and period; NULL means the default of each.
 pub fn parameters(
-    algorithm: Option<Text>,
+    name: Option<Text>,
     digits: Option<i32>,
     period: Option<i32>,
 ) -> Result<Parameters, Invalid> {
-    let algorithm = match algorithm {
-        Some(Text::Fits(name)) => name,
-        Some(Text::TooManyBytes | Text::NotUtf8) => String::new().into(),
-        None => "SHA1".to_owned().into(),
-    };
-    Parameters::new(&algorithm, digits.unwrap_or(6), period.unwrap_or(30))
+    Parameters::new(
+        &algorithm(name),
+        digits.unwrap_or(Parameters::DIGITS),
+        period.unwrap_or(Parameters::PERIOD),
+    )
+}
+
+/// Reads the name of an algorithm; NULL means SHA1.
+pub fn algorithm(name: Option<Text>) -> String {
+    match name {
+        Some(Text::Fits(name)) => name.to_string(),
+        Some(Text::TooManyBytes | Text::NotUtf8) => String::new(),
+        None => "SHA1".to_owned(),
+    }
 }
 
 /// Reads a JSON object; NULL means an empty one.

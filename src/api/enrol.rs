@@ -16,8 +16,8 @@ fn totp_create(
     issuer: default!(Option<Text>, "NULL"),
     account_name: default!(Option<Text>, "NULL"),
     algorithm: default!(Option<Text>, "'SHA1'"),
-    digits: default!(Option<i32>, 6),
-    period: default!(Option<i32>, 30),
+    digits: default!(Option<i32>, "NULL"),
+    period: default!(Option<i32>, "NULL"),
     reuse: default!(Option<bool>, "false"),
     qr: default!(Option<bool>, "true"),
 ) -> Result<
@@ -32,10 +32,10 @@ fn totp_create(
     let issuer = argument::optional(issuer, "issuer")?.map(Issuer::new).transpose()?;
     let account_name = argument::optional(account_name, "account_name")?;
     let account_name = AccountName::new(account_name.unwrap_or_else(|| account.to_string()))?;
-    let parameters = argument::parameters(algorithm, digits, period)?;
+    let algorithm = argument::algorithm(algorithm);
     let reuse = reuse.unwrap_or_default();
     let qr = qr.unwrap_or(true);
-    let new = NewFactor { label, issuer, account_name, parameters, reuse, qr };
+    let new = NewFactor { label, issuer, account_name, algorithm, digits, period, reuse, qr };
     let created = limited(|| enrol::create(&account, new))?;
     let secret = created.secret.to_base32().to_string();
     let row = (secret, created.uri.to_string(), created.qr_svg);

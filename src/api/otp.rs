@@ -60,5 +60,5 @@ fn totp_uri(
     let account_name = AccountName::new(argument::required(account_name, "account_name")?)?;
     let issuer = Issuer::new(argument::required(issuer, "issuer")?)?;
     let parameters = argument::parameters(algorithm, digits, period)?;
-    Ok(uri::build(&secret, &account_name, &issuer, &parameters).to_string())
+    Ok(uri::build(&secret, &account_name, &issuer, &parameters, None).to_string())
 }

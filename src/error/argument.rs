@@ -57,6 +57,11 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "A colon separates the issuer from the account in an otpauth URI.".to_owned(),
             "Pass an issuer without a colon, or change totp.issuer.",
         ),
+        Invalid::Image => (
+            "image must be an https URL".to_owned(),
+            "Authenticator apps fetch the logo from this address.".to_owned(),
+            "Use an address such as https://example.com/logo.png, or NULL for no logo.",
+        ),
         Invalid::Algorithm => (
             "unrecognized algorithm".to_owned(),
             "RFC 6238 defines SHA1, SHA256 and SHA512.".to_owned(),

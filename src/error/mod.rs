@@ -63,6 +63,12 @@ pub enum Error {
     SessionNotVerified,
     /// As above, and it never can be: nothing tells the session from others.
     SessionUnidentified,
+    /// `totp.tenant_function` does not name a function with the right argument and result.
+    NoTenantFunction,
+    /// The function that `totp.tenant_function` names returned more than one row.
+    TenantRows,
+    /// The function that `totp.tenant_function` names returned an invalid value.
+    TenantValue(Invalid),
     /// No secret for JSON Web Tokens is configured.
     NoJwtSecret,
     /// The file with the secret for JSON Web Tokens cannot be used.
@@ -370,6 +376,25 @@ impl From<Error> for ErrorReport {
             Error::JwtSecretFile(problem) => key_source::unusable_secret_file(problem),
             Error::JwtSecretCommand(problem) => key_source::failed_secret_command(problem),
             Error::JwtSecret(flaw) => key_source::unusable_secret(flaw),
+            Error::NoTenantFunction => report(
+                PgSqlErrorCode::ERRCODE_UNDEFINED_FUNCTION,
+                "totp.tenant_function does not name a suitable function",
+                "The function must have one argument, of type text, and return the columns issuer, image, digits and \
+                 period.",
+                "Set it to the name of a function with its schema, such as app.tenant(text).",
+            ),
+            Error::TenantRows => report(
+                PgSqlErrorCode::ERRCODE_CARDINALITY_VIOLATION,
+                "the function named by totp.tenant_function returned more than one row",
+                "An account belongs to one tenant.",
+                "Correct the function.",
+            ),
+            Error::TenantValue(invalid) => report(
+                PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
+                argument::message(&invalid),
+                "The function named by totp.tenant_function returned this value.",
+                "Correct the function, or pass the value to totp_create.",
+            ),
             Error::NoRelation { argument } => report(
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
                 format!("{argument} is not a table or view"),

@@ -117,6 +117,8 @@ pub enum Finding {
     /// Standbys whose clock differs from this server's: their names, and by how many seconds the time
     /// of their last reply is ahead.
     StandbyClocks(Vec<(String, f64)>),
+    /// Whether `totp.tenant_function` names a suitable function, if it is set.
+    TenantFunction(Option<bool>),
     /// Whether `totp.clock` is set.
     Clock(bool),
     /// The setting `fsync`.
@@ -396,6 +398,15 @@ impl From<Finding> for Check {
                 "Synchronize the clocks of both servers: after a promotion, codes are checked by the \
                  standby's clock. If it does not reply, check wal_receiver_status_interval.",
             ),
+            Finding::TenantFunction(None) => {
+                ok("tenant_function", "All accounts have the same defaults.")
+            }
+            Finding::TenantFunction(Some(true)) => {
+                ok("tenant_function", "The function named by totp.tenant_function exists.")
+            }
+            Finding::TenantFunction(Some(false)) => {
+                error_found("tenant_function", Error::NoTenantFunction)
+            }
             Finding::Clock(false) => ok("clock", "The time comes from the operating system."),
             Finding::Clock(true) => fail(
                 "clock",

@@ -6,6 +6,7 @@ use super::backup_code;
 use super::context::Context;
 use super::recovery_cancel::cancel_by_code;
 use super::session;
+use super::tenant::Tenant;
 use super::verify::{DecryptedFactor, check_lock, is_suspended};
 use crate::error::Error;
 use crate::guard::AccountGuard;
@@ -13,13 +14,13 @@ use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::TotpCode;
 use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
-use crate::pure::name::{Account, AccountName, Issuer, Label};
+use crate::pure::name::{Account, AccountName, Image, Issuer, Label};
 use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::verdict::{Method, Reason, Verdict};
 use crate::pure::{qr, uri};
 use crate::store::factor::{Factor, SpentStep};
-use crate::{random, server, settings, store};
+use crate::{random, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -50,9 +51,10 @@ impl Created {
         account_name: &AccountName,
         issuer: &Issuer,
         parameters: &Parameters,
+        image: Option<&Image>,
         qr: bool,
     ) -> Result<Self, Error> {
-        let uri = uri::build(&secret, account_name, issuer, parameters);
+        let uri = uri::build(&secret, account_name, issuer, parameters, image);
         let qr_svg = qr.then(|| qr::svg(&uri)).transpose()?;
         Ok(Self { secret, uri, qr_svg })
     }
@@ -62,12 +64,16 @@ impl Created {
 pub struct NewFactor {
     /// The label.
     pub label: Label,
-    /// The issuer; `totp.issuer` if there is none.
+    /// The issuer; the tenant's if there is none.
     pub issuer: Option<Issuer>,
     /// The account.
     pub account_name: AccountName,
-    /// The algorithm, digits and period of its codes.
-    pub parameters: Parameters,
+    /// The name of the algorithm.
+    pub algorithm: String,
+    /// The number of digits; the tenant's if there is none.
+    pub digits: Option<i32>,
+    /// The period in seconds; the tenant's if there is none.
+    pub period: Option<i32>,
     /// Whether a pending secret from the last minute may be returned instead, if it has the same
     /// properties.
     pub reuse: bool,
@@ -79,13 +85,13 @@ pub struct NewFactor {
 /// working.
 pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     let context = Context::begin()?;
-    let NewFactor { label, issuer, account_name, parameters, reuse, qr } = new;
-    let issuer = match issuer {
-        Some(issuer) => issuer,
-        None => Issuer::new(settings::issuer().unwrap_or_else(server::database_name))?,
-    };
+    let NewFactor { label, issuer, account_name, algorithm, digits, period, reuse, qr } = new;
+    let tenant = Tenant::of(account)?;
+    let issuer = tenant.issuer(issuer)?;
+    let parameters = tenant.parameters(&algorithm, digits, period)?;
+    let image = tenant.image.as_ref();
     let secret = Secret::from_bytes(random::vec(parameters.algorithm.secret_bytes())?)?;
-    let created = Created::new(secret, &account_name, &issuer, &parameters, qr)?;
+    let created = Created::new(secret, &account_name, &issuer, &parameters, image, qr)?;
     let session = session::current().filter(|session| session.account == *account);
     // A session without an ID could be anyone's.
     let reuse = reuse && session.as_ref().is_none_or(|session| session.id.is_some());
@@ -110,7 +116,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
         let mut fields = field("label", &*label);
         fields.insert("reused".to_owned(), true.into());
         context.record_free(account, Event::Create, Outcome::Ok, fields)?;
-        return Created::new(pending, &account_name, &issuer, &parameters, qr);
+        return Created::new(pending, &account_name, &issuer, &parameters, image, qr);
     }
     // Before the first enrolment, anyone who knows the password can create pending factors: they
     // must not keep the owner from enrolling.

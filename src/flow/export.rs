@@ -3,6 +3,7 @@
 use super::audit::field;
 use super::context::Context;
 use super::session;
+use super::tenant::Tenant;
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -14,7 +15,7 @@ use crate::pure::otp::Parameters;
 use crate::pure::secret::Secret;
 use crate::pure::uri;
 use crate::store::factor::{Factor, FactorRow};
-use crate::{random, server, settings, store};
+use crate::{random, server, store};
 use zeroize::Zeroizing;
 
 /// Returns the URI of an active factor, as its authenticator app received it.
@@ -30,7 +31,7 @@ pub fn export(
         .into_iter()
         .find(|row| row.is_active() && row.factor.label == *label)
         .ok_or(Error::NoFactor)?;
-    let uri = uri_of(&context, account, &row)?;
+    let uri = uri_of(&context, account, &Tenant::of(account)?, &row)?;
     disclose(&context, account, label, reason)?;
     Ok(uri)
 }
@@ -55,8 +56,9 @@ pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Expo
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
+        let tenant = Tenant::of(account)?;
         for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
-            let uri = uri_of(&context, account, row).ok();
+            let uri = uri_of(&context, account, &tenant, row).ok();
             if uri.is_some() {
                 disclose(&context, account, &row.factor.label, reason)?;
             }
@@ -79,24 +81,31 @@ struct Shown {
     account_name: AccountName,
 }
 
-fn decrypt(context: &Context, account: &Account, row: &FactorRow) -> Result<Shown, Error> {
+fn decrypt(
+    context: &Context,
+    account: &Account,
+    tenant: &Tenant,
+    row: &FactorRow,
+) -> Result<Shown, Error> {
     let Factor { label, created_at, ciphertext, parameters, .. } = &row.factor;
     let associated_data = AssociatedData::factor(account, label, *created_at);
     let plaintext = context.keyring.decrypt(&associated_data, ciphertext)?;
     let secret = Secret::from_bytes(plaintext.value.to_vec()).map_err(|_| Unreadable::Damaged)?;
-    let issuer = plaintext.issuer.or_else(settings::issuer).unwrap_or_else(server::database_name);
+    let issuer = tenant.issuer(plaintext.issuer.map(Issuer::new).transpose()?)?;
     let account_name = plaintext.account_name.unwrap_or_else(|| account.to_string());
-    let (issuer, account_name) = (Issuer::new(issuer)?, AccountName::new(account_name)?);
+    let account_name = AccountName::new(account_name)?;
     Ok(Shown { secret, parameters: *parameters, issuer, account_name })
 }
 
 fn uri_of(
     context: &Context,
     account: &Account,
+    tenant: &Tenant,
     row: &FactorRow,
 ) -> Result<Zeroizing<String>, Error> {
-    let Shown { secret, parameters, issuer, account_name } = decrypt(context, account, row)?;
-    Ok(uri::build(&secret, &account_name, &issuer, &parameters))
+    let Shown { secret, parameters, issuer, account_name } =
+        decrypt(context, account, tenant, row)?;
+    Ok(uri::build(&secret, &account_name, &issuer, &parameters, tenant.image.as_ref()))
 }
 
 /// Returns the active factors of accounts as URIs for the QR codes with which Google Authenticator
@@ -111,9 +120,11 @@ pub fn export_migration(
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
+        let tenant = Tenant::of(account)?;
         let rows = store::factor::all(account)?;
         let rows = rows.iter().filter(|row| row.is_active());
-        let rows = rows.filter_map(|row| Some((row, decrypt(&context, account, row).ok()?)));
+        let rows =
+            rows.filter_map(|row| Some((row, decrypt(&context, account, &tenant, row).ok()?)));
         let mut transferred = Vec::new();
         let rows: Vec<(&FactorRow, Shown)> = rows.collect();
         for (row, shown) in rows.iter().filter(|(_, shown)| migration::knows(&shown.parameters)) {

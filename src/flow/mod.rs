@@ -33,6 +33,7 @@ pub mod seal;
 pub mod session;
 pub mod source;
 pub mod status;
+mod tenant;
 mod token;
 pub mod trust;
 pub mod verify;

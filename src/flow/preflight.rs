@@ -2,6 +2,7 @@
 //!
 //! Each check returns one row, even if it finds nothing wrong.
 
+use super::tenant::Tenant;
 use super::{context, key};
 use crate::error::preflight::{Check, Finding, Status};
 use crate::error::{Error, KeyRows, KeySource};
@@ -50,6 +51,7 @@ pub fn checks() -> Result<Vec<Check>, Error> {
         Finding::Grants(catalog::other_grants()?),
         Finding::Owners(owners),
         collation()?,
+        Finding::TenantFunction(Tenant::is_function_suitable()?),
         Finding::Clock(settings::clock().is_some()),
         Finding::Fsync(is(c"fsync", "on")),
         Finding::FullPageWrites(is(c"full_page_writes", "on")),

@@ -36,6 +36,8 @@ pub enum Invalid {
     },
     /// The issuer contains a colon, which separates issuer and account in an `otpauth` label.
     Colon,
+    /// The address of the logo is not an https URL.
+    Image,
     /// The algorithm is not SHA1, SHA256 or SHA512.
     Algorithm,
     /// The number of digits is not 6, 7 or 8.

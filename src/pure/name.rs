@@ -41,6 +41,8 @@ names! {
     Serial("serial", Label::LIMIT, anything);
     /// The issuer of the codes, as authenticator apps show it. It must not contain a colon.
     Issuer("issuer", 64, no_colon);
+    /// The address of a logo, which some authenticator apps show.
+    Image("image", 512, https_url);
     /// The account, as authenticator apps show it.
     AccountName("account_name", Account::LIMIT, anything);
     /// The purpose of a challenge, in the application's words: login, transfer.
@@ -69,6 +71,14 @@ fn plain(action: &str) -> Result<(), Invalid> {
 
 fn no_colon(issuer: &str) -> Result<(), Invalid> {
     if issuer.contains(':') { Err(Invalid::Colon) } else { Ok(()) }
+}
+
+/// Allows only what an app fetches without revealing to others who uses it.
+fn https_url(image: &str) -> Result<(), Invalid> {
+    let is_url = image.strip_prefix("https://").is_some_and(|rest| {
+        !rest.is_empty() && !rest.contains(|c: char| c.is_whitespace() || c.is_control())
+    });
+    if is_url { Ok(()) } else { Err(Invalid::Image) }
 }
 
 /// Requires at least 3 characters, not counting surrounding whitespace.
@@ -177,6 +187,20 @@ mod tests {
         }
         for text in ["a b", "transfer {\"amount\":1}", "a\n", "a\u{202e}b", "a;b"] {
             assert_eq!(Action::new(text.into()), Err(Invalid::Action), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_image_is_an_https_url() {
+        assert!(Image::new("https://example.com/logo.png".into()).is_ok());
+        for text in [
+            "http://example.com/a.png",
+            "https://",
+            "https://a b",
+            "data:image/png,",
+            "https://a\nb",
+        ] {
+            assert_eq!(Image::new(text.into()), Err(Invalid::Image), "{text}");
         }
     }
 

@@ -55,6 +55,11 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// The number of digits that every authenticator app supports.
+    pub const DIGITS: i32 = 6;
+    /// The period that every authenticator app supports, in seconds.
+    pub const PERIOD: i32 = 30;
+
     /// Validates the three parameters.
     pub fn new(algorithm: &str, digits: i32, period: i32) -> Result<Self, Invalid> {
         let algorithm = Algorithm::parse(algorithm)?;

@@ -2,28 +2,32 @@
 
 use super::invalid::{Invalid, Meaning, UriFlaw};
 use super::mark::Mark;
-use super::name::{AccountName, Issuer};
+use super::name::{AccountName, Image, Issuer};
 use super::otp::Parameters;
 use super::secret::Secret;
 use zeroize::Zeroizing;
 
 /// Builds the `otpauth` URI of a TOTP secret. The issuer is in the label and in a parameter, for
 /// old and new apps; all parameters are explicit; a space is %20, because apps show a plus literally.
+/// Some apps show the logo at the address of `image`.
 pub fn build(
     secret: &Secret,
     account_name: &AccountName,
     issuer: &Issuer,
     parameters: &Parameters,
+    image: Option<&Image>,
 ) -> Zeroizing<String> {
     let issuer = percent_encoded(issuer);
+    let image = image.map(|image| format!("&image={}", percent_encoded(image)));
     Zeroizing::new(format!(
         "otpauth://totp/{issuer}:{account}?secret={secret}&issuer={issuer}\
-         &algorithm={algorithm}&digits={digits}&period={period}",
+         &algorithm={algorithm}&digits={digits}&period={period}{image}",
         account = percent_encoded(account_name),
         secret = secret.to_base32().as_str(),
         algorithm = parameters.algorithm.name(),
         digits = parameters.digits,
         period = parameters.period,
+        image = image.unwrap_or_default(),
     ))
 }
 
@@ -369,12 +373,14 @@ mod tests {
             &AccountName::new("jörg+x@example.com".into()).unwrap(),
             &Issuer::new("A & B 100%".into()).unwrap(),
             &Parameters::new("SHA256", 8, 60).unwrap(),
+            Some(&Image::new("https://example.com/logo.png?size=64&dark".into()).unwrap()),
         );
         assert_eq!(
             uri.as_str(),
             "otpauth://totp/A%20%26%20B%20100%25:j%C3%B6rg%2Bx%40example.com\
              ?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ&issuer=A%20%26%20B%20100%25\
-             &algorithm=SHA256&digits=8&period=60"
+             &algorithm=SHA256&digits=8&period=60\
+             &image=https%3A%2F%2Fexample.com%2Flogo.png%3Fsize%3D64%26dark"
         );
     }
 
@@ -423,7 +429,7 @@ mod tests {
             // An export gives the same names.
             let imported = parse(uri).unwrap();
             if let (Some(issuer), Some(account_name)) = (&imported.issuer, &imported.account_name) {
-                let exported = build(&imported.secret, account_name, issuer, &parameters);
+                let exported = build(&imported.secret, account_name, issuer, &parameters, None);
                 assert_eq!(read(&exported), expected, "{writer}");
             }
         }
@@ -442,6 +448,7 @@ mod tests {
                 &AccountName::new(account_name.into()).unwrap(),
                 &Issuer::new(issuer.into()).unwrap(),
                 &parameters,
+                Some(&Image::new("https://example.com/logo.png".into()).unwrap()),
             );
             let (found, found_issuer, found_name, found_parameters) = read(&uri);
             assert_eq!(found, secret.to_base32().as_str());

@@ -21,7 +21,7 @@ pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
 };
-pub use rights::{with_owner_rights, with_session_rights};
+pub use rights::{with_owner_rights, with_restricted_rights_of, with_session_rights};
 pub use session::{
     connection_id, database_name, effective_role, installation_id, is_text, require_superuser,
     require_unicode, session_user, session_user_as_text, setting,

@@ -25,9 +25,27 @@ pub fn with_session_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result
     with_rights_of(unsafe { pg_sys::GetOuterUserId() }, work)
 }
 
+/// Runs `work`, which calls a function of this role, with its rights and as a security-restricted
+/// operation, so that the function can neither take back the rights of its caller nor call
+/// functions of this extension that write.
+pub fn with_restricted_rights_of<T>(
+    owner: pg_sys::Oid,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    with_rights(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, work)
+}
+
 /// Runs `work` with the rights of a role that exists.
 fn with_rights_of<T>(
     other: pg_sys::Oid,
+    work: impl FnOnce() -> Result<T, Error>,
+) -> Result<T, Error> {
+    with_rights(other, 0, work)
+}
+
+fn with_rights<T>(
+    other: pg_sys::Oid,
+    restrictions: u32,
     work: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
     /// Restores the role also if an error of the server unwinds; if it ends the transaction, the
@@ -43,7 +61,7 @@ fn with_rights_of<T>(
     // SAFETY: writes to two local variables.
     unsafe { pg_sys::GetUserIdAndSecContext(&mut role, &mut context) };
     let _restore = Restore(role, context);
-    let local = context | pg_sys::SECURITY_LOCAL_USERID_CHANGE as i32;
+    let local = context | (pg_sys::SECURITY_LOCAL_USERID_CHANGE | restrictions) as i32;
     // SAFETY: sets variables of this process; the role exists.
     unsafe { pg_sys::SetUserIdAndSecContext(other, local) };
     work()

@@ -18,4 +18,5 @@ pub mod rotation;
 pub mod seal;
 pub mod session;
 pub mod source;
+pub mod tenant;
 pub mod token;

@@ -300,6 +300,7 @@ def reload(client):
         ("fsync", "fsync", "off", "fail"),
         ("full_page_writes", "full_page_writes", "off", "warn"),
         ("clock", "totp__clock", "2030-01-01 00:00:00+00", "fail"),
+        ("tenant_function", "totp__tenant_function", "nowhere.tenant(text)", "fail"),
         ("burn_on_rollback", "totp__burn_on_rollback", "off", "warn"),
         ("cold_start", "totp__cold_start", "off", "warn"),
         ("force_sync_commit", "totp__force_sync_commit", "off", "warn"),
