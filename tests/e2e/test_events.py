@@ -366,6 +366,7 @@ def write_events(server, seed, stop, committed, lock):
                 connection.rollback()
 
 
+@pytest.mark.timeout(10 * SECONDS + 60)
 def test_under_load_no_event_is_missed_doubled_or_made_up(server, dba, dice):
     """Two readers with cursors of their own, while transactions end in another order than they
     began; and seals and verifications in between, which find nothing."""
