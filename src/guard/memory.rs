@@ -9,7 +9,7 @@ use super::table::{Bucket, Key, Usage};
 use crate::pure::metric::COUNTERS;
 use crate::pure::timestamp::Timestamp;
 use crate::settings;
-use pgrx::{PgSharedMemoryInitialization, pg_guard, pg_shmem_init, pg_sys};
+use pgrx::{PgSharedMemoryInitialization, pg_shmem_init, pg_sys};
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};

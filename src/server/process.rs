@@ -18,15 +18,7 @@ pub fn is_preloading() -> bool {
 /// Reserves a prefix for the settings of this library, and warns of unknown settings with it.
 pub fn reserve_setting_prefix(prefix: &'static CStr) {
     // SAFETY: the name is a static C string, which the server copies.
-    #[cfg(not(feature = "pg14"))]
-    unsafe {
-        pg_sys::MarkGUCPrefixReserved(prefix.as_ptr());
-    }
-    // SAFETY: as above.
-    #[cfg(feature = "pg14")]
-    unsafe {
-        pg_sys::EmitWarningsOnPlaceholders(prefix.as_ptr());
-    }
+    unsafe { pg_sys::MarkGUCPrefixReserved(prefix.as_ptr()) };
 }
 
 /// Keeps Rust backtraces, which name build paths, out of error messages.

@@ -35,14 +35,10 @@ plans! {
              FROM pg_type WHERE typnamespace = 'totp'::regnamespace AND typtype = 'd')
          SELECT DISTINCT name FROM collated
          WHERE order_of <> 0 AND order_of <> 'pg_catalog.\"C\"'::regcollation ORDER BY 1";
-    #[cfg(not(feature = "pg14"))]
     NEW_ORDER() =
         "SELECT coalesce(
              datcollversion <> pg_database_collation_actual_version(oid), false)
          FROM pg_database WHERE datname = current_database()";
-    #[cfg(feature = "pg14")]
-    NEW_ORDER() =
-        "SELECT false";
     MEMBERS(TEXT) =
         concat!(
             "SELECT format('%s of %s', ", role!("m.member"), ", ours.rolname)

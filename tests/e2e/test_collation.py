@@ -144,8 +144,6 @@ def test_preflight_says_when_the_order_of_the_database_has_changed(cluster, loca
         cluster.execute("CREATE EXTENSION totp", dbname="ordered")
         with closing(cluster.connect(dbname="ordered")) as connection:
             client = Client(connection)
-            if client.connection.info.server_version < 150_000:
-                pytest.skip("PostgreSQL 14 does not note the version")
             assert client.value(query) == "ok"
             client.execute("UPDATE pg_database SET datcollversion = '0' WHERE datname = 'ordered'")
             assert client.value(query) == "warn"

@@ -31,7 +31,7 @@ NO_CLAIM = (
     "All names are in schema",
     "`account_factors`, `approval_payload`",
     "- Query caches answer",
-    "PostgreSQL 14 to 18 on Linux",
+    "PostgreSQL 15 to 18 on Linux",
     "Some grants give a role more",
     "- Roles belong to the whole cluster",
     "A code in a log is spent",
