@@ -83,7 +83,22 @@ def restore_parallel(cluster, source, target, dump):
     cluster.run(*restore, PGOPTIONS=no_triggers)
 
 
-WAYS = [restore_custom, restore_plain, restore_parallel]
+def restore_tar(cluster, source, target, dump):
+    cluster.run("pg_dump", "-Ft", "-f", dump, source)
+    cluster.run("pg_restore", "--exit-on-error", "-d", target, dump)
+
+
+def restore_of_backup_role(cluster, source, target, dump):
+    """The dump is made by a role that may read all data, and nothing else."""
+    cluster.execute(
+        "DROP ROLE IF EXISTS backup",
+        "CREATE ROLE backup LOGIN IN ROLE pg_read_all_data",
+    )
+    cluster.run("pg_dump", "-Fc", "-U", "backup", "-f", dump, source)
+    cluster.run("pg_restore", "--exit-on-error", "-d", target, dump)
+
+
+WAYS = [restore_custom, restore_plain, restore_parallel, restore_tar, restore_of_backup_role]
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: way.__name__)
