@@ -26,10 +26,11 @@ SETTINGS = {
     "totp.approval_ttl": "1d",
     "totp.jwt_logins": "app",
 }
+CLIENTS = 4
 MAX_FAILURES = 90
 WRONG = "00000000"
-# What the server says when it stops.
-STOPS = ("57P01", "57P02", "57P03", None)
+# What the server says when it stops, or has no room left.
+STOPS = ("57P01", "57P02", "57P03", "53100", None)
 
 
 class Worker(Thread):
@@ -210,14 +211,12 @@ class Sealer(Worker):
 class Load:
     """All of them. Ends with the block, when the server did not end it before."""
 
-    def __init__(self, cluster, ledger, key_file, dice, members=4, accounts=3, rotate_every=0.2):
+    def __init__(self, cluster, ledger, key_file, dice, kind=Member, accounts=3, rotate_every=0.2):
         def app():
             return cluster.connect("app")
 
         seeds = iter(lambda: dice.randbytes(8), None)
-        self.members = [
-            Member(app, ledger, next(seeds), accounts) for _ in range(members)
-        ]
+        self.members = [kind(app, ledger, next(seeds), accounts) for _ in range(CLIENTS)]
         self.others = [
             Rotator(cluster.connect, ledger, key_file, next(seeds), rotate_every),
             Sealer(cluster.connect, next(seeds), pause=0.1),

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+import figures
 from audit_trail import findings, seal
 from client import Client
 from cluster import ROOT, Cluster, until
@@ -128,3 +129,10 @@ def test_later_codes_are_accepted(past, client):
     later = time.time() + 3 * past.person.phone.totp.interval
     client.execute("SELECT set_config('totp.clock', to_timestamp(%s)::text, false)", later)
     assert client.verify(past.person.account, past.person.phone.code(later))
+    figures.record(
+        "Recovery to an earlier time",
+        does="a base backup is recovered to a time before a code, a backup code and a trusted device were spent or revoked",
+        ran="once",
+        lost="what was spent after that time; the TOTP code was not accepted again, the backup code was",
+        again="pytest tests/e2e/test_base_backup.py",
+    )

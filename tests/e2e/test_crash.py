@@ -235,6 +235,33 @@ def busy():
         assert "panicked" not in cluster.log
 
 
+# What would be a loss, and how the ledger calls it
+LOSSES = {
+    "factor": "DELETE FROM totp.factors",
+    "step": "UPDATE totp.factors SET last_step = last_step - 1",
+    "failure": "UPDATE totp.accounts SET failures = greatest(failures - 1, 0), locked_until = NULL",
+    "backup codes": "UPDATE totp.backup_codes SET used_at = array_fill(NULL::timestamptz, ARRAY[10])",
+    "challenge": "UPDATE totp.tokens SET used_at = NULL",
+    "approval": "UPDATE totp.approvals SET used_at = NULL",
+    "audit": "DELETE FROM totp.audit_events WHERE ctid IN (SELECT max(ctid) FROM totp.audit_events"
+    " WHERE event = 'verify' AND outcome = 'ok' GROUP BY account)",
+}
+
+
+def test_the_ledger_sees_every_kind_of_loss(busy, dice):
+    ledger = Ledger()
+    with Load(busy, ledger, KeyFile(busy), dice) as running:
+        until(lambda: min(member.number for member in running.members) > 60, what="calls")
+    with session(busy) as client:
+        assert ledger.differences(client) == []
+        for kind, loss in LOSSES.items():
+            client.execute("BEGIN")
+            client.execute(loss)
+            found = ledger.differences(client)
+            client.execute("ROLLBACK")
+            assert kind in {difference.kind for difference in found}
+
+
 @pytest.mark.timeout(60 + 20 * CRASHES)
 def test_a_crash_under_load_takes_back_nothing_that_clients_were_told(busy, dice):
     ledger = Ledger()

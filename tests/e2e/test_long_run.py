@@ -7,7 +7,6 @@ import os
 import re
 import time
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 
@@ -19,6 +18,7 @@ from conftest import ROLES, install
 from key_file import KeyFile
 from ledger import Ledger
 from load import Load
+from memory import private_memory
 
 SECONDS = int(os.environ.get("TOTP_RUN_SECONDS", "60"))
 # The first part fills caches and plans.
@@ -43,12 +43,6 @@ HOT = """
     FROM pg_stat_user_tables WHERE schemaname = 'totp' AND relname = ANY (%s)
 """
 SIZE = "SELECT sum(pg_table_size(('totp.' || name)::regclass))::bigint FROM unnest(%s::text[]) AS name"
-
-
-def private_memory(pid):
-    """What a server process has for itself, in kB: no shared buffers, and no code."""
-    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    return int(re.search(r"^Anonymous: +(\d+) kB", text, re.MULTILINE)[1])
 
 
 @pytest.mark.timeout(120 + 2 * SECONDS)
