@@ -1,7 +1,7 @@
 //! The running transaction: what it may do, and how it commits.
 
 use crate::error::Error;
-use pgrx::pg_sys;
+use pgrx::{PgXactCallbackEvent, pg_sys, register_xact_callback};
 
 /// Fails in a read-only transaction, on a standby, and in a parallel query: the calling function
 /// may be wrongly marked PARALLEL SAFE.
@@ -38,8 +38,39 @@ pub fn is_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
-/// Makes the running transaction commit synchronously, regardless of the settings of the caller.
+/// Makes the running transaction commit synchronously, regardless of the settings of the caller: it
+/// waits for the disk, and for synchronous standbys if there are any.
 pub fn force_sync_commit() {
-    // SAFETY: sets a flag of the running transaction.
+    // SAFETY: sets a flag of the running transaction, which then waits for the disk.
     unsafe { pg_sys::ForceSyncCommit() };
+    // The wait for standbys depends on a setting. It is read at the end, so that is where the caller's
+    // value counts.
+    for event in [PgXactCallbackEvent::PreCommit, PgXactCallbackEvent::PrePrepare] {
+        register_xact_callback(event, wait_for_standbys);
+    }
+}
+
+/// Sets `synchronous_commit` to at least `on`, until the transaction has ended. `remote_write` is left as
+/// it is: a standby that has received a commit does not lose it by becoming the primary.
+fn wait_for_standbys() {
+    const LEAST: pg_sys::SyncCommitLevel::Type =
+        pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_WRITE;
+    // SAFETY: a variable of this process.
+    if i64::from(unsafe { pg_sys::synchronous_commit }) >= i64::from(LEAST) {
+        return;
+    }
+    // SAFETY: both strings end with NUL. The function changes a setting of this session for the running
+    // transaction, as SET LOCAL does; any user may.
+    unsafe {
+        pg_sys::set_config_option(
+            c"synchronous_commit".as_ptr(),
+            c"on".as_ptr(),
+            pg_sys::GucContext::PGC_USERSET,
+            pg_sys::GucSource::PGC_S_SESSION,
+            pg_sys::GucAction::GUC_ACTION_LOCAL,
+            true,
+            0,
+            false,
+        );
+    }
 }

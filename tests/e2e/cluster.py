@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psycopg
@@ -94,11 +94,14 @@ class Cluster:
         self._script("destroy")
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def kill(self):
-        """kill -9 of the postmaster. Returns when its children and its shared memory are gone."""
+    def kill(self, all_at_once=False):
+        """kill -9 of the postmaster, whose children then end by themselves, or of all of them.
+        Returns when they and their shared memory are gone."""
         postmaster = self.postmaster_pid
         family = [postmaster, *_children(postmaster)]
-        os.kill(postmaster, signal.SIGKILL)
+        for pid in family if all_at_once else [postmaster]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         until(lambda: not any(map(_is_alive, family)), what="end of the killed server")
         # As long as nobody buries the dead, the next server takes it for a living one.
         socket_directory = Path(self.address["host"])

@@ -12,11 +12,11 @@ def key_id(key):
 
 
 class KeyFile:
-    """Reads and writes `totp.keys` in the data directory."""
+    """Reads and writes `totp.keys` in the data directory, or the key file that is elsewhere."""
 
-    def __init__(self, cluster):
+    def __init__(self, cluster, path=None):
         self.owner = cluster.owner
-        self.path = cluster.data_dir / "totp.keys"
+        self.path = path or cluster.data_dir / "totp.keys"
         self._original = self.path.read_text() if self.path.exists() else None
 
     @property

@@ -1,20 +1,28 @@
-"""After a start, a crash and a kill -9: what was spent is spent, what failed is counted."""
+"""After a start, a crash and a kill -9: what was spent is spent, what failed is counted.
 
+TOTP_CRASHES is the number of crashes under load.
+"""
+
+import os
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from itertools import islice
-from random import Random
-from threading import Event, Thread
 
-import psycopg
 import pytest
 
+import figures
+import load
 from authenticator import Authenticator
 from client import Client, Person
 from cluster import Cluster, until
 from concurrency import wrong_codes
-from conftest import install, new_account
+from conftest import ROLES, install, new_account
+from key_file import KeyFile
+from ledger import Ledger
+from load import Load
 from period import roomy_period
+
+CRASHES = int(os.environ.get("TOTP_CRASHES", "3"))
 
 # Only commits bring WAL to the disk.
 QUIET = {"autovacuum": "off", "wal_writer_delay": "10s"}
@@ -211,92 +219,75 @@ def test_without_force_sync_commit_a_kill_can_make_a_replay(fragile):
 # In the middle of the work
 
 
-class Crew:
-    """People whom one worker logs in, and what the server has confirmed of them."""
-
-    def __init__(self, client):
-        # Eight digits and a step a second: a fresh code at any time, and none by chance.
-        people = [client.enrol(new_account(), period=1, digits=8) for _ in range(2)]
-        self.phones = {person.account: person.phone for person in people}
-        self.failing, self.locked = client.enrol(new_account()), client.enrol(new_account())
-        client.fail(self.locked, 5)
-        self.accepted = {account: last_step(client, account) for account in self.phones}
-        self.tried = dict(self.accepted)
-        self.failures = 0
-
-    def check(self, client):
-        for account, step in self.accepted.items():
-            assert last_step(client, account) >= step
-        assert client.status(self.failing.account).failures >= self.failures
-        assert client.status(self.locked.account).locked_until
+def kill_all(cluster):
+    cluster.kill(all_at_once=True)
+    cluster.start()
 
 
-class Worker(Thread):
-    """Logs in, fails and looks at a locked account, until its server is killed."""
-
-    WINDOW = 10
-    SETTINGS = (f"totp.window_steps = {WINDOW}", "totp.cold_start = off", "totp.max_failures = 100")
-
-    def __init__(self, cluster, crew, seed):
-        super().__init__()
-        self.cluster, self.crew, self.dice = cluster, crew, Random(seed)
-        self.warm = Event()
-
-    def run(self):
-        with (
-            suppress(psycopg.OperationalError, psycopg.InterfaceError),
-            session(self.cluster, *self.SETTINGS) as client,
-        ):
-            self.pid = client.connection.info.backend_pid
-            while True:
-                for act in self.dice.sample([self.log_in, self.fail, self.look], 3):
-                    act(client)
-
-    def log_in(self, client):
-        """With a code that is new and in the window: refused codes count, and 100 lock."""
-        crew, account = self.crew, self.dice.choice(list(self.crew.phones))
-        step = max(int(time.time()), crew.tried[account] + 1)
-        if step >= int(time.time()) + self.WINDOW:
-            return
-        client.execute("SET synchronous_commit = off")
-        crew.tried[account] = step
-        if client.verify(account, crew.phones[account].code(step)):
-            crew.accepted[account] = step
-            self.warm.set()
-
-    def fail(self, client):
-        client.execute("SET synchronous_commit = on")
-        if self.crew.failures < 90:
-            code = self.crew.failing.phone.wrong(time.time())
-            assert client.attempt(self.crew.failing.account, code).reason == "invalid"
-            self.crew.failures += 1
-
-    def look(self, client):
-        guesses = "SELECT count(totp.totp_verify(%s, '000000')) FROM generate_series(1, 100)"
-        client.value(guesses, self.crew.locked.account)
+@pytest.fixture(scope="module")
+def busy():
+    """A cluster with an application that does everything at once."""
+    with Cluster(settings=load.SETTINGS | QUIET) as cluster:
+        install(cluster, "postgres")
+        cluster.execute(ROLES)
+        yield cluster
+        assert "PANIC" not in cluster.log
+        assert "panicked" not in cluster.log
 
 
-@pytest.mark.parametrize("victim", ["backend", "postmaster"])
-def test_a_kill_in_the_middle_of_the_work_revives_no_code_and_forgives_no_failure(
-    fragile, dice, victim
-):
-    with session(fragile, "totp.lockout = '1h'") as client:
-        crews = [Crew(client) for _ in range(4)]
-    for _ in range(4):
-        workers = [Worker(fragile, crew, dice.randbytes(8)) for crew in crews]
-        for worker in workers:
-            worker.start()
-        for worker in workers:
-            assert worker.warm.wait(10)
-        time.sleep(dice.uniform(0, 0.3))
-        if victim == "backend":
-            kill_backend(fragile, workers[0].pid)
-        else:
-            kill_postmaster(fragile)
-        for worker in workers:
-            worker.join(10)
-        with session(fragile, *Worker.SETTINGS) as client:
-            for crew in crews:
-                crew.check(client)
-            person = enrol(client)
-            assert client.verify(person.account, person.phone.code(time.time()))
+# What would be a loss, and how the ledger calls it
+LOSSES = {
+    "factor": "DELETE FROM totp.factors",
+    "step": "UPDATE totp.factors SET last_step = last_step - 1",
+    "failure": "UPDATE totp.accounts SET failures = greatest(failures - 1, 0), locked_until = NULL",
+    "backup codes": "UPDATE totp.backup_codes SET used_at = array_fill(NULL::timestamptz, ARRAY[10])",
+    "challenge": "UPDATE totp.tokens SET used_at = NULL",
+    "approval": "UPDATE totp.approvals SET used_at = NULL",
+    "audit": "DELETE FROM totp.audit_events WHERE ctid IN (SELECT max(ctid) FROM totp.audit_events"
+    " WHERE event = 'verify' AND outcome = 'ok' GROUP BY account)",
+}
+
+
+def test_the_ledger_sees_every_kind_of_loss(busy, dice):
+    ledger = Ledger()
+    with Load(busy, ledger, KeyFile(busy), dice) as running:
+        until(lambda: min(member.number for member in running.members) > 60, what="calls")
+    with session(busy) as client:
+        assert ledger.differences(client) == []
+        for kind, loss in LOSSES.items():
+            client.execute("BEGIN")
+            client.execute(loss)
+            found = ledger.differences(client)
+            client.execute("ROLLBACK")
+            assert kind in {difference.kind for difference in found}
+
+
+@pytest.mark.timeout(60 + 20 * CRASHES)
+def test_a_crash_under_load_takes_back_nothing_that_clients_were_told(busy, dice):
+    ledger = Ledger()
+    falls = [kill_all, kill_postmaster, kill_backend]
+    for number in range(CRASHES):
+        fall = falls[number % len(falls)]
+        with Load(busy, ledger, KeyFile(busy), dice) as running:
+            time.sleep(dice.uniform(0, 1))
+            if fall is kill_backend:
+                kill_backend(busy, dice.choice(running.members).pid)
+            else:
+                fall(busy)
+        with session(busy, "totp.cold_start = off") as client:
+            assert ledger.differences(client) == [], fall
+            assert ledger.half_enrolled(client) == []
+            assert list(ledger.replays(busy)) == []
+            if number == CRASHES - 1:
+                ledger.fresh.update(ledger.owners)
+            assert list(ledger.locked_out(busy)) == []
+            assert ledger.left_behind(client) == []
+            assert ledger.unproven(client) == []
+    figures.record(
+        "Crash",
+        does="clients enrol, confirm, log in, fail, use backup codes, answer challenges and approve while keys"
+        " are rotated; kill -9 of the whole server, of the postmaster, or of one server process",
+        ran=f"{CRASHES} crashes, {sum(ledger.calls.values()):,} calls answered",
+        lost="nothing",
+        again="TOTP_CRASHES=50 pytest tests/e2e/test_crash.py",
+    )

@@ -1,18 +1,14 @@
 """Statements that a session keeps prepared: whatever happens to the tables, it goes on."""
 
-import os
-import shutil
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
 import pytest
-from psycopg.rows import namedtuple_row
 
 from client import Client
-from cluster import new_directory, until
 from conftest import DATABASE, install, new_account
+from pooler import Pooler
 
 # What a DBA, a framework or a pooler does to a session or to the tables.
 EVENTS = {
@@ -134,55 +130,11 @@ def test_a_session_goes_on_when_the_extension_is_made_in_its_own_transaction(clu
 
 # A pooler in transaction mode
 
-POOL = """
-[databases]
-pool = host={host} port={port} dbname={dbname} user=app
-
-[pgbouncer]
-listen_addr =
-listen_port = 6432
-unix_socket_dir = {directory}
-auth_type = any
-pool_mode = transaction
-default_pool_size = 2
-max_client_conn = 100
-server_reset_query = DISCARD ALL
-server_reset_query_always = 1
-"""
-
-
 @pytest.fixture
 def pool(cluster):
     """Connects through pgbouncer: many clients share two sessions of the server."""
-    program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert program, "pgbouncer is missing: install the package of that name"
-    directory = new_directory()
-    settings = directory / "pgbouncer.ini"
-    settings.write_text(POOL.format(directory=directory, dbname=DATABASE, **cluster.address))
-    if os.geteuid() == 0:
-        os.chown(directory, cluster.owner, -1)
-    with (directory / "log").open("w") as log:
-        user = cluster.owner if os.geteuid() == 0 else None
-        bouncer = subprocess.Popen([program, settings], user=user, stdout=log, stderr=log)
-
-    def connect():
-        return psycopg.connect(
-            host=directory,
-            port=6432,
-            dbname="pool",
-            user="anybody",
-            autocommit=True,
-            prepare_threshold=None,
-            row_factory=namedtuple_row,
-        )
-
-    try:
-        until(lambda: (directory / ".s.PGSQL.6432").exists(), what="pgbouncer's socket")
-        yield connect
-    finally:
-        bouncer.terminate()
-        bouncer.wait(10)
-        shutil.rmtree(directory)
+    with Pooler(cluster, DATABASE) as pooler:
+        yield pooler.connect
 
 
 def test_many_clients_share_two_sessions_through_a_pooler(pool, dba, account):

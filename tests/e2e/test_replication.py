@@ -5,6 +5,7 @@ from contextlib import closing
 
 import pytest
 
+import figures
 from client import Client
 from cluster import Cluster, until
 from conftest import install, new_account
@@ -133,3 +134,10 @@ def test_after_a_switch_over_the_subscriber_verifies(
     query = "SELECT id FROM totp.audit_events WHERE id > %s"
     assert on_subscriber.rows(query, newest)
     assert not on_subscriber.backup_verify(late.account, late.backup_codes[0])
+    figures.record(
+        "Logical replication",
+        does="a subscriber of FOR ALL TABLES, which takes over",
+        ran="once",
+        lost="nothing",
+        again="pytest tests/e2e/test_replication.py",
+    )

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 
+import figures
 from client import Client
 from cluster import PG_CONFIG, Cluster, bindir
 from conftest import install
@@ -136,3 +137,10 @@ def test_a_key_file_elsewhere_works_at_once(old, new):
         assert_works(client, person)
         query = "SELECT status FROM totp.preflight() WHERE check_name = 'key_source'"
         assert client.value(query) == "ok"
+    figures.record(
+        "pg_upgrade",
+        does="from PostgreSQL 15 to the version under test, with the key file in and out of the data directory",
+        ran="once each",
+        lost="nothing",
+        again="pytest tests/e2e/test_upgrade.py",
+    )
