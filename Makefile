@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test soak lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck test release-check release soak lint docs demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,13 @@ installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
+
+release-check: ## Tests the upgrade from the last release, with its library
+	@scripts/setup test
+	@scripts/release-check $(PG_CONFIG)
+
+release: ## Releases this version and begins the next one: NEXT=0.3.0
+	@scripts/release $(NEXT)
 
 soak: ## Runs the tests that take minutes: large tables, random lives and input
 	@scripts/setup test

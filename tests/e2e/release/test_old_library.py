@@ -232,6 +232,7 @@ def test_the_old_library_with_the_new_tables_lets_nobody_in(old, library):
         client = old.client(old.then + 1200)
         with pytest.raises(psycopg.errors.NotNullViolation):
             client.verify("alice", old.people.alice.phone.take(client.now))
+        assert client.status("alice").enabled
         with pytest.raises(psycopg.errors.UndefinedFunction):
             server.execute("DROP EXTENSION totp CASCADE; CREATE EXTENSION totp")
     finally:
