@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test soak lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak lint docs demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,12 +20,23 @@ install: ## Builds the extension in release mode and installs it
 	@scripts/setup build
 	@scripts/install --profile release $(PG_CONFIG)
 
+package: ## Builds the tarball, the Debian package and what else is published
+	@scripts/setup build
+	@scripts/package $(PG_CONFIG)
+
 installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 	@scripts/installcheck all $(PG_CONFIG)
 
 test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
+
+release-check: ## Tests the upgrade from the last release, with its library
+	@scripts/setup test
+	@scripts/release-check $(PG_CONFIG)
+
+release: ## Releases this version and begins the next one: NEXT=0.3.0
+	@scripts/release $(NEXT)
 
 soak: ## Runs the tests that take minutes: large tables, random lives and input
 	@scripts/setup test

@@ -300,7 +300,7 @@ BEGIN
             ('admin', 'totp.audit_prune(timestamptz, text)',
 'Removes entries of the audit trail whose seal, like all seals before, has no entry as late as before, and returns their number. For administrators. The seals stay, and a new entry says what was removed. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin auditor', 'totp.audit_names(text)',
-'Returns the names that an account may have in the audit trail: its own, and its keyed hash under each key (see totp.audit_accounts). Errors: 22023, F0000.'),
+'Returns the names that an account may have in the audit trail: its own, its keyed hash under each key, and its hash as version 0.1.0 wrote it (see totp.audit_accounts). Errors: 22023, F0000.'),
             ('admin', 'totp.forget_account()', NULL),
             ('admin', 'totp.rename_account()', NULL),
             ('admin', 'totp.key_rotate(integer)', NULL),

@@ -60,6 +60,8 @@ def canonical(detail):
 
 def entry_message(entry):
     """The bytes that an entry's signature covers."""
+    if not entry["key_id"]:
+        return old_entry_message(entry)
     return encoded(
         [
             b"totp event v1",
@@ -75,6 +77,20 @@ def entry_message(entry):
             integer(entry["origin"]),
             integer(entry["xid"]),
             text(entry["key_id"]),
+        ]
+    )
+
+
+def old_entry_message(entry):
+    """The same for an entry that version 0.1.0 wrote."""
+    return encoded(
+        [
+            micros(entry["at"]),
+            text(entry["account"]),
+            text(entry["event"]),
+            text(entry["outcome"]),
+            text(entry["actor"]),
+            text(canonical(entry["detail"]) or ""),
         ]
     )
 
@@ -161,11 +177,13 @@ def read_keys(path):
 
 
 def is_signed(keys, message, row):
-    """Whether a row has the right signature; None if the key is unknown."""
-    key = keys.get(row["key_id"])
-    if key is None:
+    """Whether a row has the right signature; None if the key is unknown. Version 0.1.0 did not write
+    which key it was."""
+    tried = list(keys.values()) if not row["key_id"] else [keys.get(row["key_id"])]
+    if None in tried:
         return None
-    return hmac.compare_digest(hmac.digest(key, message, "sha256"), bytea(row["mac"]))
+    macs = (hmac.digest(key, message, "sha256") for key in tried)
+    return any(hmac.compare_digest(mac, bytea(row["mac"])) for mac in macs)
 
 
 def check_seals(seals, keys):

@@ -99,6 +99,13 @@ pub enum Error {
     NotSuperuser,
     /// A procedure that commits was called in a transaction block.
     TransactionBlock,
+    /// The extension in this database has another version than the library.
+    OtherVersion {
+        /// The version of the extension.
+        installed: String,
+        /// The version of the library.
+        library: &'static str,
+    },
     /// This is a node of Citus other than the coordinator.
     CitusNode,
     /// Citus manages a table of the extension.
@@ -445,6 +452,13 @@ impl From<Error> for ErrorReport {
                 "Shared memory could not follow the account to its new name when the transaction is \
                  committed.",
                 "Commit without PREPARE TRANSACTION.",
+            ),
+            Error::OtherVersion { installed, library } => report(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "the version of extension totp is not that of its library",
+                format!("The extension in this database is {installed}, the library is {library}."),
+                "Run ALTER EXTENSION totp UPDATE. If the extension is newer than the library, restart \
+                 the server.",
             ),
             Error::CitusNode => report(
                 PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,

@@ -7,7 +7,7 @@ use crate::pure::audit::{self, Event};
 use crate::pure::checkpoint;
 use crate::pure::keyring::hex;
 use crate::pure::merkle::{self, Hash};
-use crate::pure::name::AuditReason;
+use crate::pure::name::{AuditReason, hashed};
 use crate::pure::seal::{Contents, NO_HASH, Seal, SignedSeal, leaf};
 use crate::pure::timestamp::Timestamp;
 use crate::store::audit::{Position, StoredEntry};
@@ -200,9 +200,10 @@ pub fn prune(before: Timestamp, reason: &AuditReason) -> Result<i64, Error> {
     Ok(i64::try_from(removed).unwrap_or(i64::MAX))
 }
 
-/// Returns the names that an account may have in the audit trail: its own, and its hash under each
-/// key.
+/// Returns the names that an account may have in the audit trail: its own, its hash under each key,
+/// and its hash as version 0.1.0 wrote it.
 pub fn names(account: &str) -> Result<Vec<String>, Error> {
     let keyring = context::keyring()?;
-    Ok(std::iter::once(account.to_owned()).chain(keyring.hashed_accounts(account)).collect())
+    let own = std::iter::once(account.to_owned());
+    Ok(own.chain(keyring.hashed_accounts(account)).chain([hashed(account)]).collect())
 }

@@ -197,8 +197,16 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// Returns whether version 0.1.0 wrote the entry, which did not record the key.
+    pub fn is_of_0_1(&self) -> bool {
+        self.key_id.is_empty()
+    }
+
     /// Returns the bytes that are signed: see `docs/audit.md`.
     pub fn message(&self) -> Vec<u8> {
+        if self.is_of_0_1() {
+            return self.message_of_0_1();
+        }
         let mut message = Message::new("totp event v1");
         message.integer(self.id);
         message.integer(self.at.micros());
@@ -212,6 +220,18 @@ impl Entry {
         message.integer(self.origin);
         message.integer(self.xid);
         message.text(&self.key_id);
+        message.finish()
+    }
+
+    /// Neither the ID nor the columns that 0.1.0 did not have.
+    fn message_of_0_1(&self) -> Vec<u8> {
+        let mut message = Message(Vec::with_capacity(256));
+        message.integer(self.at.micros());
+        message.text(&self.account);
+        message.text(&self.event);
+        message.text(&self.outcome);
+        message.text(&self.actor);
+        message.text(self.detail.as_deref().unwrap_or_default());
         message.finish()
     }
 }
@@ -350,6 +370,21 @@ mod tests {
         };
         assert_ne!(message("a", "bc", None), message("ab", "c", None));
         assert_ne!(message("a", "b", None), message("a", "b", Some("")));
+    }
+
+    #[test]
+    fn an_entry_of_0_1_has_the_bytes_that_it_had_there() {
+        let old = |detail: Option<&str>| {
+            let detail = detail.map(str::to_owned);
+            Entry { id: 9, origin: 0, xid: 0, key_id: String::new(), detail, ..entry() }.message()
+        };
+        let mut expected = Vec::new();
+        for field in [&1_000_000_i64.to_be_bytes()[..], b"alice", b"verify", b"ok", b"app", b"{}"] {
+            expected.extend((field.len() as u64).to_be_bytes());
+            expected.extend(field);
+        }
+        assert_eq!(old(Some("{}")), expected);
+        assert_eq!(old(None), old(Some("")));
     }
 
     #[test]

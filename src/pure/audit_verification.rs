@@ -346,9 +346,7 @@ impl<'a> Verification<'a> {
         if !is_in_scope {
             return;
         }
-        let message = entry.message();
-        let key = self.keyring.audit_key_of(&entry.key_id);
-        let signature = key.map(|key| is_signed(key, &message, &mac));
+        let signature = self.is_entry_signed(&entry, &mac);
         let is_again =
             self.latest.as_ref().is_some_and(|(id, latest)| *id == entry.id && *latest == mac);
         let checked = place.and_then(|place| self.seals.get_mut(place));
@@ -379,6 +377,15 @@ impl<'a> Verification<'a> {
                 self.suspects.push(Suspect { entry, mac, finding });
             }
         }
+    }
+
+    /// Returns whether an entry fits its signature; `None` if its key is missing.
+    fn is_entry_signed(&self, entry: &Entry, mac: &[u8]) -> Option<bool> {
+        let message = entry.message();
+        if entry.is_of_0_1() {
+            return Some(self.keyring.audit_keys().any(|key| is_signed(key, &message, mac)));
+        }
+        self.keyring.audit_key_of(&entry.key_id).map(|key| is_signed(key, &message, mac))
     }
 
     fn seal_of(&self, entry: &Entry) -> Option<usize> {

@@ -221,6 +221,11 @@ impl Keyring {
         self.keys().find(|key| key.id == id).map(|key| &key.audit)
     }
 
+    /// Returns all keys that verify the audit trail.
+    pub fn audit_keys(&self) -> impl Iterator<Item = &Hmac<Sha256>> {
+        self.keys().map(|key| &key.audit)
+    }
+
     /// Returns the name of an account in the audit trail where names must not appear, under each
     /// key: their keyed hashes, starting with the one that is in use.
     pub fn hashed_accounts(&self, account: &str) -> impl Iterator<Item = String> {

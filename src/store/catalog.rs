@@ -167,7 +167,7 @@ plans! {
     UNSIGNED(TEXTS) =
         "SELECT known FROM unnest($1) AS known
          WHERE NOT EXISTS (SELECT FROM totp.audit_seals WHERE known = key_id)
-           AND NOT EXISTS (SELECT FROM totp.audit_events WHERE known = key_id)";
+           AND NOT EXISTS (SELECT FROM totp.audit_events WHERE key_id IN (known, ''))";
     EXPIRED(TIME, TIME, TIME, TIME, BIGINT) =
         "SELECT count(*) FROM (
              SELECT FROM totp.factors WHERE state = 'pending' AND created_at <= $1

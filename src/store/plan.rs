@@ -11,7 +11,7 @@ use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::thread::LocalKey;
 
 /// Declares statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
@@ -59,10 +59,31 @@ impl Plan {
         if let Some(kept) = self.kept.get() {
             return Ok(kept);
         }
+        require_same_version(client)?;
         // Prepared as a writing statement, so that each run sees what was committed before it.
         let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
         Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
     }
+}
+
+/// Fails if the extension's tables and functions are those of another version than this library:
+/// after new files were installed, before ALTER EXTENSION UPDATE.
+fn require_same_version(client: &pgrx::spi::SpiClient) -> Result<(), Error> {
+    thread_local! {
+        static IS_SAME: Cell<bool> = const { Cell::new(false) };
+    }
+    const LIBRARY: &str = env!("CARGO_PKG_VERSION");
+    const INSTALLED: &str = "SELECT extversion FROM pg_extension WHERE extname = 'totp'";
+    if IS_SAME.get() {
+        return Ok(());
+    }
+    let rows = client.select(INSTALLED, Some(1), &[])?;
+    let installed: String = rows.first().get_one()?.unwrap_or_default();
+    if installed != LIBRARY {
+        return Err(Error::OtherVersion { installed, library: LIBRARY });
+    }
+    IS_SAME.set(true);
+    Ok(())
 }
 
 /// A statement of this process.
