@@ -23,7 +23,7 @@ install: ## Builds the extension in release mode and installs it
 installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 	@scripts/installcheck all $(PG_CONFIG)
 
-test: ## Runs all tests on PostgreSQL 15 and 18
+test: ## Runs all tests on PostgreSQL 15 and 18, and many on 16 and 17
 	@scripts/setup test
 	@tests/run
 
