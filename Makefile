@@ -27,7 +27,7 @@ package: ## Builds the tarball, the Debian package and what else is published
 installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 	@scripts/installcheck all $(PG_CONFIG)
 
-test: ## Runs all tests on PostgreSQL 15 and 18
+test: ## Runs all tests on PostgreSQL 15 and 18, and many on 16 and 17
 	@scripts/setup test
 	@tests/run
 

@@ -11,7 +11,7 @@ from client import Client
 from cluster import Cluster
 from conftest import install, new_account
 
-ACCOUNTS = int(os.environ.get("TOTP_ATTACKED_ACCOUNTS", "10000"))
+ACCOUNTS = int(os.environ.get("TOTP_ATTACKED_ACCOUNTS", "2000"))
 LIMIT = 100
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
 ROLES = "CREATE ROLE app LOGIN IN ROLE totp_app; CREATE ROLE auditor LOGIN IN ROLE totp_auditor"

@@ -1,6 +1,6 @@
 """Random lives of accounts: after each step the database agrees with the model of model.py.
 
-TOTP_SEQUENCES is the number of lives, TEST_SEED repeats a run. A failing life is shrunk and printed
+TOTP_SEQUENCES is the number of lives (make soak: 2,000), TEST_SEED repeats a run. A failing life is shrunk and printed
 as the steps that it takes.
 """
 
@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from conftest import install
 from model import BACKUP_CODES, SETTINGS, App, Model, Refused
 
-SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "2000"))
+SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "500"))
 SEED = int(os.environ.get("TEST_SEED", secrets.randbits(32)))
 START = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp())
 # Each life has its own stretch of time: what memory keeps of an earlier one has expired.

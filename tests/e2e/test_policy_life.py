@@ -24,7 +24,7 @@ from conftest import install
 from model import App
 from policy_model import APPROVAL_TTL, GRACE, Model
 
-SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "500"))
+SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "200"))
 SEED = int(os.environ.get("TEST_SEED", secrets.randbits(32)))
 START = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp())
 # Nothing locks an account, and what is rolled back may be used again.
