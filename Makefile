@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test release-check release soak lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak lint docs demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,10 @@ build: ## Builds the extension in release mode, as files to copy to a server
 install: ## Builds the extension in release mode and installs it
 	@scripts/setup build
 	@scripts/install --profile release $(PG_CONFIG)
+
+package: ## Builds the tarball, the Debian package and what else is published
+	@scripts/setup build
+	@scripts/package $(PG_CONFIG)
 
 installcheck: ## Tests the extension on a running server: PGHOST, PGPORT, PGUSER
 	@scripts/installcheck all $(PG_CONFIG)
