@@ -7,7 +7,7 @@ import pytest
 from cluster import ROOT
 
 TESTS = ROOT / "tests"
-PLACES = ["e2e", "e2e/redteam", "pg_regress/sql", "isolation/specs"]
+PLACES = ["e2e", "e2e/redteam", "e2e/packaging", "pg_regress/sql", "isolation/specs"]
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 # `e2e/test_role.py::test_nobody`, `test_role.py` of the red team
 NAMED = re.compile(r"`(?:e2e/)?((?:redteam/)?test_\w+\.py)(?:::(\w+))?`")

@@ -13,7 +13,7 @@ import pytest
 
 from client import Client
 from cluster import PG_CONFIG, ROOT
-from test_packages import MAJOR, PACKAGES, VERSION
+from package import MAJOR, PACKAGES, VERSION
 
 NAME = f"postgresql-{MAJOR}-totp"
 CLUSTER = "totp-package"

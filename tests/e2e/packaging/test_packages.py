@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import tarfile
 import tomllib
 import zipfile
@@ -17,12 +16,8 @@ import pytest
 
 from client import Client
 from cluster import PG_CONFIG, ROOT, Cluster, new_directory
+from package import MAJOR, PACKAGES, VERSION
 
-PACKAGES = ROOT / "target/packages"
-VERSION = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]["version"]
-MAJOR = int(
-    re.search(r"\d+", subprocess.check_output([PG_CONFIG, "--version"], text=True).split()[1])[0]
-)
 FILES = {"lib/totp.so", "share/extension/totp.control", f"share/extension/totp--{VERSION}.sql"}
 
 
@@ -99,10 +94,11 @@ def image():
 
 @pytest.mark.skipif(MAJOR < 18, reason="PostgreSQL 18 has extension_control_path")
 def test_an_extension_image_needs_no_file_in_the_server_s_directories(image):
-    """CloudNativePG sets these two, with the directory of each image."""
+    """CloudNativePG sets these two, with the directory of each image. Here it comes first, since the
+    server's own directories may have the extension, too."""
     settings = {
-        "extension_control_path": f"{image}/share",
-        "dynamic_library_path": f"{image}/lib",
+        "extension_control_path": f"{image}/share:$system",
+        "dynamic_library_path": f"{image}/lib:$libdir",
     }
     with Cluster(settings=settings) as server:
         server.execute("CREATE EXTENSION totp", "SELECT totp.key_generate()")
