@@ -139,7 +139,8 @@ def test_a_key_file_elsewhere_works_at_once(old, new):
         assert client.value(query) == "ok"
     figures.record(
         "pg_upgrade",
-        does="from PostgreSQL 15 to the version under test, with the key file in and out of the data directory",
+        does="from PostgreSQL 15 to the version under test, with the key file in and out of "
+        "the data directory",
         ran="once each",
         lost="nothing",
         again="pytest tests/e2e/test_upgrade.py",
