@@ -27,7 +27,7 @@ test: ## Runs all tests on PostgreSQL 15 and 18
 	@scripts/setup test
 	@tests/run
 
-soak: ## Runs the tests that take minutes: large tables, random lives and input
+soak: ## Runs the tests that take minutes: large tables, random lives and input, crashes, failovers
 	@scripts/setup test
 	@scripts/soak $(PG_CONFIG)
 
