@@ -38,7 +38,7 @@ release-check: ## Tests the upgrade from the last release, with its library
 release: ## Releases this version and begins the next one: NEXT=0.3.0
 	@scripts/release $(NEXT)
 
-soak: ## Runs the tests that take minutes: large tables, random lives and input
+soak: ## Runs the tests that take minutes: large tables, random lives and input, crashes, failovers
 	@scripts/setup test
 	@scripts/soak $(PG_CONFIG)
 

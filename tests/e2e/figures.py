@@ -1,4 +1,7 @@
-"""The figures of long runs: lines of JSON in the file that TOTP_FIGURES names, for scripts/reliability."""
+"""What long runs have shown, as lines of JSON in the file that TOTP_FIGURES names.
+
+scripts/reliability makes a table of them.
+"""
 
 import json
 import os

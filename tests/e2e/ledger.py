@@ -1,7 +1,7 @@
 """What clients were told, to be compared with what the database says after a crash or a failover.
 
-A code is unspent until a client is told that it was accepted. While a call is under way, both states are
-possible; whoever never got an answer does not know, and the database decides.
+A code is unspent until a client is told that it was accepted. While a call is under way, both
+states are possible; whoever never got an answer does not know, and the database decides.
 """
 
 import json
@@ -33,7 +33,8 @@ BACKUP_CODES = """
     FROM totp.backup_codes WHERE account = ANY (%s)
 """
 CHALLENGES = """
-    SELECT token, totp.challenge_account(token) IS NOT NULL AS is_open FROM unnest(%s::text[]) AS token
+    SELECT token, totp.challenge_account(token) IS NOT NULL AS is_open
+    FROM unnest(%s::text[]) AS token
 """
 APPROVALS = """
     SELECT id::text, state FROM unnest(%s::uuid[]) AS id, totp.approval_status(id)
@@ -161,9 +162,7 @@ class Ledger:
         accounts = list(self.told)
         self.now = {}
         factors = {row.account: row for row in client.rows(FACTORS, accounts)}
-        challenges = {
-            name for account in accounts for name in self.states("challenge", account)
-        }
+        challenges = {name for account in accounts for name in self.states("challenge", account)}
         approvals = {name for account in accounts for name in self.states("approval", account)}
         is_open = dict(client.rows(CHALLENGES, list(challenges)))
         approved = dict(client.rows(APPROVALS, list(approvals)))
@@ -220,7 +219,7 @@ class Ledger:
     # What is accepted again
 
     def replays(self, cluster, *settings, travels=True):
-        """What is accepted again of all that is spent, of accounts that were used since they were last asked to log in.
+        """What is accepted again of all that is spent, of accounts used since the last locked_out.
 
         Each code is tried at its own time, when nothing but a record can refuse it, or at once."""
         options = " ".join(f"-c {setting}" for setting in SETTINGS + settings)
@@ -281,6 +280,6 @@ class Ledger:
 
 
 def travel(client, moment):
-    """Sets the clock of a session to the middle of a second since 1970, or back to the real time."""
+    """Sets a session's clock to the middle of a second since 1970, or back to the real time."""
     text = "" if moment is None else datetime.fromtimestamp(moment + 0.5, UTC).isoformat()
     client.execute("SELECT set_config('totp.clock', %s, false)", text)

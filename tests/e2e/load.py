@@ -1,5 +1,7 @@
-"""Clients that do what clients do, all at once: enrol, log in, fail, use backup codes, answer challenges,
-approve. A ledger has what they are told. Beside them, keys are rotated and the audit trail is sealed.
+"""Clients that do everything at once.
+
+They enrol, log in, fail, use backup codes, answer challenges and approve. A ledger keeps what they
+are told. Meanwhile, keys are rotated and the audit trail is sealed.
 """
 
 import json
@@ -16,7 +18,7 @@ from authenticator import Authenticator
 from client import Client
 from conftest import new_account
 
-# A step a second, and a window of ten: an account can log in often. Eight digits: no code by chance.
+# A step a second and a window of ten: an account can log in often. Eight digits: none by chance.
 WINDOW = 10
 SETTINGS = {
     "totp.window_steps": str(WINDOW),
@@ -41,7 +43,7 @@ class Worker(Thread):
         self.connect, self.dice, self.pause = connect, Random(seed), pause
         self.stopped, self.warm = Event(), Event()
         self.error = self.pid = None
-        # How long each kind of act took at most, and how often it was done.
+        # How long an act took at most, and how many were done.
         self.slowest, self.number = 0.0, 0
 
     def run(self):
@@ -92,7 +94,7 @@ class Member(Worker):
         self.warm.set()
         owner = self.dice.choice(self.owners)
         (act,) = self.dice.choices(list(self.acts), self.acts.values())
-        # Only for what spends something, the extension waits for the disk whatever the caller wants.
+        # What spends something waits for the disk, whatever the caller wants; nothing else does.
         spends = act in (self.log_in, self.use_backup_code)
         commit = self.dice.choice(["on", "off"]) if spends else "on"
         client.execute(f"SET synchronous_commit = {commit}")

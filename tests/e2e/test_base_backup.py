@@ -1,4 +1,4 @@
-"""pg_basebackup, and recovery to a time before a code was spent, as docs/backups.md describes it."""
+"""pg_basebackup, and recovery to a time before a code was spent, as in docs/backups.md."""
 
 import os
 import re
@@ -94,7 +94,9 @@ def test_a_totp_code_spent_after_that_time_is_refused(past, client):
     assert not client.verify(account, past.totp_code)
     assert client.value(OUTCOME, account) == "cold_start"
     client.execute("SET totp.cold_start = off")
-    assert client.verify(account, past.totp_code), "the code was spent before: the test shows nothing"
+    assert client.verify(account, past.totp_code), (
+        "the code was spent before: the test shows nothing"
+    )
 
 
 def test_a_trusted_device_that_was_revoked_is_back_until_tokens_are_deleted(past, client):
@@ -131,8 +133,10 @@ def test_later_codes_are_accepted(past, client):
     assert client.verify(past.person.account, past.person.phone.code(later))
     figures.record(
         "Recovery to an earlier time",
-        does="a base backup is recovered to a time before a code, a backup code and a trusted device were spent or revoked",
+        does="a base backup is recovered to a time before a code, a backup code and a "
+        "trusted device were spent or revoked",
         ran="once",
-        lost="what was spent after that time; the TOTP code was not accepted again, the backup code was",
+        lost="what was spent after that time; the TOTP code was not accepted again, the "
+        "backup code was",
         again="pytest tests/e2e/test_base_backup.py",
     )

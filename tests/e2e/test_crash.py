@@ -240,7 +240,8 @@ LOSSES = {
     "factor": "DELETE FROM totp.factors",
     "step": "UPDATE totp.factors SET last_step = last_step - 1",
     "failure": "UPDATE totp.accounts SET failures = greatest(failures - 1, 0), locked_until = NULL",
-    "backup codes": "UPDATE totp.backup_codes SET used_at = array_fill(NULL::timestamptz, ARRAY[10])",
+    "backup codes": "UPDATE totp.backup_codes"
+    " SET used_at = array_fill(NULL::timestamptz, ARRAY[10])",
     "challenge": "UPDATE totp.tokens SET used_at = NULL",
     "approval": "UPDATE totp.approvals SET used_at = NULL",
     "audit": "DELETE FROM totp.audit_events WHERE ctid IN (SELECT max(ctid) FROM totp.audit_events"
@@ -285,8 +286,8 @@ def test_a_crash_under_load_takes_back_nothing_that_clients_were_told(busy, dice
             assert ledger.unproven(client) == []
     figures.record(
         "Crash",
-        does="clients enrol, confirm, log in, fail, use backup codes, answer challenges and approve while keys"
-        " are rotated; kill -9 of the whole server, of the postmaster, or of one server process",
+        does="clients enrol, log in, fail, use backup codes, answer challenges and approve while"
+        " keys are rotated; kill -9 of the whole server, of the postmaster, or of one process",
         ran=f"{CRASHES} crashes, {sum(ledger.calls.values()):,} calls answered",
         lost="nothing",
         again="TOTP_CRASHES=50 pytest tests/e2e/test_crash.py",

@@ -218,7 +218,8 @@ def test_the_shared_database_can_be_dumped_after_all_its_tests(cluster, other_da
     restore_plain(cluster, DATABASE, other_database)
     figures.record(
         "Dump and restore",
-        does="pg_dump and pg_restore as custom, plain, tar and directory with two jobs, by a superuser and by a role with pg_read_all_data",
+        does="pg_dump and pg_restore as custom, plain, tar and directory with two jobs, by a "
+        "superuser and by a role with pg_read_all_data",
         ran=f"{len(WAYS)} ways",
         lost="nothing",
         again="pytest tests/e2e/test_dump.py",

@@ -79,7 +79,7 @@ class Pair:
             until(lambda: client.value(receivers) == 0, what="end of replication")
 
     def fail_over(self):
-        """The primary dies at once, and the standby takes over. It waits for no standby of its own."""
+        """The primary dies, and the standby takes over. It waits for no standby of its own."""
         self.primary.kill(all_at_once=True)
         self.standby.promote()
         self.primary.destroy()
@@ -124,7 +124,7 @@ def test_a_synchronous_standby_takes_over_all_that_clients_were_told(pair, dice)
 
 
 def test_an_asynchronous_standby_accepts_no_totp_code_again(pair, dice):
-    """What did not reach it is lost. docs/backups.md says what this means; this test measures it."""
+    """What did not reach it is lost: docs/backups.md says what this means."""
     lost, again, calls = Counter(), Counter(), 0
     for _ in range(FAILOVERS):
         ledger = Ledger()
@@ -164,7 +164,7 @@ def count(kinds):
 
 
 def test_a_promoted_standby_refuses_what_a_phone_ahead_may_have_spent(pair):
-    """The code is of a step after the promotion: of the next one, or of one to which logins adjusted."""
+    """Its step is after the promotion: the next one, or one to which logins have adjusted."""
     settings = ("totp.window_steps=1", "totp.cold_start=on")
     pair.attach(synchronous=False)
     with client_of(pair.primary, *settings) as client:

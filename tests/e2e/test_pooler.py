@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from threading import Barrier
 
-import psycopg
 import pytest
 
 import figures
@@ -55,7 +54,9 @@ def test_many_clients_over_few_sessions_each_spend_their_own_codes(pooler, dba):
     with ThreadPoolExecutor(CLIENTS) as threads:
         pids = set().union(*threads.map(use, range(CLIENTS)))
     assert len(pids) <= SESSIONS
-    events = "SELECT outcome, count(*) FROM totp.audit_events WHERE event = 'verify' AND account LIKE %s"
+    events = (
+        "SELECT outcome, count(*) FROM totp.audit_events WHERE event = 'verify' AND account LIKE %s"
+    )
     counted = dict(dba.rows(f"{events} GROUP BY outcome", f"{prefix}-%"))
     assert counted["ok"] == 2 * CLIENTS
     assert sum(counted.values()) == 4 * CLIENTS
