@@ -35,9 +35,10 @@ lint: ## Checks formatting, clippy, imports, versions and scripts
 	@scripts/setup lint
 	@scripts/lint
 
-docs: ## Renders the diagrams in docs as PDF
+docs: ## Builds the site in target/site, and renders the diagrams in docs
 	@scripts/setup docs
 	@scripts/docs
+	@scripts/site
 
 reference: ## Writes docs/reference.md from the comments in sql, on a throwaway server
 	@scripts/setup demo

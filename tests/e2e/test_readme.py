@@ -1,4 +1,4 @@
-"""What the README and the pages that continue it say is so: their SQL runs, and their tables are right."""
+"""What the README and the pages that continue it say is so: SQL runs, and tables are right."""
 
 import re
 
