@@ -19,7 +19,8 @@ CONTAINERS = (ROOT / "docs/containers.md").read_text()
 
 @pytest.fixture(scope="module")
 def server():
-    with Cluster() as server:
+    # Only the template loads the library.
+    with Cluster(preload=False) as server:
         yield server
 
 
