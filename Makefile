@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck package test release-check release soak lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak lint docs reference demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,9 +46,17 @@ lint: ## Checks formatting, clippy, imports, versions and scripts
 	@scripts/setup lint
 	@scripts/lint
 
-docs: ## Renders the diagrams in docs as PDF
+docs: ## Builds the site in target/site, and renders the diagrams in docs
 	@scripts/setup docs
 	@scripts/docs
+	@scripts/site
+
+reference: ## Writes docs/reference.md from the comments in sql, on a throwaway server
+	@scripts/setup demo
+	@scripts/install --profile dev $(PG_CONFIG)
+	@scripts/cluster run target/reference --pg-config $(PG_CONFIG) -- sh -c \
+		'psql --quiet --command "CREATE EXTENSION totp" postgres && scripts/reference postgres' >docs/reference.md.new
+	@mv docs/reference.md.new docs/reference.md
 
 demo: ## Enrols and verifies a user on a throwaway server
 	@scripts/demo run

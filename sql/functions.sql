@@ -80,7 +80,8 @@ DECLARE
 BEGIN
     FOR entry IN
         SELECT * FROM (VALUES
-            -- Anyone: computations on secrets that the caller already has.
+            -- Anyone: what to begin with, and computations on secrets that the caller already has.
+            ('PUBLIC', 'totp.help()', NULL),
             ('PUBLIC', 'totp.totp_code(text, timestamptz, text, integer, integer)',
 'Returns the TOTP code of a base32 secret at a given time (RFC 6238, section 4). Reads no table. Errors: 22023.'),
             ('PUBLIC', 'totp.totp_check(text, text, timestamptz, text, integer, integer, integer)',
@@ -157,11 +158,11 @@ BEGIN
             ('app admin auditor', 'totp.backup_remaining(text)',
 'Returns the number of unused backup codes of an account. Errors: 22023.'),
             ('admin auditor owner', 'totp.guard_usage()',
-'Returns the row of the view guard_status, or no row without shared_preload_libraries.'),
+'Returns how full shared memory is, or no row without shared_preload_libraries. Used by the view guard_status.'),
             ('admin auditor owner', 'totp.key_ids()',
-'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.'),
+'Returns the IDs of the keys in the keyring. Used by the view key_status. Errors: F0000.'),
             ('pg_monitor admin auditor owner', 'totp.metric_values()',
-'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
+'Returns what shared memory has counted since the server started, and the keys of the keyring. Used by the view metrics. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
 'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors, backup codes and hardware tokens. pg_hba.conf and the state of standbys are read with the rights of the session.'),
             ('admin', 'totp.preflight_ok()',
@@ -305,7 +306,7 @@ BEGIN
             ('admin', 'totp.rename_account()', NULL),
             ('admin', 'totp.key_rotate(integer)', NULL),
             ('admin', 'totp.key_rotate_step(integer, jsonb)',
-'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
+'Performs one step of key_rotate, which is a batch or part of the pause after it. Used by key_rotate. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
             ('', 'totp.raise_check_violation()', NULL),
             -- Superusers.
             ('', 'totp.key_generate()',

@@ -27,6 +27,7 @@ use pgrx::prelude::*;
 ::pgrx::pg_module_magic!(name, version);
 
 extension_sql_file!("../sql/schema.sql", name = "schema", bootstrap);
+extension_sql_file!("../sql/help.sql", name = "help");
 extension_sql_file!("../sql/procedures.sql", name = "procedures");
 extension_sql_file!("../sql/triggers.sql", name = "triggers");
 extension_sql_file!(

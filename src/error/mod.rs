@@ -260,7 +260,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
                 "the account has no active factor",
                 "Backup codes are issued only to accounts with an active factor.",
-                "Enrol the account first.",
+                "Enrol the account first, with totp_create and totp_confirm.",
             ),
             Error::NoHardwareToken => report(
                 PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT,
@@ -352,7 +352,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,
                 "the account has not passed two-factor verification recently",
                 "A device can be trusted only within totp.challenge_ttl after a code was accepted.",
-                "Verify a code first.",
+                "Verify a code of the account first, with totp_attempt, totp_verify or backup_verify.",
             ),
             Error::NoSession => report(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE,

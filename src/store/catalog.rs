@@ -70,7 +70,7 @@ plans! {
                         coalesce(proacl, acldefault('f', proowner))
                  FROM pg_proc
                  WHERE pronamespace IN ('totp'::regnamespace, 'totp_api'::regnamespace)
-                   AND proname <> ALL ('{totp_code,totp_check,totp_uri,qr_svg,qr_text}')
+                   AND proname <> ALL ('{help,totp_code,totp_check,totp_uri,qr_svg,qr_text}')
                  UNION ALL
                  SELECT 'schema ' || nspname, nspowner, nspacl FROM pg_namespace
                  WHERE nspname IN ('totp', 'totp_api'))

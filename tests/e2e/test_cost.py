@@ -88,7 +88,7 @@ LIMITS = {
     "select list": f"SELECT {OK} FROM users WHERE email <> $1",
     "filter": f"SELECT count(*) FILTER (WHERE {OK}) FROM users WHERE email <> $1",
 }
-# What README says to write.
+# What docs/application.md says to write.
 ADVICE = """
 SELECT 1 FROM totp.totp_attempt((SELECT l.name FROM users AS u JOIN logins AS l ON l.user_id = u.id
                                  WHERE u.email = $1), $2) WHERE verified

@@ -141,6 +141,13 @@ def test_the_pdf_was_rendered_from_the_diagram():
     assert rendered == hashlib.sha256(DIAGRAM.encode()).hexdigest(), "run make docs"
 
 
+def test_the_svg_shows_every_call_of_the_diagram():
+    picture = (DOCS / "flow.svg").read_text()
+    assert picture.startswith("<svg ")
+    calls = re.findall(r"totp: (?:\d\. )?(\w+)\(", DIAGRAM)
+    assert calls and all(f"{call}(" in picture for call in calls)
+
+
 def test_the_diagram_has_the_steps_of_the_page():
     assert re.findall(r": (\d)\. ", DIAGRAM) == ["1", "2", "3", "4", "5", "6"]
     participants = re.findall(r"^ *participant (\w+)", DIAGRAM, re.MULTILINE)

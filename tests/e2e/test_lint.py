@@ -14,8 +14,9 @@ CHECKS = "imports|domains|pgrx in|unsafe|messages|function"
 def copy(tmp_path):
     for name in ("src", "sql", "scripts"):
         shutil.copytree(ROOT / name, tmp_path / name)
-    for name in ("README.md", "Cargo.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "docs").mkdir()
+    for name in ("docs/reference.md", "Cargo.toml"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 
@@ -76,7 +77,7 @@ def test_what_is_planted_is_found(copy, file, text, check):
         assert file in output or "qr_png" in output or "cycle" in output, output
 
 
-@pytest.mark.parametrize("place", ["sql/functions.sql", "README.md"])
+@pytest.mark.parametrize("place", ["sql/functions.sql", "docs/reference.md"])
 def test_a_function_that_is_taken_from_a_list_is_found(copy, place):
     text = (copy / place).read_text()
     (copy / place).write_text(text.replace("totp_resync", "totp_other"))

@@ -13,9 +13,14 @@ PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob
 NAMED = re.compile(r"`(?:e2e/)?((?:redteam/)?test_\w+\.py)(?:::(\w+))?`")
 # <!-- test: test_role.py::test_nobody -->, <!-- test: verify.sql -->: what the text before it says
 COMMENT = re.compile(r"^ *<!-- test: (\w+\.(?:py|sql|spec))(?:::(\w+))? -->$", re.MULTILINE)
-# The parts of two pages that say what the extension does, not how to build it.
+# The parts of pages that say what the extension does, not how to build it.
 CLAIMS = {
     "README.md": ("\n## Getting started\n", "\n## Contributing\n"),
+    "login.md": ("\n## Two-step login\n", "\n## the end\n"),
+    "tasks.md": ("\n## Accept both kinds of code in one field\n", "\n## the end\n"),
+    "security.md": ("\n## What it does\n", "\n## the end\n"),
+    "troubleshooting.md": ("# Troubleshooting\n", "\n## the end\n"),
+    "installation.md": ("\n## The library in shared memory\n", "\n## the end\n"),
     "security-model.md": ("\n## What each role can do\n", "\n## The attacks, one by one\n"),
 }
 # Advice, links, and what no test can show.
@@ -28,8 +33,10 @@ NO_CLAIM = (
     "- A trusted device is a cookie",
     "- The server's clock must be right",
     "More: [the security model]",
-    "All names are in schema",
-    "`account_factors`, `approval_payload`",
+    "All of it: [what it protects",
+    "| To | See |",
+    "Errors are listed by their SQLSTATE",
+    "In your database, as a superuser",
     "- Query caches answer",
     "PostgreSQL 15 to 18 on Linux",
     "Some grants give a role more",
@@ -52,7 +59,7 @@ def test_every_test_that_a_page_names_is_there(page):
     assert PAGES[page].count("<!-- test:") == len(COMMENT.findall(PAGES[page]))
 
 
-@pytest.mark.parametrize("page", ["README.md", "known-attacks.md", "security-model.md"])
+@pytest.mark.parametrize("page", ["README.md", "known-attacks.md", "security.md", "security-model.md"])
 def test_these_pages_name_tests(page):
     assert len([*NAMED.findall(PAGES[page]), *COMMENT.findall(PAGES[page])]) > 20
 
@@ -67,6 +74,6 @@ def test_every_paragraph_and_table_that_claims_something_names_its_tests(page):
     text = re.sub(r"\n\n+(?= *<!-- test: )", "\n", text)
     parts = [part.strip() for part in text.split("\n\n") if part.strip()]
     claims = [part for part in parts if not part.startswith(("#", *NO_CLAIM))]
-    assert len(claims) > 10
+    assert claims
     untested = [part for part in claims if not COMMENT.search(part) and not NAMED.search(part)]
     assert [part[:60] for part in untested] == []

@@ -1,6 +1,6 @@
 """The table of grants: which role may call what. The words are those of sql/grants.sql."""
 
-PURE = {"totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
+PURE = {"help", "totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
 READERS = {"totp_enabled", "totp_status", "backup_remaining", "totp_requirement", "approval_status"}
 SESSION = {"current_account", "totp_verified", "totp_compliant"}
 APP = {

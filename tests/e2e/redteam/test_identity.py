@@ -301,7 +301,7 @@ def test_the_next_person_on_a_connection_inherits_no_proof(connect, dba, app):
 
 
 def test_discard_all_does_not_end_the_proof_of_a_login_role(connect, dba, app):
-    """The limit that the README names: with totp.identity = role, a pool hands the proof on."""
+    """The limit that docs/login.md names: with totp.identity = role, a pool hands the proof on."""
     with names_by_role(dba, "self_service"):
         pooler = connect("self_service")
         code = app.enrol("self_service").backup_codes[0]

@@ -169,7 +169,7 @@ def test_statement_statistics_have_no_parameter(cluster, statistics, connect, ac
 
 
 def test_a_literal_in_a_utility_statement_stays_in_the_statistics(statistics, connect, account):
-    """The limit that the README names: a code in the text of a COPY is kept as it is."""
+    """The limit that docs/security.md names: a code in the text of a COPY is kept as it is."""
     statistics.execute("SELECT pg_stat_statements_reset()")
     query = f"COPY (SELECT totp.totp_verify('{account}', '271828')) TO STDOUT"
     with connect("app").connection.cursor().copy(query) as copy:
