@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck test soak lint docs demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck test soak lint docs screenshots demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,11 @@ lint: ## Checks formatting, clippy, imports, versions and scripts
 docs: ## Renders the diagrams in docs as PDF
 	@scripts/setup docs
 	@scripts/docs
+
+screenshots: ## Takes the pictures in docs/images
+	@scripts/setup test
+	@scripts/install --profile dev $(CURDIR)/target/postgresql-18/bin/pg_config
+	@scripts/screenshots
 
 demo: ## Enrols and verifies a user on a throwaway server
 	@scripts/demo run

@@ -2,7 +2,6 @@
 
 import hmac
 import json
-import math
 import os
 import secrets
 import subprocess
@@ -18,8 +17,7 @@ from psycopg_pool import ConnectionPool
 from werkzeug.exceptions import BadRequest, HTTPException
 
 TRUST_SECONDS = 30 * 86_400
-# How long after a code a user may set up another device.
-ADDING_SECONDS = 300
+ADDING_SECONDS = 300  # how long after a code a user may set up another device
 # Pages for those who are not logged in, or not yet.
 OPEN = {"static", "signup", "login", "code", "lost", "recover", None}
 COOKIE = {"secure": True, "httponly": True, "samesite": "Lax"}
@@ -44,8 +42,7 @@ links = URLSafeSerializer(app.secret_key, salt="recovery")
 
 
 def call(query, *parameters):
-    """Runs a statement in a transaction of its own, which commits even if a code was refused: the
-    failure is counted in it. Returns the only row, or None."""
+    """The only row of a statement, or None. Commits, also after a wrong code, which it counts."""
     with pool.connection() as db:
         return rows(db, query, *parameters, one=True)
 
@@ -104,7 +101,7 @@ def add_headers(response):
 
 @app.context_processor
 def values_of_every_page():
-    return {"wait": max(0, math.ceil(session.get("wait_until", 0) - time.time()))}
+    return {"wait": max(0, round(0.5 + session.get("wait_until", 0) - time.time()))}
 
 
 def password_is_right(user):
@@ -136,9 +133,8 @@ def login():
     user = call(query, request.form["email"].strip().lower())
     if not password_is_right(user):
         return go("login", "wrong_password")
-    device = request.cookies.get("__Host-device")
     query = "SELECT NOT totp.totp_enabled(%s) OR totp.trust_verify(%s, %s) AS is_enough"
-    if call(query, user.id, user.id, device).is_enough:
+    if call(query, user.id, user.id, request.cookies.get("__Host-device")).is_enough:
         return log_in(user.id)
     session["browser"] = secrets.token_hex(16)
     query = "SELECT totp.challenge_create(%s, binding => %s) AS token"
@@ -180,9 +176,8 @@ def lost():
     if request.method == "GET" or not user:
         return render_template("lost.html") if user else go("login", "too_late")
     token = call("SELECT totp.recovery_create(%s) AS token", user).token
-    email = email_of(user)
     link = os.environ["SITE_URL"] + url_for("recover", link=links.dumps([user, token]))
-    text = render_template("mail.txt", email=email, link=link)
+    text = render_template("mail.txt", email=email_of(user), link=link)
     subprocess.run([os.environ["SENDMAIL"], "-t", "-oi"], input=text, text=True, check=True)
     return go("login", "mailed")
 
@@ -220,25 +215,25 @@ def enrol():
     if is_late and call("SELECT totp.totp_enabled(%s) AS on", user).on:
         return go("home", "code_first")
     if request.method == "GET":
-        email = email_of(user)
         # Apps keep one entry per name. A page that is soon loaded again shows the same QR code.
         query = "SELECT * FROM totp.totp_create(%s, %s, 'Acme', account_name => %s, reuse => true)"
-        name = email if label == "default" else f"{email} ({label})"
+        name = email_of(user) + ("" if label == "default" else f" ({label})")
         return render_template("enrol.html", device=call(query, user, label, name))
-    query = "SELECT * FROM totp.totp_confirm(%s, %s, %s)"
     try:
-        answer = call(query, user, request.form["code"], label)
+        parts = user, request.form["code"], label
+        answer = call("SELECT * FROM totp.totp_confirm(%s, %s, %s)", *parts)
     except errors.UndefinedObject:
         return go("enrol", "too_late")
     if not answer.confirmed:
         explain(answer.reason, answer.retry_after_seconds)
         # The same QR code again, since the app may have scanned it.
-        query = "SELECT %s AS secret, %s AS uri, totp.qr_svg(%s) AS qr_svg"
-        uri = request.form["uri"]
-        return render_template("enrol.html", device=call(query, request.form["secret"], uri, uri))
+        query = "SELECT secret, uri, totp.qr_svg(uri) FROM (VALUES (%s, %s)) AS form (secret, uri)"
+        device = call(query, request.form["secret"], request.form["uri"])
+        return render_template("enrol.html", device=device)
     session.pop("label", None)
-    codes = answer.backup_codes
-    return render_template("backup.html", codes=codes) if codes else go("home", "added")
+    if answer.backup_codes:
+        return render_template("backup.html", codes=answer.backup_codes)
+    return go("home", "added")
 
 
 @app.post("/devices")
@@ -281,16 +276,18 @@ def pay():
         return go("enrol", "enrol_first")
     if request.method == "GET":
         return render_template("pay.html")
-    query = """SELECT id FROM totp.approval_request('payment',
-        jsonb_build_object('recipient', %s::text, 'amount', %s::numeric(12, 2)))"""
+    payload = "jsonb_build_object('recipient', %s::text, 'amount', %s::numeric(12, 2))"
+    query = f"SELECT id FROM totp.approval_request('payment', {payload})"
     return go("approve", id=call(query, request.form["recipient"], request.form["amount"]).id)
 
 
 @app.route("/pay/<uuid:id>", methods=["GET", "POST"])
 def approve(id):
-    values = "payload ->> 'recipient' AS recipient, (payload ->> 'amount')::numeric(12, 2) AS amount"
-    query = f"SELECT {values} FROM totp_api.approval_status(%s) WHERE state = 'pending'"
-    payment = call(query, id)
+    payment = call(
+        "SELECT (jsonb_populate_record(NULL::payments, payload)).*"
+        " FROM totp_api.approval_status(%s) WHERE state = 'pending'",
+        id,
+    )
     if not payment:
         return go("pay", "too_late")
     if request.method == "GET":
@@ -299,7 +296,8 @@ def approve(id):
         query = "SELECT * FROM totp.approval_confirm(%s, %s)"
         verdict = rows(db, query, id, request.form["code"], one=True)
         if verdict.verified:
-            db.execute("INSERT INTO payments (recipient, amount) VALUES (%s, %s)", payment)
+            values = payment.recipient, payment.amount
+            db.execute("INSERT INTO payments (recipient, amount) VALUES (%s, %s)", values)
             return go("home", "paid")
     explain(verdict.reason, verdict.retry_after_seconds)
     return go("approve", id=id)

@@ -12,8 +12,9 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from cluster import ROOT
 
-FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage --no-first-run
---disable-background-networking --disable-component-update --disable-sync --hide-scrollbars"""
+FLAGS = """--headless --no-sandbox --disable-gpu --disable-quic --disable-dev-shm-usage
+--no-first-run --disable-background-networking --disable-component-update --disable-sync
+--hide-scrollbars"""
 AXE = ROOT / "tests/e2e/node/node_modules/axe-core/axe.min.js"
 RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
 PHONE, DESKTOP = (390, 844), (1280, 800)
@@ -35,7 +36,8 @@ class Chromium:
         options.add_argument(f"--user-data-dir={self.profile}")
         service = webdriver.ChromeService(shutil.which("chromedriver"))
         self.driver = webdriver.Chrome(options, service)
-        self.driver.set_page_load_timeout(30)
+        self.driver.set_page_load_timeout(120)
+        self.driver.set_script_timeout(120)
 
     def __enter__(self):
         return self
@@ -93,8 +95,9 @@ class Chromium:
 
     def tab_to(self, css):
         """Presses Tab until the element has the focus, which must be seen on the way."""
+        is_there = "return document.activeElement.matches(arguments[0])"
         for _ in range(40):
-            if self.driver.execute_script("return document.activeElement.matches(arguments[0])", css):
+            if self.driver.execute_script(is_there, css):
                 return
             self.keys(Keys.TAB)
             outline = "return getComputedStyle(document.activeElement).outlineStyle"
@@ -113,7 +116,7 @@ class Chromium:
 
         self.wait(is_gone)
 
-    def wait(self, condition, seconds=15):
+    def wait(self, condition, seconds=60):
         WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(condition)
 
     # What a person sees
@@ -125,6 +128,9 @@ class Chromium:
     @property
     def text(self):
         return self.find("main").text
+
+    def texts(self, css):
+        return [found.text for found in self.driver.find_elements(By.CSS_SELECTOR, css)]
 
     @property
     def bytes(self):
@@ -166,5 +172,3 @@ class Chromium:
         """All cookies, with their attributes, by name."""
         found = self.driver.execute_cdp_cmd("Storage.getCookies", {})["cookies"]
         return {cookie["name"]: cookie for cookie in found}
-
-

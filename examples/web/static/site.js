@@ -10,8 +10,9 @@ for (const timer of document.querySelectorAll("[data-seconds]")) {
     timer.textContent = `${Math.floor(left / 60)}:${seconds}`;
     for (const button of buttons) button.disabled = left > 0;
     if (left > 0) return setTimeout(tick, 250);
-    document.querySelector("#error")?.remove();
-    timer.parentElement.textContent = "You can try again now.";
+    const box = timer.closest(".error");
+    box.className = "news";
+    box.textContent = "You can try again now.";
   };
   tick();
 }
