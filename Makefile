@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck package test release-check release soak lint docs reference demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak lint docs reference screenshots demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,11 @@ reference: ## Writes docs/reference.md from the comments in sql, on a throwaway 
 	@scripts/cluster run target/reference --pg-config $(PG_CONFIG) -- sh -c \
 		'psql --quiet --command "CREATE EXTENSION totp" postgres && scripts/reference postgres' >docs/reference.md.new
 	@mv docs/reference.md.new docs/reference.md
+
+screenshots: ## Takes the pictures in docs/images
+	@scripts/setup test
+	@scripts/install --profile dev $(CURDIR)/target/postgresql-18/bin/pg_config
+	@scripts/screenshots
 
 demo: ## Enrols and verifies a user on a throwaway server
 	@scripts/demo run
