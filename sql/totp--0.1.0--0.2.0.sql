@@ -352,6 +352,35 @@ COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, 
 
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock or delay, backup codes left, method, reason';
 
+CREATE OR REPLACE FUNCTION totp.help() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT format($text$totp %s: two-factor authentication in five statements
+
+1. Enrol. Show the QR code, and the secret to those who cannot scan it.
+   SELECT secret, uri, qr_svg FROM totp.totp_create($1);
+2. Activate the app with its first code. Show the backup codes, once.
+   SELECT confirmed, backup_codes, reason FROM totp.totp_confirm($1, $2);
+3. After the password check: is a code needed?
+   SELECT totp.totp_enabled($1);
+4. Is this code right? It is accepted once.
+   SELECT totp.totp_verify($1, $2);
+5. The phone is lost. Is this backup code right?
+   SELECT totp.backup_verify($1, $2);
+
+$1 is your key for the user, as text, and $2 the code: pass both as bind parameters, and commit
+afterwards. If your driver returns false as text, write SELECT 1 WHERE totp.totp_verify($1, $2), and
+check for a row.
+
+\df totp.*                            lists all functions, \df+ also what they do
+SELECT * FROM totp.preflight();       says what this installation lacks
+SELECT totp.key_generate();           makes the encryption key, once
+GRANT totp_app TO your_backend_role;  lets your backend call these functions
+$text$, extversion) FROM pg_extension WHERE extname = 'totp'
+$$;
+
+COMMENT ON FUNCTION totp.help() IS
+'Returns the five statements that an application needs, and what to do first, as text. Begins with the version of the extension.';
+
 CREATE OR REPLACE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -1559,6 +1588,26 @@ SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'totp_compliant_wrapper';
 
+CREATE OR REPLACE FUNCTION "totp_create"(
+	"account" text, /* Option < Text > */
+	"label" text DEFAULT 'default', /* Option < Text > */
+	"issuer" text DEFAULT NULL, /* Option < Text > */
+	"account_name" text DEFAULT NULL, /* Option < Text > */
+	"algorithm" text DEFAULT 'SHA1', /* Option < Text > */
+	"digits" INT DEFAULT NULL, /* Option < i32 > */
+	"period" INT DEFAULT NULL, /* Option < i32 > */
+	"reuse" bool DEFAULT false, /* Option < bool > */
+	"qr" bool DEFAULT true /* Option < bool > */
+) RETURNS TABLE (
+	"secret" TEXT,  /* String */
+	"uri" TEXT,  /* String */
+	"qr_svg" TEXT  /* Option < String > */
+)
+VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+SET search_path TO pg_catalog, pg_temp
+LANGUAGE c /* Rust */
+AS 'MODULE_PATHNAME', 'totp_create_wrapper';
+
 CREATE OR REPLACE FUNCTION "totp_exempt"(
 	"account" text, /* Option < Text > */
 	"until" timestamp with time zone, /* Option < TimestampWithTimeZone > */
@@ -1675,12 +1724,14 @@ CREATE OR REPLACE FUNCTION totp_api.approval_request(
     OUT id uuid, OUT summary text, OUT expires_at timestamptz
 ) LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT id, summary, expires_at
-    FROM totp.approval_request(action, payload, totp.request_account(), approver, ttl)
+    FROM totp.approval_request(
+        action, payload,
+        CASE WHEN approver IS NULL THEN totp.request_account() ELSE totp.verified_request_account() END, approver, ttl)
 $$;
 
 COMMENT ON FUNCTION totp_api.approval_request(text, jsonb, text, interval) IS
 'Requests an approval for an action of the session''s account.
-See totp.approval_request. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
+See totp.approval_request. To name an approver, the session of an account that has an app must be verified. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
 
 CREATE OR REPLACE FUNCTION totp_api.approval_confirm(id uuid, code text) RETURNS totp.verdict
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1805,7 +1856,8 @@ DECLARE
 BEGIN
     FOR entry IN
         SELECT * FROM (VALUES
-            -- Anyone: computations on secrets that the caller already has.
+            -- Anyone: what to begin with, and computations on secrets that the caller already has.
+            ('PUBLIC', 'totp.help()', NULL),
             ('PUBLIC', 'totp.totp_code(text, timestamptz, text, integer, integer)',
 'Returns the TOTP code of a base32 secret at a given time (RFC 6238, section 4). Reads no table. Errors: 22023.'),
             ('PUBLIC', 'totp.totp_check(text, text, timestamptz, text, integer, integer, integer)',
@@ -1818,7 +1870,7 @@ BEGIN
 'Returns a QR code drawn with Unicode half blocks, for a terminal with light text on a dark background. Errors: 22023 more than 2331 bytes.'),
             -- The application's backend: it names the account, so it is trusted with all of them.
             ('app', 'totp.totp_create(text, text, text, text, text, integer, integer, boolean, boolean)',
-'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: totp.issuer when NULL; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8. period: 1 to 120 seconds. reuse: return the existing pending secret, rather than a new one, if it was created less than a minute ago with the same other arguments and, if the caller is the account''s own session, by that session. qr: false leaves qr_svg NULL, which saves most of the time of a call. Errors: 22023 invalid argument, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
+'Creates a new TOTP secret for an account, as a pending factor that totp_confirm activates. An active factor with the same label keeps working until then. Returns the base32 secret, the otpauth URI and its QR code as SVG; they cannot be retrieved again. label: 1 to 64 characters. issuer: when NULL, that of totp.tenant_function, else totp.issuer; must not contain a colon. account_name: the name shown by the authenticator app; the account when NULL. algorithm: SHA1, SHA256 or SHA512. digits: 6 to 8; when NULL, those of totp.tenant_function, else 6. period: 1 to 120 seconds; when NULL, that of totp.tenant_function, else 30. reuse: return the existing pending secret, rather than a new one, if it was created less than a minute ago with the same other arguments and, if the caller is the account''s own session, by that session. qr: false leaves qr_svg NULL, which saves most of the time of a call. Errors: 22023 invalid argument, 42883 or 21000 totp.tenant_function is wrong, 54000 more than 20 factors, 55P03 row locked for longer than totp.lock_timeout, F0000 no keyring, 25006 read-only transaction.'),
             ('app', 'totp.totp_confirm(text, text, text)',
 'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and, for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does a code for another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
             ('app', 'totp.totp_disable(text, text)',
@@ -1882,11 +1934,11 @@ BEGIN
             ('app admin auditor', 'totp.backup_remaining(text)',
 'Returns the number of unused backup codes of an account. Errors: 22023.'),
             ('admin auditor owner', 'totp.guard_usage()',
-'Returns the row of the view guard_status, or no row without shared_preload_libraries.'),
+'Returns how full shared memory is, or no row without shared_preload_libraries. Used by the view guard_status.'),
             ('admin auditor owner', 'totp.key_ids()',
-'Returns the IDs of the keys in the keyring, for the view key_status. Errors: F0000.'),
+'Returns the IDs of the keys in the keyring. Used by the view key_status. Errors: F0000.'),
             ('pg_monitor admin auditor owner', 'totp.metric_values()',
-'Returns values for the view metrics: what shared memory has counted since the server started, and the keys of the keyring. name, label and outcome say what value counts.'),
+'Returns what shared memory has counted since the server started, and the keys of the keyring. Used by the view metrics. name, label and outcome say what value counts.'),
             ('admin', 'totp.preflight()',
 'Checks the configuration of a deployment. For administrators. Returns one row per check: status ok, warn (weaker than it could be) or fail (does not work, or protects nothing), what was found, and what to do. Reads all rows of factors, backup codes and hardware tokens. pg_hba.conf and the state of standbys are read with the rights of the session.'),
             ('admin', 'totp.preflight_ok()',
@@ -2030,7 +2082,7 @@ BEGIN
             ('admin', 'totp.rename_account()', NULL),
             ('admin', 'totp.key_rotate(integer)', NULL),
             ('admin', 'totp.key_rotate_step(integer, jsonb)',
-'Performs one step of key_rotate, which is a batch or part of the pause after it. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
+'Performs one step of key_rotate, which is a batch or part of the pause after it. Used by key_rotate. state is what the previous step returned, NULL to begin; returns the state for the next step, or NULL when the rotation has finished. Errors: 22023, 25001, F0000, 25006.'),
             ('', 'totp.raise_check_violation()', NULL),
             -- Superusers.
             ('', 'totp.key_generate()',

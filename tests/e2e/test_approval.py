@@ -606,6 +606,18 @@ def test_the_summary_is_rfc_8785_as_another_program_writes_it(agent):
     assert summary == f"transfer {sorted_text}"
 
 
+def test_a_stolen_password_names_no_approver(connect, dba, app):
+    """Whoever has the password of somebody, and an account of their own, needs the code as well."""
+    dba.execute("CREATE ROLE victim LOGIN IN ROLE totp_user")
+    dba.execute("ALTER ROLE victim SET totp.identity = 'role'")
+    app.enrol("victim")
+    thief = connect("victim")
+    with refused(NOT_ALLOWED) as caught:
+        request(thief, TEN, approver="other_agent")
+    assert "has not been verified" in caught.value.diag.message_detail
+    assert request(thief, TEN).id, "which a code of the account itself must confirm"
+
+
 def test_pending_approvals_are_shown_to_both_sides_only(connect, agent, alice):
     asked = request(agent, {"note": "for your eyes"}, approver="other_agent")
     query = "SELECT count(*) FROM totp.approvals_pending WHERE id = %s"

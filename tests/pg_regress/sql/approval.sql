@@ -79,6 +79,9 @@ SELECT totp.approval_use('transfer', '{"amount": 40}') AS void;
 SELECT codes[1] AS vic1, codes[2] AS vic2, codes[3] AS vic3 FROM pg_temp.enrol('vic') \gset
 
 -- Self-service: one's own, and what one is asked for.
+-- An enrolled account names an approver in a verified session only.
+SELECT id FROM totp_api.approval_request('transfer', '{"amount": 50}', 'vic');
+SELECT totp.backup_verify('una', :'una5');
 SELECT id FROM totp_api.approval_request('transfer', '{"amount": 50}', 'vic') \gset
 SELECT account, approver, summary FROM totp_api.approvals_pending() ORDER BY summary COLLATE "C" DESC LIMIT 1;
 SELECT verified, account, reason FROM totp_api.approval_confirm(:'id', :'una4') AS own;

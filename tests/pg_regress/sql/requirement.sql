@@ -32,6 +32,9 @@ SET totp.clock = '2031-01-14 23:59:59.999999+00';
 SELECT state, deadline, remaining FROM totp.totp_requirement('nina');
 
 -- Exemptions.
+-- Drivers cannot read infinity.
+SELECT totp.totp_exempt('nina', 'infinity', 'on leave'), deadline FROM totp.totp_requirement('nina');
+SELECT state, deadline FROM totp.totp_requirement('nina');
 SELECT totp.totp_exempt('nina', '2031-02-01 00:00:00+00', 'on leave');
 SELECT * FROM totp.totp_requirement('nina');
 SELECT totp.totp_exempt('nina', '2031-01-01 00:00:00+00', 'back early');
