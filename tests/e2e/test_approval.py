@@ -205,16 +205,16 @@ def test_one_s_own_approval_is_none_where_another_s_is_asked(connect, dba, app, 
     dba.call("totp_forget", account="agent", reason="a test")
 
 
-def test_the_requester_s_code_does_not_confirm_for_the_approver(agent, app, alice, code, table):
-    app.enrol("agent")
+def test_the_requester_s_code_does_not_confirm_for_the_approver(agent, dba, app, alice, code):
     asked = request(agent, TEN, approver=alice)
+    app.enrol("agent")
     own = code("agent")
     by_session = agent.call("approval_confirm", "totp_api", id=asked.id, code=own)
     assert (by_session.verified, by_session.reason, by_session.account) == (False, "invalid", None)
     verdict = app.call("approval_confirm", id=asked.id, code=own)
     assert (verdict.verified, verdict.reason, verdict.account) == (False, "invalid", alice)
     assert app.backup_verify("agent", own) is True, "the code is not spent"
-    app.connection.execute("SELECT 1")
+    dba.call("totp_forget", account="agent", reason="a test")
 
 
 def test_another_session_of_the_account_may_use_it(connect, table, approve):

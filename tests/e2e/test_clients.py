@@ -12,6 +12,8 @@ import pytest
 from cluster import ROOT
 from conftest import DATABASE
 
+pytestmark = pytest.mark.once
+
 CLIENTS = ROOT / "examples/clients"
 NODE = ROOT / "tests/e2e/node"
 JDBC = Path("/usr/share/java/postgresql.jar")

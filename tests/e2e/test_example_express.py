@@ -15,6 +15,8 @@ from authenticator import Authenticator
 from cluster import ROOT
 from conftest import install
 
+pytestmark = pytest.mark.once
+
 EXAMPLE = ROOT / "examples/node-express"
 NODE = ROOT / "tests/e2e/node"
 ALICE = {"email": "alice@example.com", "password": "correct horse battery"}

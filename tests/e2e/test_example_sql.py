@@ -13,6 +13,8 @@ from conftest import DATABASE, install
 from test_flow import PGCRYPTO, STAND_IN
 from web import Web
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = ROOT / "examples"
 PASSWORD = "correct horse battery"
 

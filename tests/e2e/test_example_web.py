@@ -26,7 +26,7 @@ from conftest import install
 from picture import read_qr
 
 # A test takes seconds, but minutes on a machine that is busy.
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.once, pytest.mark.timeout(600)]
 SITE = ROOT / "examples/web"
 PASSWORD = "correct horse battery"
 LOCKOUT = 6

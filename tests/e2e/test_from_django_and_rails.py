@@ -18,6 +18,8 @@ from authenticator import Authenticator
 from cluster import ROOT
 from mover import moving, place_to_move_to
 
+pytestmark = pytest.mark.once
+
 PAGE = (ROOT / "docs/from-django-and-rails.md").read_text()
 PEERS = ROOT / "tests/peers"
 

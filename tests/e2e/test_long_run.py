@@ -20,6 +20,8 @@ from ledger import Ledger
 from load import Load
 from memory import private_memory
 
+pytestmark = pytest.mark.once
+
 SECONDS = int(os.environ.get("TOTP_RUN_SECONDS", "60"))
 # The first part fills caches and plans.
 WARM_SECONDS = max(15, SECONDS // 10)

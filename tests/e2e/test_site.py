@@ -10,6 +10,8 @@ import pytest
 
 from cluster import ROOT
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):

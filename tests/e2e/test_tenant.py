@@ -176,8 +176,8 @@ def test_the_function_is_named_as_in_sql(shop, setting):
 
 
 def test_a_name_that_needs_quotes(shop, function):
-    function("RETURN QUERY SELECT 'Quoted', NULL, 6, 30;", name='"Te nant"')
-    shop.execute("""SET totp.tenant_function = 'shop."Te nant"(text)'""")
+    function("RETURN QUERY SELECT 'Quoted', NULL, 6, 30;", name='"Our tenants"')
+    shop.execute("""SET totp.tenant_function = 'shop."Our tenants"(text)'""")
     assert parameters(shop.create("quoted").uri)["issuer"] == "Quoted"
 
 
