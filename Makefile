@@ -42,7 +42,7 @@ soak: ## Runs the tests that take minutes: large tables, random lives and input,
 	@scripts/setup test
 	@scripts/soak $(PG_CONFIG)
 
-lint: ## Checks formatting, clippy, imports, versions and scripts
+lint: ## Checks formatting, clippy, imports, versions, scripts and spelling
 	@scripts/setup lint
 	@scripts/lint
 
@@ -55,12 +55,12 @@ reference: ## Writes docs/reference.md from the comments in sql, on a throwaway 
 	@scripts/setup demo
 	@scripts/install --profile dev $(PG_CONFIG)
 	@scripts/cluster run target/reference --pg-config $(PG_CONFIG) -- sh -c \
-		'psql --quiet --command "CREATE EXTENSION totp" postgres && scripts/reference postgres' >docs/reference.md.new
-	@mv docs/reference.md.new docs/reference.md
+		'psql --quiet --command "CREATE EXTENSION totp" postgres && scripts/reference postgres' >target/reference.md
+	@cp target/reference.md docs/reference.md
 
 screenshots: ## Takes the pictures in docs/images
 	@scripts/setup test
-	@scripts/install --profile dev $(CURDIR)/target/postgresql-18/bin/pg_config
+	@scripts/install --profile dev 18
 	@scripts/screenshots
 
 demo: ## Enrols and verifies a user on a throwaway server

@@ -135,7 +135,7 @@ COMMENT ON FUNCTION totp_api.challenge_verify(text, text, text) IS
 'Completes a login with a code for the account of a challenge.
 See totp.challenge_verify; the purpose is login. A refusal does not reveal whose challenge it was. If the code is accepted, access_token is a JSON Web Token with sub, role (totp.jwt_role), aal, amr, session_id, and the claims of the challenge; its session is verified. This is the only function for anonymous callers. Errors: 22023, 55P03, F0000, XX001, 25006.';
 
--- Whoever has only the password must not have an account of their own approve for this one.
+-- A password alone must not be enough: a thief could name an account of their own as the approver.
 CREATE FUNCTION totp_api.approval_request(
     action text, payload jsonb, approver text DEFAULT NULL, ttl interval DEFAULT NULL,
     OUT id uuid, OUT summary text, OUT expires_at timestamptz
@@ -147,7 +147,7 @@ CREATE FUNCTION totp_api.approval_request(
 $$;
 COMMENT ON FUNCTION totp_api.approval_request(text, jsonb, text, interval) IS
 'Requests an approval for an action of the session''s account.
-See totp.approval_request. To name an approver, the session of an account that has an app must be verified. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
+See totp.approval_request. If the account has a second factor, the session must be verified to name an approver. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
 
 -- The code is looked at only if the approval is asked of the session's account.
 CREATE FUNCTION totp_api.approval_confirm(id uuid, code text) RETURNS totp.verdict

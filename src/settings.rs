@@ -302,7 +302,8 @@ pub fn init() {
         c"totp.tenant_function",
         c"Function of the application that returns issuer, logo, digits and period for an account.",
         c"Named with its schema, such as app.tenant(text). Its columns are issuer, image, digits and period; NULL \
-          leaves a default as it is. It runs with the rights of its owner, for arguments that totp_create is not given.",
+          leaves a default as it is. Its values are for arguments that totp_create is not given. It runs with the rights of \
+          its owner.",
         &TENANT_FUNCTION,
         GucContext::Suset,
     );

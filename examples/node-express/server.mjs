@@ -95,5 +95,12 @@ app.get("/me", forUsers, async (request, response) => {
   response.json(await row("SELECT enabled, backup_codes_left FROM totp.totp_status($1)", request.session.user));
 });
 
+// Express would answer with the stack of the error.
+app.use((error, request, response, next) => {
+  const isEarly = error.code === "42704"; // no pending enrolment
+  if (!isEarly) console.error(error);
+  response.status(isEarly ? 409 : 500).json({ error: isEarly ? "enrol first" : "that did not work" });
+});
+
 const server = app.listen(Number(process.env.PORT ?? 3000), "127.0.0.1", () =>
   console.log(`listening on ${server.address().port}`));

@@ -3,6 +3,7 @@
 import hmac
 import json
 import os
+import re
 import secrets
 import subprocess
 import time
@@ -116,7 +117,7 @@ def signup():
     if request.method == "GET":
         return render_template("signup.html")
     email, password = request.form["email"].strip().lower(), request.form["password"]
-    if "@" not in email or len(password) < 10:
+    if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", email) or len(password) < 10:
         return go("signup", "not_signed_up")
     query = "INSERT INTO users (email, password_hash) VALUES (%s, %s) RETURNING id::text"
     try:

@@ -400,7 +400,7 @@ impl From<Error> for ErrorReport {
                 PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE,
                 argument::message(&invalid),
                 "The function named by totp.tenant_function returned this value.",
-                "Correct the function, or pass the value to totp_create.",
+                "Correct the function.",
             ),
             Error::NoRelation { argument } => report(
                 PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,

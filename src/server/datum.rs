@@ -215,6 +215,8 @@ pub fn composite<const N: usize>(
     columns: [Column; N],
 ) -> Option<PgHeapTuple<'static, AllocatedByRust>> {
     // SAFETY: catalog lookups with static C strings; a missing object yields the invalid OID.
+    // Whether the ID of the cache is an i32 already depends on the version of PostgreSQL.
+    #[allow(clippy::unnecessary_cast)]
     let type_oid = unsafe {
         let schema = pg_sys::get_namespace_oid(c"totp".as_ptr(), true);
         pg_sys::GetSysCacheOid(

@@ -50,8 +50,8 @@ pub fn force_sync_commit() {
     }
 }
 
-/// Sets `synchronous_commit` to at least `on`, until the transaction has ended. `remote_write` is left as
-/// it is: a standby that has received a commit does not lose it by becoming the primary.
+/// Raises `synchronous_commit` to `on` until the transaction has ended, if it is below `remote_write`, which
+/// is enough: a standby that has received a commit does not lose it by becoming the primary.
 fn wait_for_standbys() {
     const LEAST: pg_sys::SyncCommitLevel::Type =
         pg_sys::SyncCommitLevel::SYNCHRONOUS_COMMIT_REMOTE_WRITE;

@@ -121,7 +121,7 @@ BAD = {
     "a missing user": ({"PGUSER": None}, "PGUSER is missing"),
     "a superuser": ({"PGUSER": "postgres"}, "PGUSER is a superuser"),
     "no TLS": ({"PGSSLMODE": "prefer"}, "PGSSLMODE should be verify-full"),
-    "a short key": ({"TOTP_ENCRYPTION_KEY": "c2hvcnQ="}, "is no Fernet key"),
+    "a short key": ({"TOTP_ENCRYPTION_KEY": "c2hvcnQ="}, "is not a Fernet key"),
     "standard base64": ({"TOTP_ENCRYPTION_KEY": "+/" * 21 + "8="}, "is no Fernet key"),
     "a short secret": ({"PGRST_JWT_SECRET": "secret"}, "fewer than 32 bytes"),
     "no schema": ({"PGRST_DB_SCHEMAS": "api"}, "does not list totp_api"),

@@ -75,6 +75,7 @@ def page(cluster, tmp_path):
 
 def test_a_login_takes_the_password_and_a_code(page):
     assert page.send("/signup", **ALICE)[0] == 201
+    assert page.send("/confirm", code="000000")[0] == 409, "there is nothing to confirm yet"
     phone = Authenticator(page.send("/enrol")[2]["uri"])
     assert phone.totp.name == ALICE["email"]
     _, _, confirmed = page.send("/confirm", code=phone.take(time.time()))

@@ -290,7 +290,7 @@ CONNECTIONS = 5000
 LIMIT_KB = 3072
 
 
-def test_five_thousand_connections_fit_into_memory(cluster, app, account):
+def test_five_thousand_connections_fit_into_memory(cluster):
     """By calculation: what one connection holds after it has called everything."""
 
     def median_of(use):

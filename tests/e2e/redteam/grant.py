@@ -1,4 +1,4 @@
-"""The table of grants: which role may call what. The words are those of sql/grants.sql."""
+"""The table of grants: which role may call what. The words are those of sql/functions.sql."""
 
 PURE = {"help", "totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
 READERS = {"totp_enabled", "totp_status", "backup_remaining", "totp_requirement", "approval_status"}

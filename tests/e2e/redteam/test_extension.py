@@ -170,7 +170,7 @@ def test_default_privileges_of_the_installer_give_nothing_away(cluster, other_da
     anonymous = {(name, grantee) for name, grantee in found if grantee > 0}
     assert {name for name, _ in anonymous} <= {"challenge_verify", "totp_api"}
     public = {name for name, grantee in found if grantee == 0}
-    assert public == {"totp", "totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
+    assert public == {"totp", "help", "totp_code", "totp_check", "totp_uri", "qr_svg", "qr_text"}
     with (
         cluster.connect("stranger", other_database) as connection,
         pytest.raises(errors.InsufficientPrivilege),
