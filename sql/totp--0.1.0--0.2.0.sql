@@ -1731,7 +1731,7 @@ $$;
 
 COMMENT ON FUNCTION totp_api.approval_request(text, jsonb, text, interval) IS
 'Requests an approval for an action of the session''s account.
-See totp.approval_request. To name an approver, the session of an account that has an app must be verified. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
+See totp.approval_request. If the account has a second factor, the session must be verified to name an approver. Errors: PT401, 42501, 22023, 54000, 55P03, F0000, 25006.';
 
 CREATE OR REPLACE FUNCTION totp_api.approval_confirm(id uuid, code text) RETURNS totp.verdict
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -1874,7 +1874,7 @@ BEGIN
             ('app', 'totp.totp_confirm(text, text, text)',
 'Activates the pending factor with the given label, using its first code, which is then spent. Whitespace, invisible characters, and dashes between digits are ignored. Returns whether the factor is now active, new backup codes if the account had none (shown only here), the reason (ok, invalid, locked, suspended or clock_off), the seconds until the lock ends, and, for clock_off, by how many seconds the app''s clock seems to be ahead of the server''s. A wrong code counts as a failure, and so does a code for another time. Ends the verification of the account''s other sessions, and voids its other pending factors. Errors: 42704 no pending factor, it is older than totp.pending_ttl, or the account''s factors have changed since; 22023; 55P03; F0000; XX001; 25006.'),
             ('app', 'totp.totp_disable(text, text)',
-'Turns off two-factor authentication for an account, given a valid TOTP or backup code. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused, and for an account that must have a second factor (see totp_require); the code is not spent in that case. Errors: 22023, 55P03, F0000, XX001, 25006.'),
+'Turns off two-factor authentication for an account, given a valid TOTP code, backup code or temporary pass. Removes its factors, backup codes, tokens and verified sessions. Returns false if the code is refused, and for an account that must have a second factor (see totp_require); the code is not spent in that case. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_remove(text, text, text)',
 'Removes one of several authenticator apps of an account, given a valid TOTP code from any of them or a backup code. Returns false if the code is refused, and for the last active app, which only totp_disable removes; the code is not spent in that case. Ends the verification of the account''s other sessions. Errors: 42704 no factor with this label, 22023, 55P03, F0000, XX001, 25006.'),
             ('app', 'totp.totp_verify(text, text)',

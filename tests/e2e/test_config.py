@@ -122,7 +122,7 @@ BAD = {
     "a superuser": ({"PGUSER": "postgres"}, "PGUSER is a superuser"),
     "no TLS": ({"PGSSLMODE": "prefer"}, "PGSSLMODE should be verify-full"),
     "a short key": ({"TOTP_ENCRYPTION_KEY": "c2hvcnQ="}, "is not a Fernet key"),
-    "standard base64": ({"TOTP_ENCRYPTION_KEY": "+/" * 21 + "8="}, "is no Fernet key"),
+    "standard base64": ({"TOTP_ENCRYPTION_KEY": "+/" * 21 + "8="}, "is not a Fernet key"),
     "a short secret": ({"PGRST_JWT_SECRET": "secret"}, "fewer than 32 bytes"),
     "no schema": ({"PGRST_DB_SCHEMAS": "api"}, "does not list totp_api"),
     "our schema first": ({"PGRST_DB_SCHEMAS": "totp_api, api"}, "begins with totp_api"),
