@@ -3,6 +3,7 @@
 import re
 
 from authenticator import Authenticator
+from client import Client
 
 
 def test_help_names_the_version_that_is_installed(stranger, dba):
@@ -37,14 +38,17 @@ def test_the_form_for_drivers_that_read_text_gives_a_row_or_none(app, account):
     assert len(app.rows(statement, account, phone.take(app.now))) == 1
 
 
-def test_the_other_statements_run(dba):
-    text = dba.value("SELECT totp.help()")
-    statements = re.findall(r"^((?:SELECT|GRANT) [^;]*);", text, re.MULTILINE)
-    assert len(statements) == 3
-    with dba.connection.transaction(force_rollback=True):
-        dba.execute("CREATE ROLE your_backend_role")
-        for statement in statements:
-            dba.execute(statement)
+def test_the_other_statements_run(cluster, other_database):
+    with cluster.connect(dbname=other_database) as connection:
+        dba = Client(connection)
+        dba.execute("CREATE EXTENSION totp")
+        text = dba.value("SELECT totp.help()")
+        statements = re.findall(r"^((?:SELECT|GRANT) [^;]*);", text, re.MULTILINE)
+        assert len(statements) == 3
+        with connection.transaction(force_rollback=True):
+            dba.execute("CREATE ROLE your_backend_role")
+            for statement in statements:
+                dba.execute(statement)
 
 
 def test_psql_lists_every_function_by_its_name(cluster, dba):

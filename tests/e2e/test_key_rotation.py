@@ -22,7 +22,7 @@ from conftest import install
 from forge import MADE_AT, forge, forge_backup_codes
 from key_file import KeyFile, key_id
 
-ROWS = int(os.environ.get("ROTATION_ROWS", "10000"))
+ROWS = int(os.environ.get("ROTATION_ROWS", "20000"))
 IS_MEASURED = ROWS >= 1_000_000
 NOW = MADE_AT + timedelta(days=1)
 CLIENTS, LOGINS_A_SECOND = 4, 400
