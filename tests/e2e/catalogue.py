@@ -2,6 +2,9 @@
 
 from psycopg.rows import tuple_row
 
+# PostgreSQL 15.20 marks the columns of every new table with an option of its own.
+OPTIONS = """(
+    SELECT jsonb_agg(option) FROM unnest(attoptions) AS option WHERE option !~ '^pg_attver=')"""
 ACL = "(SELECT array_agg(item::text ORDER BY item::text COLLATE \"C\") FROM unnest({}) AS item)"
 MEMBER = """EXISTS (SELECT FROM pg_depend WHERE deptype = 'e' AND classid = '{0}'::regclass AND objid = {1}
     AND refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'totp'))"""
@@ -40,7 +43,7 @@ QUERIES = {
     "column": f"""
         SELECT format('%s.%I', attrelid::regclass, attname), jsonb_build_array(
             format_type(atttypid, atttypmod), attnotnull, attidentity, attgenerated, attstorage,
-            attcompression, attcollation::regcollation, {ACL.format("attacl")}, attoptions,
+            attcompression, attcollation::regcollation, {ACL.format("attacl")}, {OPTIONS},
             pg_get_expr(adbin, adrelid), col_description(attrelid, attnum),
             CASE relkind WHEN 'r' THEN NULL ELSE attnum END)
         FROM pg_attribute JOIN pg_class AS c ON c.oid = attrelid
