@@ -1,7 +1,9 @@
 //! The running transaction: what it may do, and how it commits.
 
+use super::audit::transaction_id;
 use crate::error::Error;
 use pgrx::{PgXactCallbackEvent, pg_sys, register_xact_callback};
+use std::cell::Cell;
 
 /// Fails in a read-only transaction, on a standby, and in a parallel query: the calling function
 /// may be wrongly marked PARALLEL SAFE.
@@ -38,15 +40,30 @@ pub fn is_transaction_block() -> bool {
     unsafe { pg_sys::IsTransactionBlock() }
 }
 
+thread_local! {
+    /// The transaction that is to wait for standbys, if it has not ended.
+    static WAITING: Cell<i64> = const { Cell::new(0) };
+}
+
 /// Makes the running transaction commit synchronously, regardless of the settings of the caller: it
 /// waits for the disk, and for synchronous standbys if there are any.
 pub fn force_sync_commit() {
     // SAFETY: sets a flag of the running transaction, which then waits for the disk.
     unsafe { pg_sys::ForceSyncCommit() };
+    let transaction = transaction_id();
+    // Once is enough, however many codes it spends.
+    if WAITING.replace(transaction) == transaction {
+        return;
+    }
     // The wait for standbys depends on a setting. It is read at the end, so that is where the caller's
-    // value counts.
+    // value counts. pgrx keeps the callback for COMMIT of a transaction that was prepared instead.
     for event in [PgXactCallbackEvent::PreCommit, PgXactCallbackEvent::PrePrepare] {
-        register_xact_callback(event, wait_for_standbys);
+        register_xact_callback(event, move || {
+            if WAITING.get() == transaction {
+                WAITING.set(0);
+                wait_for_standbys();
+            }
+        });
     }
 }
 

@@ -197,13 +197,13 @@ def waiting(pair):
     """A primary whose synchronous standby receives nothing, and people with backup codes."""
     pair.attach(synchronous=True)
     with client_of(pair.primary) as client:
-        people = [client.enrol(new_account()) for _ in range(4)]
+        people = [client.enrol(new_account()) for _ in range(6)]
     pair.cut()
     return pair.primary, people
 
 
 @pytest.mark.parametrize("level", ["off", "local"])
-@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("when", ["before", "after", "after a rollback"])
 def test_an_accepted_code_has_reached_the_synchronous_standby(level, when, waiting):
     """Whatever the caller sets, and when: the commit that spends a code waits for the standby."""
     primary, people = waiting
@@ -212,13 +212,18 @@ def test_an_accepted_code_has_reached_the_synchronous_standby(level, when, waiti
 
     def log_in():
         setting = f"SET synchronous_commit = {level}"
-        with client_of(primary) as client, client.connection.transaction():
+        with client_of(primary) as client:
+            if when == "after a rollback":
+                with client.connection.transaction(force_rollback=True):
+                    assert client.backup_verify(person.account, person.backup_codes[1])
             backends.put(client.connection.info.backend_pid)
-            if when == "before":
-                client.execute(setting)
-            accepted = client.backup_verify(person.account, person.backup_codes[0])
-            if when == "after":
-                client.execute(setting)
+            with client.connection.transaction():
+                if when == "before":
+                    client.execute(setting)
+                accepted = client.backup_verify(person.account, person.backup_codes[0])
+                accepted &= client.backup_verify(person.account, person.backup_codes[2])
+                if when != "before":
+                    client.execute(setting)
         answers.append(accepted)
 
     thread = Thread(target=log_in)
