@@ -1,6 +1,7 @@
 """A client of the functions of totp, as an application's backend is one."""
 
 import time
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
@@ -144,3 +145,13 @@ class Traveller(Client):
     @property
     def now(self):
         return self._now
+
+
+@contextmanager
+def session(cluster, *settings, **options):
+    """A client of a cluster for a while, with settings of its own."""
+    with closing(cluster.connect(**options)) as connection:
+        client = Client(connection)
+        for setting in settings:
+            client.execute(f"SET {setting}")
+        yield client

@@ -5,7 +5,6 @@ TOTP_CRASHES is the number of crashes under load.
 
 import os
 import time
-from contextlib import closing, contextmanager
 from itertools import islice
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 import figures
 import load
 from authenticator import Authenticator
-from client import Client, Person
+from client import Person, session
 from cluster import Cluster, until
 from concurrency import wrong_codes
 from conftest import ROLES, install, new_account
@@ -37,16 +36,6 @@ def fragile():
         yield cluster
         assert "PANIC" not in cluster.log
         assert "panicked" not in cluster.log
-
-
-@contextmanager
-def session(cluster, *settings):
-    """A client of a cluster for a while, with settings of its own."""
-    with closing(cluster.connect()) as connection:
-        client = Client(connection)
-        for setting in settings:
-            client.execute(f"SET {setting}")
-        yield client
 
 
 def restart(cluster):

@@ -6,7 +6,6 @@ TOTP_FAILOVERS is the number of promotions of each kind.
 import os
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
 from queue import Queue
 from threading import Thread
 
@@ -14,7 +13,7 @@ import pytest
 
 import figures
 import load
-from client import Client
+from client import session
 from cluster import Cluster, until
 from conftest import ROLES, install, new_account
 from key_file import KeyFile
@@ -66,15 +65,13 @@ class Pair:
         self.primary.configure(synchronous_standby_names=names)
         state = "sync" if synchronous else "async"
         query = "SELECT count(*) FROM pg_stat_replication WHERE sync_state = %s"
-        with closing(self.primary.connect()) as connection:
-            client = Client(connection)
+        with session(self.primary) as client:
             until(lambda: client.value(query, state) == 1, what=f"an {state} standby")
 
     def cut(self):
         """From now on, the standby receives nothing more."""
         self.standby.configure(primary_conninfo="")
-        with closing(self.standby.connect()) as connection:
-            client = Client(connection)
+        with session(self.standby) as client:
             receivers = "SELECT count(*) FROM pg_stat_wal_receiver"
             until(lambda: client.value(receivers) == 0, what="end of replication")
 
@@ -93,13 +90,6 @@ def pair():
         yield pair
 
 
-@contextmanager
-def client_of(cluster, *settings):
-    options = " ".join(f"-c {setting}" for setting in settings)
-    with closing(cluster.connect(options=options)) as connection:
-        yield Client(connection)
-
-
 def test_a_synchronous_standby_takes_over_all_that_clients_were_told(pair, dice):
     ledger = Ledger()
     for _ in range(FAILOVERS):
@@ -107,7 +97,7 @@ def test_a_synchronous_standby_takes_over_all_that_clients_were_told(pair, dice)
         with Load(pair.primary, ledger, pair.key_file, dice):
             time.sleep(dice.uniform(0, 1))
             pair.fail_over()
-        with client_of(pair.primary) as client:
+        with session(pair.primary) as client:
             assert ledger.differences(client) == []
             assert ledger.half_enrolled(client) == []
             assert list(ledger.replays(pair.primary)) == []
@@ -133,7 +123,7 @@ def test_an_asynchronous_standby_accepts_no_totp_code_again(pair, dice):
             pair.cut()
             time.sleep(dice.uniform(0.2, 0.6))
             pair.fail_over()
-        with client_of(pair.primary) as client:
+        with session(pair.primary) as client:
             found = ledger.differences(client)
             assert ledger.half_enrolled(client) == []
             assert ledger.left_behind(client) == []
@@ -167,7 +157,7 @@ def test_a_promoted_standby_refuses_what_a_phone_ahead_may_have_spent(pair):
     """Its step is after the promotion: the next one, or one to which logins have adjusted."""
     settings = ("totp.window_steps=1", "totp.cold_start=on")
     pair.attach(synchronous=False)
-    with client_of(pair.primary, *settings) as client:
+    with session(pair.primary, *settings) as client:
         period = roomy_period(time.time())
         fast, drifting = (client.enrol(new_account(), period=period) for _ in range(2))
         now = time.time()
@@ -180,11 +170,11 @@ def test_a_promoted_standby_refuses_what_a_phone_ahead_may_have_spent(pair):
             assert client.verify(person.account, code)
     pair.fail_over()
     outcome = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
-    with client_of(pair.primary, *settings) as client:
+    with session(pair.primary, *settings) as client:
         for person, code in spent:
             assert not client.verify(person.account, code)
             assert client.value(outcome, person.account) == "cold_start"
-    with client_of(pair.primary, *settings, "totp.cold_start=off") as client:
+    with session(pair.primary, *settings, "totp.cold_start=off") as client:
         for person, code in spent:
             assert client.verify(person.account, code), "nothing was lost: the test shows nothing"
 
@@ -196,7 +186,7 @@ def test_a_promoted_standby_refuses_what_a_phone_ahead_may_have_spent(pair):
 def waiting(pair):
     """A primary whose synchronous standby receives nothing, and people with backup codes."""
     pair.attach(synchronous=True)
-    with client_of(pair.primary) as client:
+    with session(pair.primary) as client:
         people = [client.enrol(new_account()) for _ in range(6)]
     pair.cut()
     return pair.primary, people
@@ -212,7 +202,7 @@ def test_an_accepted_code_has_reached_the_synchronous_standby(level, when, waiti
 
     def log_in():
         setting = f"SET synchronous_commit = {level}"
-        with client_of(primary) as client:
+        with session(primary) as client:
             if when == "after a rollback":
                 with client.connection.transaction(force_rollback=True):
                     assert client.backup_verify(person.account, person.backup_codes[1])
@@ -230,7 +220,7 @@ def test_an_accepted_code_has_reached_the_synchronous_standby(level, when, waiti
     thread.start()
     backend = backends.get(timeout=10)
     waits = "SELECT wait_event FROM pg_stat_activity WHERE pid = %s"
-    with client_of(primary) as client:
+    with session(primary) as client:
         until(lambda: client.rows(waits, backend) in ([], [("SyncRep",)]), what="commit")
         assert client.rows(waits, backend) == [("SyncRep",)] and answers == []
         client.execute("SELECT pg_cancel_backend(%s)", backend)
@@ -239,5 +229,5 @@ def test_an_accepted_code_has_reached_the_synchronous_standby(level, when, waiti
 
 def test_the_caller_of_anything_else_need_not_wait(waiting):
     primary, _ = waiting
-    with client_of(primary, "synchronous_commit=local") as client:
+    with session(primary, "synchronous_commit=local") as client:
         client.challenge("somebody")

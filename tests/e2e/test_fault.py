@@ -3,7 +3,7 @@
 import os
 import subprocess
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 
 import psycopg
@@ -11,7 +11,7 @@ import pytest
 
 import figures
 import load
-from client import Client, Traveller
+from client import Client, Traveller, session
 from cluster import Cluster, new_directory, until
 from conftest import DATABASE, ROLES, install, new_account
 from key_file import KeyFile
@@ -44,15 +44,6 @@ def small_disk(owner, megabytes):
     finally:
         subprocess.run(["umount", "--lazy", place], check=True)
         place.rmdir()
-
-
-@contextmanager
-def session(cluster, *settings, **options):
-    with closing(cluster.connect(**options)) as connection:
-        client = Client(connection)
-        for setting in settings:
-            client.execute(f"SET {setting}")
-        yield client
 
 
 def assert_kept(cluster, ledger):
