@@ -14,11 +14,11 @@ mod error;
 mod flow;
 mod guard;
 mod keys;
+#[cfg(feature = "panic")]
+mod panic;
 mod pure;
 mod random;
 mod server;
-#[cfg(feature = "pg_test")]
-mod server_tests;
 mod settings;
 mod store;
 
@@ -74,16 +74,4 @@ pub extern "C-unwind" fn _PG_init() {
     server::hide_backtraces();
     settings::init();
     guard::init();
-}
-
-/// Hooks that `cargo pgrx test` requires.
-#[cfg(all(test, feature = "pg_test"))]
-pub mod pg_test {
-    /// Does nothing.
-    pub fn setup(_options: Vec<&str>) {}
-
-    /// Returns the configuration of the test server.
-    pub fn postgresql_conf_options() -> Vec<&'static str> {
-        vec!["shared_preload_libraries = 'totp'"]
-    }
 }

@@ -324,7 +324,7 @@ pub fn usage() -> Option<Usage> {
 }
 
 /// Panics while a lock is held, as a bug would.
-#[cfg(feature = "pg_test")]
+#[cfg(feature = "panic")]
 #[allow(clippy::panic)]
 pub fn panic_under_lock() -> bool {
     let panic = |_: &mut Entry| panic!("a bug under a lock");
