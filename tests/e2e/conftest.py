@@ -10,6 +10,7 @@ import secrets
 import pytest
 from psycopg import sql
 
+from alone import turn
 from client import Client, Traveller
 from cluster import Cluster
 from key_file import KeyFile
@@ -25,6 +26,13 @@ CREATE ROLE auditor LOGIN IN ROLE totp_auditor;
 CREATE ROLE self_service LOGIN IN ROLE totp_user;
 GRANT SET ON PARAMETER totp.clock, totp.window_steps TO traveller;
 """
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item):
+    """Each test has its turn, with its fixtures."""
+    with turn(alone=item.get_closest_marker("alone") is not None):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

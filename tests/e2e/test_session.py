@@ -414,6 +414,7 @@ def plans(node, relationship):
     return below + ([node] if node.get("Parent Relationship") == relationship else [])
 
 
+@pytest.mark.alone
 def test_a_policy_costs_a_list_of_100_000_rows_next_to_nothing(browser, person):
     """One call, and PostgreSQL's look at the result of the subquery for each row: that is a tenth
     of a bare count(*) or more, whatever the subquery calls, and little beside reading the rows."""

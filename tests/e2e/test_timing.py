@@ -11,6 +11,8 @@ from conftest import install, new_account
 from forge import forge
 from timing import assert_alike
 
+pytestmark = pytest.mark.alone
+
 DURABLE_TURNS = 300
 # What hides in the noise of a network, where the disk is so fast that a tenth is less.
 DURABLE = {"share": 0.1, "unseen": 0.0002}

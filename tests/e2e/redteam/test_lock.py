@@ -196,6 +196,7 @@ def test_a_held_row_stops_nobody_else(request, app, hurried, account, held):
             assert client.verify(other.account, other.phone.code(now, 1)) is True
 
 
+@pytest.mark.alone
 def test_the_next_login_waits_for_an_idle_transaction_no_longer_than_set(hurried, idle, person):
     code = person.phone.code(START, 2)
 
@@ -216,11 +217,26 @@ def test_a_shorter_lock_timeout_of_the_caller_wins(hurried, idle, person):
         hurried.client.verify(person.account, person.phone.code(START, 2))
 
 
+@pytest.mark.parametrize("ended_by", ["result", "error"])
+def test_waits_of_the_caller_itself_are_not_limited(hurried, idle, person, ended_by):
+    """Neither after a call nor after one that fails: totp.lock_timeout is for rows of totp."""
+    if ended_by == "result":
+        assert hurried.client.verify(new_account(), "000000") is False
+    else:
+        with refused(BUSY):
+            hurried.client.verify(person.account, person.phone.code(START, 2))
+    idle.execute("SELECT pg_advisory_xact_lock(424242)")
+    hurried.client.execute(f"SET statement_timeout = '{3 * PATIENCE}s'")
+    with pytest.raises(errors.QueryCanceled):
+        hurried.client.execute("SELECT pg_advisory_lock(424242)")
+
+
 def test_a_code_that_an_idle_transaction_spent_is_refused_without_a_wait(hurried, idle, person):
     """A wait would end in an error, since that transaction does not end."""
     assert hurried.client.verify(person.account, person.phone.code(START, 1)) is False
 
 
+@pytest.mark.alone
 def test_logins_that_queue_behind_the_next_one_wait_twice_as_long_at_most(hurried, person):
     code = person.backup_codes[0]
 
