@@ -23,9 +23,6 @@ pub fn require(
     renew: bool,
 ) -> Result<Timestamp, Error> {
     let context = Context::begin()?;
-    if !renew && let Some(requirement) = store::requirement::load(account)? {
-        return Ok(requirement.deadline);
-    }
     let grace = grace.unwrap_or_else(|| settings::grace().saturating_mul(1_000_000));
     let new = NewRequirement {
         account,
@@ -40,7 +37,6 @@ pub fn require(
     if renew {
         store::requirement::renew(&new)?;
     } else if !store::requirement::add(&new)? {
-        // Another call was faster.
         return Ok(store::requirement::load(account)?.ok_or(Error::Busy)?.deadline);
     }
     context.record(account, Event::Require, Outcome::Ok, fields.clone())?;

@@ -60,8 +60,8 @@ plans! {
     // Skips tokens in use: their changed_at no longer matches, which revokes them too.
     MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
-             DELETE FROM totp.tokens WHERE id IN (
-                 SELECT id FROM totp.tokens WHERE account::text = $1 FOR UPDATE SKIP LOCKED)),
+             DELETE FROM totp.tokens WHERE id = ANY (ARRAY(
+                 SELECT id FROM totp.tokens WHERE account::text = $1 FOR UPDATE SKIP LOCKED))),
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          UPDATE totp.accounts
          SET changed_at = greatest($2, changed_at + interval '1 microsecond'),
@@ -87,9 +87,9 @@ plans! {
     DELETE(TEXT, TIME) =
         "WITH tokens AS (DELETE FROM totp.tokens WHERE account::text = $1 AND expires_at > $2),
          ended AS (
-             DELETE FROM totp.tokens WHERE id IN (
+             DELETE FROM totp.tokens WHERE id = ANY (ARRAY(
                  SELECT id FROM totp.tokens WHERE account::text = $1 AND expires_at <= $2
-                 FOR UPDATE SKIP LOCKED)),
+                 FOR UPDATE SKIP LOCKED))),
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          DELETE FROM totp.accounts WHERE account::text = $1";
     STATUS(TEXT, TIME, TIME) =

@@ -8,15 +8,16 @@ use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use pgrx::JsonB;
 
-/// The statement that appends an event, and removes a few that are older than `$5`.
+/// The statement that appends an event, and removes a few that are older than `$5`. The arrays are read
+/// once, whatever plan was made for the table when it was small.
 macro_rules! appending {
     ($prefix:literal, $suffix:literal) => {
         concat!(
             "WITH old AS (
-                 DELETE FROM totp.events WHERE id IN (
-                     SELECT id FROM totp.events WHERE at < $5 AND id < (
-                         SELECT min(id) + 10 FROM totp.events)
-                     FOR UPDATE SKIP LOCKED))",
+                 DELETE FROM totp.events WHERE id = ANY (ARRAY(
+                     SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
+                         SELECT id FROM totp.events ORDER BY id LIMIT 10))
+                     FOR UPDATE SKIP LOCKED)))",
             $prefix,
             " INSERT INTO totp.events (at, account, event, detail) VALUES ($1, $2, $3, $4::jsonb)",
             $suffix
@@ -30,10 +31,10 @@ macro_rules! appending_all {
     ($prefix:literal, $suffix:literal) => {
         concat!(
             "WITH old AS (
-                 DELETE FROM totp.events WHERE id IN (
-                     SELECT id FROM totp.events WHERE at < $5 AND id < (
-                         SELECT min(id) + 10 * cardinality($2) FROM totp.events)
-                     FOR UPDATE SKIP LOCKED))",
+                 DELETE FROM totp.events WHERE id = ANY (ARRAY(
+                     SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
+                         SELECT id FROM totp.events ORDER BY id LIMIT 10 * cardinality($2)))
+                     FOR UPDATE SKIP LOCKED)))",
             $prefix,
             " INSERT INTO totp.events (at, account, event, detail)
               SELECT $1, e.account, $3, e.detail::jsonb

@@ -96,10 +96,9 @@ plans! {
         "WITH removed AS (DELETE FROM totp.factors WHERE account::text = $1)
          UPDATE totp.accounts SET last_verified_at = NULL WHERE account::text = $1";
     SWEEP(TIME) =
-        "DELETE FROM totp.factors WHERE (account, label, state) IN (
-             SELECT account, label, state FROM totp.factors
-             WHERE state = 'pending' AND created_at <= $1
-             LIMIT 100 FOR UPDATE SKIP LOCKED)";
+        "DELETE FROM totp.factors WHERE ctid = ANY (ARRAY(
+             SELECT ctid FROM totp.factors WHERE state = 'pending' AND created_at <= $1
+             LIMIT 100 FOR UPDATE SKIP LOCKED))";
 }
 
 /// A row of the table.

@@ -3,6 +3,9 @@
 //! They compare columns of domains as the type below, `account::text = $1`. No operator takes a
 //! domain: to choose one, the parser would look up casts for each operator of that name, which is a
 //! fifth of the first login on a connection.
+//!
+//! A statement that removes what a subquery has locked says `= ANY (ARRAY(SELECT ...))`. With IN, a plan
+//! that was made for a few rows would run the subquery again for each row of a table that has grown.
 
 use crate::clock;
 use crate::error::Error;
@@ -11,7 +14,7 @@ use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
-use std::cell::{Cell, OnceCell};
+use std::cell::Cell;
 use std::thread::LocalKey;
 
 /// Declares statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
@@ -37,32 +40,44 @@ pub const TEXTS: PgOid = PgOid::BuiltIn(BuiltinOid::TEXTARRAYOID);
 pub const TIME: PgOid = PgOid::BuiltIn(BuiltinOid::TIMESTAMPTZOID);
 pub const UUID: PgOid = PgOid::BuiltIn(BuiltinOid::UUIDOID);
 
+/// After how many uses a statement is planned again. The server keeps a plan until a table is analyzed,
+/// and one that was made for a few rows reads the whole table, also when a single transaction has
+/// added thousands.
+const REPLANNED_AFTER: [u32; 6] = [1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1 << 20];
+
 /// A statement and its plan. The server replans it when a table or the search_path changes, and
 /// DISCARD ALL does not remove it.
 pub struct Plan {
     statement: &'static str,
     arguments: &'static [PgOid],
     // Never freed: when the process ends, the server's memory is gone before this is dropped.
-    kept: OnceCell<&'static OwnedPreparedStatement>,
+    kept: Cell<Option<&'static OwnedPreparedStatement>>,
+    uses: Cell<u32>,
 }
 
 impl Plan {
     /// Creates a statement with the types of its parameters.
     pub const fn new(statement: &'static str, arguments: &'static [PgOid]) -> Self {
-        Self { statement, arguments, kept: OnceCell::new() }
+        Self { statement, arguments, kept: Cell::new(None), uses: Cell::new(0) }
     }
 
     fn prepared(
         &self,
         client: &pgrx::spi::SpiClient,
     ) -> Result<&'static OwnedPreparedStatement, Error> {
-        if let Some(kept) = self.kept.get() {
+        let uses = self.uses.get().saturating_add(1);
+        self.uses.set(uses);
+        if let Some(kept) = self.kept.get()
+            && !REPLANNED_AFTER.contains(&uses)
+        {
             return Ok(kept);
         }
         require_same_version(client)?;
         // Prepared as a writing statement, so that each run sees what was committed before it.
         let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
-        Ok(self.kept.get_or_init(|| Box::leak(Box::new(prepared))))
+        let prepared: &'static _ = Box::leak(Box::new(prepared));
+        self.kept.set(Some(prepared));
+        Ok(prepared)
     }
 }
 

@@ -14,9 +14,9 @@ plans! {
          SET verified_at = excluded.verified_at, method = excluded.method,
              changed_at = excluded.changed_at";
     SWEEP(TEXT, TIME) =
-        "DELETE FROM totp.sessions WHERE (account, session_id) IN (
-             SELECT account, session_id FROM totp.sessions
-             WHERE account::text = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED)";
+        "DELETE FROM totp.sessions WHERE account::text = $1 AND session_id = ANY (ARRAY(
+             SELECT session_id FROM totp.sessions
+             WHERE account::text = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED))";
     VERIFIED(TEXT, TEXT, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.sessions AS s

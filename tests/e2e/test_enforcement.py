@@ -62,10 +62,14 @@ def test_every_sql_block_runs_and_answers_what_the_page_says(cluster, other_data
 
 @pytest.fixture(scope="module")
 def fleet(cluster):
-    """A database with a large table of users, and an administrator's session."""
+    """A database with a large table of users, and an administrator's session. Its own tables were
+    analyzed while they were almost empty: the plans of that time must not stay."""
     name = "fleet"
+    first = "SELECT totp.totp_require('first', 'staff')"
     with cluster.database(name):
         install(cluster, name)
+        cluster.execute(f"ALTER DATABASE {name} SET totp.events = on")
+        cluster.execute(first, "ANALYZE totp.requirements, totp.events", dbname=name)
         with cluster.connect(dbname=name) as connection:
             client = Client(connection)
             client.execute(
@@ -92,8 +96,9 @@ def test_a_fleet_is_required_by_one_query_within_ten_seconds(fleet):
         times.append(seconds() - before)
         print(f"{FLEET} accounts in {times[-1]:.1f} s, {time.monotonic() - began:.1f} s in all")
     assert max(times) < FLEET_SECONDS
-    events = "SELECT count(*) FROM totp.audit_log WHERE event = 'require'"
-    assert fleet.value(events) == FLEET
+    for trail in "audit_log", "events":
+        recorded = f"SELECT count(*) FROM totp.{trail} WHERE event LIKE 'require%%' AND account <> 'first'"
+        assert fleet.value(recorded) == FLEET
 
 
 def test_a_report_joins_the_state_of_the_fleet(fleet):
