@@ -276,7 +276,7 @@ BEGIN
             ('admin', 'totp.totp_require(text, text, interval, boolean)',
 'Requires an account to have a second factor, and returns by when. For administrators. The account need not have enrolled. Called again, also after a reset, it returns the same deadline and changes nothing, unless renew is true, which sets a new one. While it is required, an account cannot turn off two-factor authentication. grace: the time to enrol, 0 to 366 days; totp.grace when NULL. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.totp_exempt(text, timestamptz, text)',
-'Exempts an account until a time from the requirement to have a second factor; a time that has passed ends an exemption. For administrators. The deadline stays as it is. Returns false if the account is not required. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+'Exempts an account until a time from the requirement to have a second factor; a time that has passed ends an exemption, and infinity means the end of the year 9999. For administrators. The deadline stays as it is. Returns false if the account is not required. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.totp_release(text, text)',
 'Lifts the requirement that an account has a second factor. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.require_enrolment()', NULL),

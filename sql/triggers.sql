@@ -106,6 +106,7 @@ BEGIN
     PERFORM totp.totp_enabled(old_account);
     IF EXISTS (SELECT FROM totp.accounts WHERE account = old_account)
        OR EXISTS (SELECT FROM totp.requirements WHERE account = old_account)
+       OR EXISTS (SELECT FROM totp.approvals WHERE account = old_account OR approver = old_account)
     THEN
         PERFORM totp.totp_rename(
             old_account, new_account, pg_catalog.format('row changed in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME)
@@ -217,18 +218,29 @@ CREATE FUNCTION totp.check_approval(op text, relation regclass, old_row anyeleme
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
     payload jsonb := totp.approval_payload(op, relation, old_row, new_row, arguments[2:]);
+    caller name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+    shown text := quote_literal(payload);
 BEGIN
-    IF payload IS NOT NULL AND NOT totp.approval_spend(arguments[1], payload, by_another) THEN
-        RAISE EXCEPTION 'approval is required for table %', relation
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = CASE WHEN by_another
-                      THEN 'This session''s account has no unused approval of exactly this change that another account has confirmed.'
-                      ELSE 'This session''s account has no unused, confirmed approval of exactly this change.' END,
-                  HINT = format(
-                      'Request it and have it confirmed: SELECT * FROM totp_api.approval_request(%L, %L%s).',
-                      arguments[1], payload, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
-                  );
+    IF payload IS NULL OR totp.approval_spend(arguments[1], payload, by_another) THEN
+        RETURN;
     END IF;
+    -- Whoever may change a row may not always read it. The values of a new row are the caller's own.
+    IF op <> 'INSERT' AND EXISTS (
+        SELECT FROM pg_attribute AS a LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+        WHERE a.attrelid = relation AND (a.attname = ANY (arguments[2:]) OR a.attnum = ANY (i.indkey::int2[]))
+            AND NOT has_column_privilege(caller, a.attrelid, a.attnum, 'SELECT')
+    ) THEN
+        shown := '...';
+    END IF;
+    RAISE EXCEPTION 'approval is required for table %', relation
+        USING ERRCODE = 'insufficient_privilege',
+              DETAIL = CASE WHEN by_another
+                  THEN 'This session''s account has no unused approval of exactly this change that another account has confirmed.'
+                  ELSE 'This session''s account has no unused, confirmed approval of exactly this change.' END,
+              HINT = format(
+                  'Request it and have it confirmed: SELECT * FROM totp_api.approval_request(%L, %s%s).',
+                  arguments[1], shown, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
+              );
 END $$;
 COMMENT ON FUNCTION totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean) IS
 'Uses an approval for a change of a row, or raises an error. Used by require_approval and require_other_approval. Errors: 42501, 42703, 55000 no primary key.';

@@ -17,8 +17,11 @@ use crate::store;
 pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<(), Error> {
     let context = Context::begin()?;
     let committed = store::account::lock(account)?;
-    // An account that must enrol and has not yet has a requirement, and nothing else.
-    if committed.is_none() && store::requirement::load(account)?.is_none() {
+    // An account without a factor may have to enrol, or have asked another to approve something.
+    if committed.is_none()
+        && store::requirement::load(account)?.is_none()
+        && !store::approval::concerns(account)?
+    {
         return Err(Error::NoAccount);
     }
     if *account == *new || store::account::lock(new)?.is_some() {

@@ -42,6 +42,8 @@ plans! {
                AND p.changed_at = a.changed_at AND (p.approver IS NOT NULL OR NOT $4)
              ORDER BY p.expires_at, p.id LIMIT 1 FOR NO KEY UPDATE OF p SKIP LOCKED)
          RETURNING id::text";
+    CONCERNS(TEXT) =
+        "SELECT EXISTS (SELECT FROM totp.approvals WHERE account::text = $1 OR approver::text = $1)";
     RENAME(TEXT, TEXT) =
         "WITH void AS (
              DELETE FROM totp.approvals
@@ -175,6 +177,11 @@ pub fn spend(
 ) -> Result<Option<String>, Error> {
     let arguments = [account.into(), digest.into(), now.into(), by_another.into()];
     USE.row(&arguments, |row| row.get(1))
+}
+
+/// Returns whether an account has asked for an approval, or is to give one.
+pub fn concerns(account: &Account) -> Result<bool, Error> {
+    CONCERNS.value(&[account.into()])
 }
 
 /// Renames an account in its approvals, and in those that it is asked for. Removes those between the

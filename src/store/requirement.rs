@@ -23,7 +23,7 @@ plans! {
         "UPDATE totp.requirements SET exempt_until = $2, exempt_reason = $3 WHERE account::text = $1";
     DELETE(TEXT) =
         "DELETE FROM totp.requirements WHERE account::text = $1";
-    // The new account may be required to already: the earlier deadline counts.
+    // The new account may be required to already: the earlier deadline counts, and no exemption.
     RENAME(TEXT, TEXT) =
         "WITH old AS (DELETE FROM totp.requirements WHERE account::text = $1 RETURNING *)
          INSERT INTO totp.requirements
@@ -31,7 +31,8 @@ plans! {
          SELECT $2, required_at, deadline, reason, exempt_until, exempt_reason FROM old
          ON CONFLICT (account) DO UPDATE
          SET required_at = least(requirements.required_at, excluded.required_at),
-             deadline = least(requirements.deadline, excluded.deadline)";
+             deadline = least(requirements.deadline, excluded.deadline),
+             exempt_until = NULL, exempt_reason = NULL";
 }
 
 /// Reads the requirement of an account, if there is one.

@@ -161,7 +161,8 @@ class Model:
 
     def rename(self, name, new):
         """The SQLSTATE of the error, if it is one."""
-        if name not in self.accounts and name not in self.requirements:
+        asked = {who for a in self.approvals.values() for who in (a.account, a.approver)}
+        if name not in self.accounts and name not in self.requirements and name not in asked:
             return "42704"
         if name == new or new in self.accounts:
             return "42710"
@@ -170,6 +171,7 @@ class Model:
             if new in self.requirements:
                 other = self.requirements[new]
                 other.deadline = min(other.deadline, moved.deadline)
+                other.exempt_until, other.exempt_reason = -1, ""
             else:
                 self.requirements[new] = moved
         self.passes.pop(name, None)

@@ -188,6 +188,20 @@ def test_the_hint_carries_the_request_to_make(agent, app, alice, code, table):
     insert(agent, table, "O'Neill", "12.50")
 
 
+@pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET amount = 1"])
+def test_the_hint_shows_no_column_that_the_role_may_not_read(agent, dba, table, approve, change):
+    approve(TEN)
+    insert(agent, table)
+    dba.execute(f"REVOKE SELECT ON {table} FROM agent; GRANT SELECT (id, amount) ON {table} TO agent")
+    with not_allowed() as caught:
+        agent.execute(change.format(table))
+    assert "bob" not in str(caught.value.diag.message_hint)
+    dba.execute(f"GRANT SELECT (recipient) ON {table} TO agent")
+    with not_allowed() as caught:
+        agent.execute(change.format(table))
+    assert "bob" in caught.value.diag.message_hint
+
+
 # Whose approval, and whose session
 
 

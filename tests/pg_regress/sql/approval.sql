@@ -182,6 +182,10 @@ SELECT totp.totp_rename('una2', 'una3', 'once more');
 SELECT count(*) FROM totp.approval_status(:'void');
 SELECT state, account, approver FROM totp.approval_status(:'id');
 SELECT totp.totp_rename('una3', 'una2', 'and back');
+-- An account without a factor can have asked, too.
+SELECT id AS asked FROM totp.approval_request('transfer', '{"amount": 66}', account => 'tmp', approver => 'vic2') \gset
+SELECT totp.totp_rename('tmp', 'tmp2', 'married');
+SELECT state, account, approver FROM totp.approval_status(:'asked');
 SELECT totp.totp_forget('vic2', 'left');
 SELECT count(*) FROM totp.approval_status(:'id');
 SELECT id FROM totp.approval_request('transfer', '{"amount": 70}', account => 'una2') \gset

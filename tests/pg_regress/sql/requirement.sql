@@ -80,6 +80,10 @@ SELECT totp.totp_rename('pia', 'pia2', 'married');
 SELECT account, state, deadline FROM unnest('{pia,pia2}'::text[]) AS account, LATERAL totp.totp_requirement(account);
 SELECT totp.totp_require('pia3', 'staff') > totp.totp_require('pia2', 'staff') AS later, totp.totp_rename('pia2', 'pia3', 'married');
 SELECT account, state, deadline FROM unnest('{pia2,pia3}'::text[]) AS account, LATERAL totp.totp_requirement(account);
+-- An exemption of the name does not become one of the account that takes it.
+SELECT totp.totp_require('pia4', 'staff') IS NOT NULL AS required, totp.totp_exempt('pia4', 'infinity', 'left'), totp.totp_rename('pia3', 'pia4', 'married');
+SELECT state, deadline, reason FROM totp.totp_requirement('pia4');
+SELECT totp.totp_rename('pia4', 'pia3', 'and back');
 SELECT totp.totp_rename('pia3', 'olga', 'taken');
 \echo :LAST_ERROR_SQLSTATE
 SELECT totp.totp_rename('pia3', 'pia3', 'no change');
