@@ -28,7 +28,7 @@ fn approval_request(
 > {
     let subject = argument::subject(action, payload)?;
     let account = argument::account(account)?;
-    let approver = approver.map(|name| argument::account(Some(name))).transpose()?;
+    let approver = argument::approver(approver)?;
     let ttl = argument::approval_ttl(ttl)?;
     let done = limited(|| approval::request(&account, &subject, approver.as_ref(), ttl))?;
     let row = (Uuid::from_bytes(done.id), done.summary, clock::to_sql(done.expires_at));

@@ -35,7 +35,7 @@ pub fn optional(text: Option<Text>, argument: &'static str) -> Result<Option<Str
 
 /// Reads a table.
 pub fn relation(id: Option<RelationId>, argument: &'static str) -> Result<RelationId, Invalid> {
-    id.ok_or(Invalid::Missing { argument })
+    id.ok_or(Invalid::Null { argument })
 }
 
 /// Reads a document.
@@ -59,9 +59,14 @@ pub fn account(text: Option<Text>) -> Result<Account, Invalid> {
     }
 }
 
+/// Reads the name of another account that must approve something; NULL means none.
+pub fn approver(text: Option<Text>) -> Result<Option<Account>, Invalid> {
+    optional(text, "approver")?.map(Account::new).transpose()
+}
+
 /// Reads the names of several accounts.
 pub fn accounts(names: Option<Vec<Option<String>>>) -> Result<Vec<Account>, Invalid> {
-    let names = names.ok_or(Invalid::Missing { argument: "accounts" })?;
+    let names = names.ok_or(Invalid::Null { argument: "accounts" })?;
     names.into_iter().map(|name| Account::new(name.unwrap_or_default())).collect()
 }
 
@@ -123,7 +128,7 @@ pub fn reason(text: Option<Text>) -> Result<AuditReason, Invalid> {
 
 /// Reads the ID of an approval.
 pub fn id(id: Option<Uuid>) -> Result<[u8; 16], Invalid> {
-    id.map(|id| *id.as_bytes()).ok_or(Invalid::Missing { argument: "id" })
+    id.map(|id| *id.as_bytes()).ok_or(Invalid::Null { argument: "id" })
 }
 
 /// Reads an action and its payload.
@@ -188,7 +193,7 @@ pub fn required_time(
     at: Option<TimestampWithTimeZone>,
     argument: &'static str,
 ) -> Result<Timestamp, Invalid> {
-    at.as_ref().map(clock::from_sql).ok_or(Invalid::NoTime { argument })
+    at.as_ref().map(clock::from_sql).ok_or(Invalid::Null { argument })
 }
 
 /// Reads a time that has a step.

@@ -401,7 +401,7 @@ fn import_migration(
 > {
     let options = options("import_migration", dry_run, reason)?;
     let account = argument::account(account)?;
-    let uris = uris.ok_or(Invalid::Missing { argument: "uris" })?;
+    let uris = uris.ok_or(Invalid::Null { argument: "uris" })?;
     let uris = uris.iter().map(|uri| uri.as_deref().unwrap_or_default());
     let grouping = migration::parse(&account, uris).map_err(Invalid::from)?;
     Ok(TableIterator::new(rows(from_document(options, grouping)?)))

@@ -154,10 +154,10 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "A login might have to wait for a batch to finish.".to_owned(),
             "Use 1000.",
         ),
-        Invalid::NoTime { argument } => (
+        Invalid::Null { argument } => (
             format!("{argument} must not be null"),
             "This argument is required.".to_owned(),
-            "Pass a time.",
+            "Pass a value.",
         ),
         Invalid::MaxRows(rows) => (
             format!("max_rows must be 1 to 10000, not {rows}"),

@@ -80,8 +80,8 @@ pub enum Invalid {
     Expiry,
     /// The batch size is not 1 to 10000 rows.
     Batch,
-    /// A required time is NULL.
-    NoTime {
+    /// A required value that is not text is NULL.
+    Null {
         /// The argument's name in SQL.
         argument: &'static str,
     },
