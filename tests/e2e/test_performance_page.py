@@ -19,7 +19,7 @@ TESTS = {
     "`totp_check`, which only computes": "check",
 }
 RATIOS = {
-    "a correct code : a hand-written statement that checks and spends it": (
+    "a correct code : a hand-written statement that spends it": (
         "right code : hand-written statement"
     ),
     "a correct code : a bare UPDATE of the row": "right code : bare UPDATE",
@@ -28,7 +28,13 @@ RATIOS = {
     "`totp_check` : a recipe in PL/pgSQL, one check per statement": (
         "totp_check : recipe, one per statement"
     ),
+    "`totp_check` : as pgpm/totp computes it": "totp_check : as pgpm/totp does it",
+    "a correct code by psycopg : django-totp's check, which writes nothing": (
+        "right code by psycopg : django-totp's verify"
+    ),
     "with shared memory : without it": "with guard : without guard",
+    "with the audit trail : without it": "audit all : audit off",
+    "10,000,000 accounts : 200,000 accounts": "10,000,000 accounts : 200,000 accounts",
 }
 
 
