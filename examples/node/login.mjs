@@ -69,7 +69,7 @@ const { alice } = await call("SELECT id::text AS alice FROM users");
 let claims = await checked(await firstStep("alice", "correct horse", "cookie"));
 assert.deepEqual([claims.sub, claims.aal], [alice, "aal1"]);
 
-// She turns it on: see two_factor.mjs. totp_code plays her phone.
+// She turns it on: see examples/clients/two_factor.mjs. totp_code plays her phone.
 const created = await call("SELECT secret FROM totp.totp_create($1, issuer => 'Acme')", alice);
 const phone = async (wait) => (await call(
   "SELECT totp.totp_code($1, clock_timestamp() + $2::int * interval '1 s') AS code",

@@ -85,7 +85,7 @@ alice = call("SELECT id::text FROM users")[0]
 claims = checked(first_step("alice", "correct horse", "cookie")["token"])
 assert (claims["sub"], claims["aal"]) == (alice, "aal1")
 
-# She turns it on: see two_factor.py. totp_code plays her phone.
+# She turns it on: see examples/clients/two_factor.py. totp_code plays her phone.
 (secret,) = call("SELECT secret FROM totp.totp_create(%s, issuer => 'Acme')", alice)
 phone = "SELECT totp.totp_code(%s, clock_timestamp() + %s * interval '1 s')"
 (confirmation,) = call(phone, secret, 0)

@@ -23,7 +23,7 @@ from conftest import ROLES, install
 from refusal import NOT_ALLOWED, refused
 
 PAGE = (ROOT / "docs" / "approvals.md").read_text()
-SQL_BLOCKS = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+SQL_BLOCKS = re.findall(r"^ *```sql\n(.*?)^ *```", PAGE, re.DOTALL | re.MULTILINE)
 AGENT = ROOT / "examples" / "agent"
 TABLE = """
 CREATE TABLE {table} (
@@ -663,6 +663,50 @@ def test_every_sql_block_runs_and_answers_what_the_page_says(server):
         assert 'transfer {"amount":12.5,"recipient":"bob"}' in output, output
         lines = output.splitlines()
         assert "t|ok" in lines and "used" in lines and "f" not in lines, output
+        # The same again, by a backend.
+        assert 'payout {"amount":250,"recipient":"bob"}' in lines and "t|ok|" in lines, output
+        assert lines[-2:] == ["INSERT 0 1", "COMMIT"], output
+
+
+def test_a_backend_acts_in_the_name_of_whoever_is_logged_in(server):
+    """Alice asks, Carol approves; all of it on one connection of a pool."""
+    (setup,) = [block for block in SQL_BLOCKS if "CREATE ROLE backend" in block]
+    with server.database("pool"):
+        install(server, "pool")
+        server.execute(setup.replace("backend", "pool"), dbname="pool")
+        with closing(server.connect("pool", "pool")) as connection:
+            backend = Client(connection)
+            people = {name: backend.enrol(name) for name in ("alice", "carol")}
+
+            def ask(approver=None):
+                payload = Jsonb({"recipient": "bob", "amount": 250})
+                arguments = {"action": "payout", "account": "alice", "approver": approver}
+                return backend.call("approval_request", payload=payload, **arguments)
+
+            def confirm(asked, name):
+                spent = people[name].backup_codes.pop()
+                return backend.call("approval_confirm", id=asked.id, code=spent).verified
+
+            def pay(account):
+                with connection.transaction():
+                    if account:
+                        claims = json.dumps({"sub": account})
+                        backend.execute("SELECT set_config('request.jwt.claims', %s, true)", claims)
+                    backend.execute("INSERT INTO payouts (recipient, amount) VALUES ('bob', 250)")
+
+            assert confirm(ask(), "alice") is True
+            with not_allowed():
+                pay("alice")
+            asked = ask("carol")
+            assert confirm(asked, "alice") is False
+            assert confirm(asked, "carol") is True
+            for other in "carol", None:
+                with not_allowed():
+                    pay(other)
+            pay("alice")
+            with not_allowed():
+                pay("alice")
+            assert backend.value("SELECT totp.current_account()") is None
 
 
 def test_the_agent_of_the_example_is_refused_what_nobody_approved(server, app):

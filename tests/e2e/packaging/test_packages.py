@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import tarfile
 import tomllib
 import zipfile
@@ -27,7 +28,11 @@ def test_the_tarball_has_what_a_server_needs():
         files = {member.name for member in archive if member.isfile()}
         assert {(member.uid, member.mode & 0o022) for member in archive} == {(0, 0)}
     assert files >= FILES | {"licenses/totp"}
-    assert {Path(name).parent.as_posix() for name in files} == {"lib", "share/extension", "licenses"}
+    assert {Path(name).parent.as_posix() for name in files} == {
+        "lib",
+        "share/extension",
+        "licenses",
+    }
 
 
 def test_the_sources_are_a_distribution_of_pgxn():
@@ -80,24 +85,22 @@ def test_all_that_names_the_version_agrees():
     assert f"default_version = '{VERSION}'" in control
 
 
+on_18 = pytest.mark.skipif(MAJOR < 18, reason="PostgreSQL 18 has extension_control_path")
+
+
 @pytest.fixture
-def image():
-    """The files of the extension image, as CloudNativePG mounts them."""
+def place():
     place = new_directory()
-    files = (ROOT / "packaging/cloudnative-pg/Containerfile").read_text()
-    for source, target in re.findall(r"^COPY (\S+) (\S+)$", files, re.MULTILINE):
-        shutil.copytree(PACKAGES / f"pg{MAJOR}" / source, place / target.lstrip("/"))
     yield place
     shutil.rmtree(place)
 
 
-@pytest.mark.skipif(MAJOR < 18, reason="PostgreSQL 18 has extension_control_path")
-def test_an_extension_image_needs_no_file_in_the_server_s_directories(image):
-    """CloudNativePG sets these two, with the directory of each image. Here it comes first, since the
-    server's own directories may have the extension, too."""
+def assert_works_in(share, lib):
+    """A server uses the extension in these directories. Their files come first, since the server's
+    own directories may have the extension, too."""
     settings = {
-        "extension_control_path": f"{image}/share:$system",
-        "dynamic_library_path": f"{image}/lib:$libdir",
+        "extension_control_path": f"{share}:$system",
+        "dynamic_library_path": f"{lib}:$libdir",
     }
     with Cluster(settings=settings) as server:
         server.execute("CREATE EXTENSION totp", "SELECT totp.key_generate()")
@@ -105,5 +108,55 @@ def test_an_extension_image_needs_no_file_in_the_server_s_directories(image):
             client = Client(connection)
             assert client.verify("alice", client.enrol("alice").phone.code(client.now, 1))
             maps = Path(f"/proc/{connection.info.backend_pid}/maps").read_text()
-    assert f"{image}/lib/totp.so" in maps
+    assert f"{lib}/totp.so" in maps
     assert os.fspath(Path(PG_CONFIG).parent.parent) + "/lib/totp.so" not in maps
+
+
+@on_18
+def test_an_extension_image_needs_no_file_in_the_server_s_directories(place):
+    """CloudNativePG sets the two paths, with the directory of each image."""
+    files = (ROOT / "packaging/cloudnative-pg/Containerfile").read_text()
+    for source, target in re.findall(r"^COPY (\S+) (\S+)$", files, re.MULTILINE):
+        shutil.copytree(PACKAGES / f"pg{MAJOR}" / source, place / target.lstrip("/"))
+    assert_works_in(place / "share", place / "lib")
+
+
+# In place of sh: writes down the command, and has built the packages already.
+SH = """#!/bin/bash
+printf '%s\\n' "$2" >>COMMANDS
+mkdir -p target/packages && cp -r PACKAGES/pg18 target/packages/
+"""
+
+
+@on_18
+def test_the_dockerfile_s_steps_run_without_docker(place):
+    """All steps but the build itself, which has been done for these tests."""
+    text = (ROOT / "packaging/docker/Dockerfile").read_text()
+    commands = place / "commands"
+    shell = place / "bin/sh"
+    shell.parent.mkdir()
+    shell.write_text(SH.replace("COMMANDS", f"{commands}").replace("PACKAGES", f"{PACKAGES}"))
+    shell.chmod(0o755)
+    build = [ROOT / "packaging/docker/build", "--install-packages", "--pg-config", PG_CONFIG]
+    path = f"{shell.parent}:{os.environ['PATH']}"
+    subprocess.run([*build, place / "built"], env={**os.environ, "PATH": path}, check=True)
+
+    written = re.findall(r"^RUN ((?:.*\\\n)*.*)$", text, re.MULTILINE)
+    expected = [re.sub(r"\\\n *", "", one) for one in written]
+    assert len(expected) == 2
+    expected = [one.replace("/usr/lib/postgresql/18/bin/pg_config", PG_CONFIG) for one in expected]
+    assert commands.read_text().splitlines() == expected
+    sources = place / "built/build/totp"
+    assert (sources / "scripts/setup").exists() and not (sources / "target/venv").exists()
+
+    debian = {"lib": "/usr/lib/postgresql/18/lib", "share": "/usr/share/postgresql/18"}
+    image = place / "built/image"
+    assert {f"/{file.relative_to(image)}" for file in image.rglob("totp*") if file.is_file()} >= {
+        f"{debian['lib']}/totp.so",
+        f"{debian['share']}/extension/totp.control",
+        f"{debian['share']}/extension/totp--{VERSION}.sql",
+        "/usr/share/doc/totp/totp",
+    }
+    assert_works_in(f"{image}{debian['share']}", f"{image}{debian['lib']}")
+    (start,) = re.findall(r"^CMD (.*)$", text, re.MULTILINE)
+    assert json.loads(start) == ["postgres", "-c", "shared_preload_libraries=totp"]
