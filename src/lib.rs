@@ -10,6 +10,8 @@
 
 mod api;
 mod clock;
+#[cfg(test)]
+mod corpus;
 mod error;
 mod flow;
 mod guard;

@@ -196,7 +196,8 @@ impl Digest {
 
 fn unhex(text: &str) -> Option<Hash> {
     let mut hash = [0; 32];
-    if text.len() != 64 || !text.is_ascii() {
+    // `from_str_radix` would accept a plus sign.
+    if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
     for (index, byte) in hash.iter_mut().enumerate() {
@@ -684,5 +685,9 @@ mod tests {
         assert_eq!(Digest::parse_all(&value), Some(vec![digest.clone()]));
         assert_eq!(Digest::parse_all(&Value::Array(vec![value])), Some(vec![digest]));
         assert_eq!(Digest::parse_all(&Value::Null), None);
+        for hash in [&hash[1..], &hash.replace("0", "é"), &format!("+f{}", &hash[2..])] {
+            let value = serde_json::json!({ "block_id": 7, "hash": format!("0x{hash}") });
+            assert_eq!(Digest::parse_all(&value), None, "{hash}");
+        }
     }
 }

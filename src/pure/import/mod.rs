@@ -16,8 +16,6 @@ pub mod oath_csv;
 mod plan;
 pub mod privacyidea;
 pub mod pskc;
-#[cfg(test)]
-mod random_input;
 pub mod rows;
 pub mod supabase;
 
