@@ -40,7 +40,7 @@ def test_the_sources_are_a_distribution_of_pgxn():
         names = archive.namelist()
         meta = json.loads(archive.read(f"totp-{VERSION}/META.json"))
     assert all(name.startswith(f"totp-{VERSION}/") for name in names)
-    assert not any("/target/" in name for name in names)
+    assert not any(name.startswith(f"totp-{VERSION}/target/") for name in names)
     (provided,) = meta["provides"].values()
     for file in (provided["file"], provided["docfile"], "Cargo.toml", "Makefile", "LICENSE"):
         assert f"totp-{VERSION}/{file}" in names

@@ -29,19 +29,19 @@ def client(fragile):
 def test_a_panic_is_an_error_of_one_statement(fragile, client, how):
     backend = client.value("SELECT pg_backend_pid()")
     with pytest.raises(psycopg.errors.InternalError_) as raised:
-        client.execute("SELECT totp.fail(%s)", how)
+        client.execute("SELECT tests.fail(%s)", how)
     assert raised.value.sqlstate == "XX000"
     # No path of the machine that built the library, and no backtrace.
     shown = f"{raised.value} {raised.value.diag.message_detail} {raised.value.diag.context}"
     assert "/src/" not in shown and "stack backtrace" not in shown
     assert client.value("SELECT pg_backend_pid()") == backend
-    assert client.value("SELECT totp.fail('not at all')")
+    assert client.value("SELECT tests.fail('not at all')")
     assert "was terminated by signal" not in fragile.log
 
 
 def test_no_lock_outlives_a_panic(fragile, client):
     with pytest.raises(psycopg.errors.InternalError_):
-        client.execute("SELECT totp.fail('under a lock')")
+        client.execute("SELECT tests.fail('under a lock')")
     # Whoever needs the lock of any stripe gets it, from this session and from others.
     assert client.value("SELECT locked FROM totp.guard_status") == 0
     with session(fragile, "statement_timeout = '10s'", dbname=DATABASE) as other:
