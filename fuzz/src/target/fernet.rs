@@ -1,7 +1,7 @@
 //! Ciphertexts. After `t`, the input is a token that an attacker chose; after `p`, the payload of a
 //! token under a key of the keyring; after `c`, pairs of a place and a character to put into one.
 
-use super::text;
+use super::{changed, text};
 use crate::pure::keyring::{AssociatedData, Ciphertext, Keyring, Plaintext, Unreadable};
 use crate::pure::timestamp::Timestamp;
 use fernet::Fernet;
@@ -59,16 +59,7 @@ fn is_read(payload: &[u8]) -> bool {
 
 /// A token that was changed does not decrypt.
 fn assert_intact(changes: &[u8]) {
-    let mut changed = GENUINE.clone().into_bytes();
-    for change in changes.chunks_exact(2) {
-        let place = usize::from(change[0]) % (changed.len() + 1);
-        match change[1] {
-            0 => changed.truncate(place),
-            character if place == changed.len() => changed.push(character),
-            character => changed[place] = character,
-        }
-    }
-    if let Ok(changed) = String::from_utf8(changed) {
+    if let Some(changed) = changed(&GENUINE, changes) {
         let is_unchanged = changed == *GENUINE;
         assert_eq!(decrypted(&here(), changed).is_ok(), is_unchanged);
     }

@@ -50,6 +50,15 @@ pub fn is_grouping(grouping: Grouping) -> bool {
     found
 }
 
+/// Checks a document to which a token was written: it has that one and no other.
+pub fn assert_read_again(document: Tokens, serial: &str, token: &SourceToken) {
+    let again = tokens(document);
+    let [(serial_again, token_again)] = again.as_slice() else { panic!("{} tokens", again.len()) };
+    assert_eq!(serial_again, serial);
+    assert!(token_again.secret.expose() == token.secret.expose(), "another secret");
+    assert_eq!(token_again.parameters, token.parameters);
+}
+
 /// Checks the hardware tokens of a document, and returns those to import.
 pub fn tokens(tokens: Tokens) -> Vec<(String, SourceToken)> {
     let mut found: Vec<(String, SourceToken)> = Vec::new();

@@ -60,6 +60,21 @@ pub const ALL: [(&str, Check); 24] = [
     ("uri", uri::check),
 ];
 
+/// A text after changes, which are pairs of a place and a character to put there; NUL ends the text.
+/// `None` if it is not UTF-8 any longer.
+fn changed(text: &str, changes: &[u8]) -> Option<String> {
+    let mut changed = text.as_bytes().to_vec();
+    for change in changes.chunks_exact(2) {
+        let place = usize::from(change[0]) % (changed.len() + 1);
+        match change[1] {
+            0 => changed.truncate(place),
+            character if place == changed.len() => changed.push(character),
+            character => changed[place] = character,
+        }
+    }
+    String::from_utf8(changed).ok()
+}
+
 /// An input as text, which is UTF-8 whenever a parser gets it; empty if it is not.
 fn text(data: &[u8]) -> &str {
     std::str::from_utf8(data).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! OATH CSV.
 
-use super::imported::tokens;
+use super::imported::{assert_read_again, tokens};
 use super::text;
 use crate::pure::import::hardware_token::parameters_for;
 use crate::pure::import::oath_csv;
@@ -19,13 +19,7 @@ pub fn check(data: &[u8]) -> bool {
             continue;
         }
         let line = format!("{serial},{},totp,{digits},{period}", hex(token.secret.expose()));
-        let again = tokens(oath_csv::parse(&line).unwrap());
-        let [(serial_again, token_again)] = again.as_slice() else {
-            panic!("{} tokens", again.len())
-        };
-        assert_eq!(serial_again, serial);
-        assert!(token_again.secret.expose() == token.secret.expose(), "another secret");
-        assert_eq!(token_again.parameters, token.parameters);
+        assert_read_again(oath_csv::parse(&line).unwrap(), serial, token);
     }
     !found.is_empty()
 }

@@ -1,6 +1,6 @@
 //! Tokens: kind, ID and expiry of one that is signed, and pairs of a place and a character to put there.
 
-use super::text;
+use super::{changed, text};
 use crate::pure::keyring::Keyring;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
@@ -25,16 +25,7 @@ pub fn check(data: &[u8]) -> bool {
     let id = start[1..17].try_into().unwrap();
     let token = Token { kind, id, expires_at: Timestamp::from_micros(expiry) };
     let signed = token.signed(&KEYRING);
-    let mut changed = signed.to_string().into_bytes();
-    for change in changes.chunks_exact(2) {
-        let place = usize::from(change[0]) % (changed.len() + 1);
-        match change[1] {
-            0 => changed.truncate(place),
-            character if place == changed.len() => changed.push(character),
-            character => changed[place] = character,
-        }
-    }
-    let Ok(changed) = String::from_utf8(changed) else {
+    let Some(changed) = changed(&signed, changes) else {
         return false;
     };
     let is_unchanged = changed == *signed;
