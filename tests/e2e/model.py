@@ -182,6 +182,8 @@ class Mark:
     spent: int
     pardoned: int
     renamed: int
+    attempts: int
+    created: int
 
 
 class Model:
@@ -199,6 +201,8 @@ class Model:
         self.spent = []  # what the transaction under way has put there, and what was there before
         self.pardoned = []  # accounts, the failures that memory takes back at its commit, by a code?
         self.renamed = []  # new names, what memory knows the accounts by until commit, old names
+        self.attempts = []  # accounts of the attempts under way that were not right
+        self.created = []  # accounts, how many attempts there were before
 
     # Transactions
 
@@ -208,7 +212,7 @@ class Model:
 
     def mark(self):
         """BEGIN or SAVEPOINT."""
-        lists = (self.events, self.spent, self.pardoned, self.renamed)
+        lists = (self.events, self.spent, self.pardoned, self.renamed, self.attempts, self.created)
         lengths = map(len, lists)
         self.marks.append(Mark(copy.deepcopy(self.accounts), *lengths))
 
@@ -223,6 +227,10 @@ class Model:
         for place, step, older in reversed(undone):
             if not self.burn and self.steps.get(place) == step:
                 self._remember(place, older)
+        for key, first in self.created[mark.created :]:
+            self._forget_attempts(key, self.attempts[first:].count(key))
+        del self.created[mark.created :]
+        del self.attempts[mark.attempts :]
         del self.renamed[mark.renamed :]
 
     def release(self):
@@ -244,6 +252,8 @@ class Model:
         for key, count, _ in self.pardoned:
             self._take_back(key, count)
         self.pardoned.clear()
+        self.attempts.clear()
+        self.created.clear()
         names = {}
         for new, key, old in reversed(self.renamed):
             names.setdefault(new, key)
@@ -254,6 +264,15 @@ class Model:
             if standing:
                 self.failures[name] = standing
             self.steps.update({(name, secret): step for secret, step in steps.items()})
+
+    def _forget_attempts(self, key, count):
+        """An account that is gone with its transaction leaves no failures of its own."""
+        standing = self.failures.get(key, CLEAN)
+        failures = max(standing.failures - count, 0)
+        if failures or any(place[0] == key for place in self.steps):
+            self.failures[key] = replace(standing, failures=failures)
+        else:
+            self.failures.pop(key, None)
 
     def _take_back(self, key, count):
         """The lock goes with the last failure."""
@@ -536,7 +555,9 @@ class Model:
 
     def _admit(self, name):
         """Counts an attempt as a failure before anything is compared."""
-        self.failures[self.key(name)] = after = self.standing(name).after_failure(self.now)
+        key = self.key(name)
+        self.failures[key] = after = self.standing(name).after_failure(self.now)
+        self.attempts.append(key)
         return after
 
     def _spend(self, name, event, factor, step, after):
@@ -573,6 +594,9 @@ class Model:
     def _accept(self, name, event, method, label):
         """Memory forgets at the commit, for others. This attempt does not count any more."""
         key = self.key(name)
+        self.attempts.reverse()
+        self.attempts.remove(key)
+        self.attempts.reverse()
         standing = self.failures.pop(key)
         if standing.failures > 1:
             self.failures[key] = Standing(standing.failures - 1)
@@ -586,6 +610,7 @@ class Model:
     def _ensure(self, name):
         if name not in self.accounts:
             self.accounts[name] = Account(self.now, self.now)
+            self.created.append((self.key(name), len(self.attempts)))
             self._forgive(name)
 
     def _pardon(self, name):

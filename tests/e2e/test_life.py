@@ -531,10 +531,14 @@ def step_of(action, detail="now", *rest):
 
 GUESS, UNDONE_GUESS = ("attempt wrong", "wait 300"), ("attempt wrong undone", "wait 300")
 TWO_LOGINS = ("attempt now", "attempt next")
+NEW_AND_WRONG = ("savepoint", "create", "confirm wrong", "confirm wrong")
 # Turns that random lives seldom take: whether a rolled-back code stays spent, how many accounts are
 # enrolled at the start, and the steps.
 RARE_LIVES = [
     (True, 0, plan("begin", "import_", "attempt wrong", "rollback", "import_", "attempt now")),
+    (True, 0, plan(*NEW_AND_WRONG, "rollback_to", "create")),
+    (True, 0, plan(*NEW_AND_WRONG, "wait 30", "confirm wrong", "rollback_to", "create")),
+    (True, 0, plan(*NEW_AND_WRONG, "release", "rollback", "begin", "create", "confirm wrong")),
     (True, 1, plan("attempt wrong undone", "rename", "attempt wrong second")),
     (True, 1, plan("begin", "attempt wrong", "rename", "rollback", "attempt wrong")),
     (True, 1, plan("attempt now undone", "rename", "attempt now second")),
