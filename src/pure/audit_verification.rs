@@ -50,9 +50,10 @@ impl Problem {
         }
     }
 
-    /// Returns whether a seal with such a finding still counts as verified.
+    /// Returns whether a later seal can still count as verified. It contains the hash of all seals
+    /// before, so its signature stands for those that cannot be checked.
     const fn is_harmless(self) -> bool {
-        matches!(self, Self::Unsealed | Self::Pruned)
+        matches!(self, Self::Unsealed | Self::Pruned | Self::KeyMissing)
     }
 }
 
@@ -211,6 +212,8 @@ struct Checked {
     seal: Seal,
     hash: Hash,
     is_in_scope: bool,
+    /// Whether its signature was checked and is right.
+    is_signed: bool,
     contents: Contents,
 }
 
@@ -285,15 +288,13 @@ impl<'a> Verification<'a> {
             let cause = if before == 0 { Cause::SealChanged } else { Cause::SealReplaced };
             self.find(Some(before.max(1)), None, cause);
         }
-        match self.keyring.audit_key_of(&seal.key_id) {
-            None => {
-                let cause = Cause::KeyMissing { key_id: seal.key_id.clone(), entries: None };
-                self.find(Some(seal.id), None, cause);
-            }
-            Some(key) if !is_signed(key, &seal.message(), &mac) => {
-                self.find(Some(seal.id), None, Cause::SealChanged);
-            }
-            Some(_) => {}
+        let key = self.keyring.audit_key_of(&seal.key_id);
+        let is_signed = key.is_some_and(|key| is_signed(key, &seal.message(), &mac));
+        if key.is_none() {
+            let cause = Cause::KeyMissing { key_id: seal.key_id.clone(), entries: None };
+            self.find(Some(seal.id), None, cause);
+        } else if !is_signed {
+            self.find(Some(seal.id), None, Cause::SealChanged);
         }
         self.by_origin.entry(seal.origin).or_default().push(self.seals.len());
         let is_in_scope = seal.first_at <= *self.times.end() && *self.times.start() <= seal.last_at;
@@ -301,6 +302,7 @@ impl<'a> Verification<'a> {
             hash: seal.hash(),
             seal,
             is_in_scope,
+            is_signed,
             contents: Contents::default(),
         });
     }
@@ -421,8 +423,8 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Ends the verification. Returns the findings, by seal and ID, and the last seal up to which there
-    /// are none that matter.
+    /// Ends the verification. Returns the findings, by seal and ID, and the last seal that is signed and
+    /// up to which there are none that matter.
     pub fn finish(mut self) -> (Vec<Finding>, Option<i64>) {
         self.find_reordered();
         self.compare_with_seals();
@@ -446,7 +448,10 @@ impl<'a> Verification<'a> {
             .filter_map(|finding| finding.seal);
         let first_bad = bad.min().unwrap_or(i64::MAX);
         let good = self.seals.iter().take_while(|checked| checked.seal.id < first_bad);
-        let last = good.filter(|checked| checked.is_in_scope).last().map(|checked| checked.seal.id);
+        let last = good
+            .filter(|checked| checked.is_in_scope && checked.is_signed)
+            .last()
+            .map(|checked| checked.seal.id);
         let order = |finding: &Finding| (finding.seal.unwrap_or(i64::MAX), finding.id);
         self.findings.sort_by_key(order);
         (self.findings, last)

@@ -134,7 +134,7 @@ def test_several_digests_in_several_files_are_compared(cluster, client, tmp_path
 
 
 def test_the_statements_of_the_page_run(client):
-    assert len(SQL_BLOCKS) == 8
+    assert len(SQL_BLOCKS) == 9
     for block in SQL_BLOCKS:
         client.rows(block)
     assert audit_trail.findings(client)[1] is not None

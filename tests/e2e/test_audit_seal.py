@@ -3,10 +3,12 @@
 import base64
 import hashlib
 import json
+import re
 import secrets
 import threading
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -19,6 +21,9 @@ from client import Client
 from cluster import until
 from key_file import key_id
 from refusal import refused
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text()
+SQL_BLOCKS = re.findall(r"^```sql\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 
 
 @pytest.fixture
@@ -402,11 +407,30 @@ def test_old_keys_still_verify_and_missing_ones_are_named(client, key_file):
     key_file.write(new)
     found, last = audit_trail.findings(client)
     assert {(seal, problem) for seal, _, problem in found} >= {(1, "key_missing")}
-    assert last is None
+    assert last == 2
     *_, detail = client.rows("SELECT DISTINCT detail FROM totp.audit_verify() WHERE id > 0")
     assert key_id(old) in detail[0]
     key_file.write(new, old)
     assert audit_trail.findings(client) == ([], 2)
+
+
+def test_a_later_seal_stands_for_what_a_removed_key_has_signed(client, key_file):
+    alarm = next(block for block in SQL_BLOCKS if "MATERIALIZED" in block)
+    fill(client)
+    new = client.value("SELECT totp.key_generate()")
+    key_file.write(new)
+    assert audit_trail.findings(client)[1] is None
+    assert client.rows(alarm)
+    fill(client)
+    assert audit_trail.findings(client)[1] == 2
+    assert client.rows(alarm) == []
+    # Without the key, the seal still shows what was changed.
+    client.execute("""UPDATE totp.audit_events SET actor = 'nobody'
+        WHERE id = (SELECT min(id) FROM totp.audit_events)""")
+    found, last = audit_trail.findings(client)
+    assert (1, "altered") in {(seal, problem) for seal, _, problem in found}
+    assert last is None
+    assert (1, "altered") in {row[::2] for row in client.rows(alarm)}
 
 
 def test_entries_of_subtransactions_are_sealed(client):
