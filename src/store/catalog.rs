@@ -41,14 +41,19 @@ plans! {
          FROM pg_database WHERE datname = current_database()";
     MEMBERS(TEXT) =
         concat!(
-            "SELECT format('%s of %s', ", role!("m.member"), ", ours.rolname)
+            // Members of members as well.
+            "WITH RECURSIVE memberships AS (
+                 SELECT m.roleid, m.member, m.admin_option
+                 FROM pg_auth_members AS m JOIN pg_roles AS ours ON ours.oid = m.roleid
+                 WHERE CASE WHEN $1 = 'owner' THEN ours.rolname = 'totp_owner'
+                     ELSE ours.rolname IN ('totp_app', 'totp_user', 'totp_admin', 'totp_auditor') END
+                 UNION
+                 SELECT m.roleid, m.member, m.admin_option
+                 FROM memberships AS ours JOIN pg_auth_members AS m ON m.roleid = ours.member)
+             SELECT format('%s of %s', ", role!("m.member"), ", ", role!("m.roleid"), ")
                     || CASE WHEN admin_option THEN ' with ADMIN OPTION' ELSE '' END
-             FROM pg_auth_members AS m JOIN pg_roles AS ours ON ours.oid = m.roleid
-             JOIN pg_roles AS member ON member.oid = m.member
-             WHERE NOT member.rolsuper AND CASE WHEN $1 = 'owner' THEN ours.rolname = 'totp_owner'
-                 ELSE (admin_option OR $1 = 'all') AND ours.rolname IN (
-                     'totp_app', 'totp_user', 'totp_admin', 'totp_auditor') END
-             ORDER BY 1"
+             FROM memberships AS m JOIN pg_roles AS member ON member.oid = m.member
+             WHERE NOT member.rolsuper AND (admin_option OR $1 <> 'admins') ORDER BY 1"
         );
     GRANTS() =
         concat!(

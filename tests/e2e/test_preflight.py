@@ -144,6 +144,16 @@ def test_members_of_the_roles_are_listed(dba):
         assert "stranger of totp_admin" in check(dba, "role_members").detail
 
 
+def test_members_of_members_are_listed(dba):
+    with undone(dba):
+        dba.execute("CREATE ROLE operations; GRANT totp_admin TO operations; GRANT operations TO stranger")
+        assert "stranger of operations" in check(dba, "role_members").detail
+        assert check(dba, "role_admins").status == "ok"
+        dba.execute("GRANT operations TO stranger WITH ADMIN OPTION")
+        found = check(dba, "role_admins")
+        assert found.status == "warn" and "stranger of operations with ADMIN OPTION" in found.detail
+
+
 FOUND = {
     "an owner that can log in": (
         "ALTER ROLE totp_owner LOGIN",
