@@ -44,9 +44,11 @@ impl Tenant {
 
     fn new(defaults: Defaults) -> Result<Self, Invalid> {
         let Defaults { issuer, image, digits, period } = defaults;
+        // In tables of applications, an empty text is often none.
+        let is_given = |text: &String| !text.is_empty();
         let tenant = Self {
-            issuer: issuer.map(Issuer::new).transpose()?,
-            image: image.map(Image::new).transpose()?,
+            issuer: issuer.filter(is_given).map(Issuer::new).transpose()?,
+            image: image.filter(is_given).map(Image::new).transpose()?,
             digits,
             period,
         };
