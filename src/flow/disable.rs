@@ -23,13 +23,13 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
         return Ok(verdict);
     }
     store::account::lock(account)?;
-    if requirement::must_keep(account, context.now)? {
+    if requirement::is_required(account, context.now)? {
         context.record_free(account, Event::Disable, Outcome::Required, Map::new())?;
         return Ok(Verdict::refused(Reason::Required, None));
     }
     let verdict = verify_within(&context, account, code, Event::Disable)?;
     if verdict.is_ok() {
-        store::pass::delete_ended(account)?;
+        store::pass::delete(account)?;
         store::factor::delete_all(account)?;
         store::backup_code::delete(account)?;
         store::account::mark_changed(account, context.now)?;
@@ -38,10 +38,10 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     Ok(verdict)
 }
 
-/// Removes all factors and codes of an account, and its lock, without checking a code. The caller
+/// Removes all factors and codes of an account, its pass and its lock, without checking a code. The caller
 /// holds the account's row.
 pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
-    store::pass::delete_ended(account)?;
+    store::pass::delete(account)?;
     store::factor::delete_all(account)?;
     store::backup_code::delete(account)?;
     store::account::clear(account)?;
@@ -65,7 +65,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     }
     let mut active = factors.iter().filter(|row| row.is_active()).peekable();
     if active.peek().is_some() && active.all(|row| is_this(&row)) {
-        let (outcome, reason) = match requirement::must_keep(account, context.now)? {
+        let (outcome, reason) = match requirement::is_required(account, context.now)? {
             true => (Outcome::Required, Reason::Required),
             false => (Outcome::LastFactor, Reason::LastFactor),
         };

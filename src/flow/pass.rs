@@ -56,10 +56,14 @@ pub fn issue(
     Ok(code.grouped())
 }
 
-/// Revokes the pass of an account. Returns `false` if there was none.
+/// Revokes the pass of an account, and ends the sessions that were verified by it. Returns `false` if
+/// there was neither.
 pub fn revoke(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if !store::pass::delete(account)? {
+    // In this order: a call that is using the pass is waited for, and then its session is seen.
+    let ended =
+        [store::pass::delete(account)?, store::session::end(account, Method::Pass.as_str())?];
+    if !ended.contains(&true) {
         return Ok(false);
     }
     let fields = field("reason", &**reason);

@@ -103,10 +103,8 @@ pub fn is_compliant() -> Result<bool, Error> {
     }
 }
 
-/// Returns whether an account has a second factor that it must keep. The caller holds the account's
-/// row.
-pub fn must_keep(account: &Account, now: Timestamp) -> Result<bool, Error> {
+/// Returns whether an account must have a second factor. The caller holds the account's row.
+pub fn is_required(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let requirement = store::requirement::load(account)?;
-    let is_required = requirement.is_some_and(|requirement| !requirement.is_exempt(now));
-    Ok(is_required && store::factor::is_enrolled(account)?)
+    Ok(requirement.is_some_and(|requirement| !requirement.is_exempt(now)))
 }

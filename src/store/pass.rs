@@ -27,12 +27,6 @@ plans! {
         "UPDATE totp.passes SET uses_left = uses_left - 1
          WHERE account::text = $1 AND salt = $2 AND uses_left > 0 AND expires_at > $3
          RETURNING uses_left";
-    DELETE_ENDED(TEXT) =
-        "DELETE FROM totp.passes AS p USING totp.accounts AS a
-         WHERE p.account::text = $1 AND a.account::text = p.account::text AND (
-             a.last_verified_at >= p.issued_at
-             OR EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account::text = p.account::text AND f.last_used_at >= p.issued_at))";
     DELETE(TEXT) =
         "DELETE FROM totp.passes WHERE account::text = $1";
     PRUNE(TIME) =
@@ -90,12 +84,6 @@ pub fn load(account: &Account, now: Timestamp) -> Result<Option<StoredPass>, Err
 /// Uses a pass. Returns how often it can still be used, or `None` if it could not be used.
 pub fn spend(account: &Account, pass: &StoredPass, now: Timestamp) -> Result<Option<i32>, Error> {
     SPEND.row(&[account.into(), pass.salt.as_slice().into(), now.into()], |row| row.get(1))
-}
-
-/// Removes the pass of an account if a code of a factor has ended it. To be called before the factors
-/// are removed, which show that.
-pub fn delete_ended(account: &Account) -> Result<(), Error> {
-    DELETE_ENDED.run(&[account.into()])
 }
 
 /// Removes the pass of an account. Returns `false` if there was none.

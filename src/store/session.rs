@@ -26,6 +26,8 @@ plans! {
     METHOD(TEXT, TEXT) =
         "SELECT s.method::text FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account::text = s.account::text
          WHERE s.account::text = $1 AND s.session_id = $2 AND s.changed_at = a.changed_at";
+    END(TEXT, TEXT) =
+        "DELETE FROM totp.sessions WHERE account::text = $1 AND method::text = $2";
     PRUNE(TIME) =
         "DELETE FROM totp.sessions WHERE (account, session_id) IN (
              SELECT account, session_id FROM totp.sessions WHERE verified_at <= $1
@@ -74,6 +76,12 @@ pub fn method(session: &Session) -> Result<Option<String>, Error> {
         Some(id) => METHOD.row(&[(&session.account).into(), id.into()], |row| row.get(1)),
         None => Ok(None),
     }
+}
+
+/// Removes the account's sessions that were last verified by a kind of code. Returns `false` if there
+/// were none.
+pub fn end(account: &Account, method: &str) -> Result<bool, Error> {
+    Ok(END.execute(&[account.into(), method.into()])? > 0)
 }
 
 /// Removes sessions verified up to `ended` and returns their number.

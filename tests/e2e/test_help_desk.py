@@ -44,10 +44,21 @@ def test_a_pass_makes_no_device_trusted(app, dba, account):
 
 def test_a_pass_switches_two_factor_authentication_off_like_a_backup_code(app, dba, account):
     app.enrol(account)
-    assert app.disable(account, issue(dba, account)) is True
+    code = issue(dba, account, uses=2)
+    assert app.disable(account, code) is True
+    assert app.backup_verify(account, code) is False
     dba.call("totp_require", account=account, reason="a test")
     app.enrol(account)
     assert app.disable(account, issue(dba, account)) is False
+
+
+def test_nobody_who_must_enrol_switches_it_off_with_a_pass(app, dba, account):
+    dba.call("totp_require", account=account, reason="a test")
+    code = issue(dba, account)
+    app.create(account)
+    assert app.disable(account, code) is False
+    assert app.value("SELECT pending FROM totp.totp_status(%s)", account) is True
+    assert app.backup_verify(account, code) is True
 
 
 def test_of_many_uses_at_once_no_more_pass_than_were_granted(cluster, app, dba, account):

@@ -43,10 +43,10 @@ SELECT totp.backup_verify('zoe', :'zoe1'), totp.backup_verify('zoe', :'pass') AS
 SET totp.clock = '2033-01-01 02:10:00+00';
 SELECT totp.totp_verify('zoe', totp.totp_code(:'zoe', '2033-01-01 02:10:00+00')) AS code, totp.backup_verify('zoe', :'pass') AS ended;
 SELECT totp.totp_unlock('zoe', 'a test');
--- One that has ended does not come back with a reset; one that has not stays.
+-- A reset ends it, and one that has ended does not come back.
 SELECT totp.totp_reset('zoe', 'stolen phone'), totp.backup_verify('zoe', :'pass') AS ended;
 SELECT totp.pass_issue('zoe', 'stolen phone', uses => 2) AS pass \gset
-SELECT totp.totp_reset('zoe', 'stolen phone'), totp.backup_verify('zoe', :'pass') AS still;
+SELECT totp.totp_reset('zoe', 'stolen phone'), totp.backup_verify('zoe', :'pass') AS ended;
 SET totp.clock = '2033-01-01 02:15:00+00';
 SELECT secret AS zoe FROM pg_temp.enrol('zoe') \gset
 -- It is not for another account, and a lock holds it up.
@@ -89,6 +89,16 @@ SET totp.identity = 'role';
 SELECT totp.pass_issue(session_user, 'my own');
 \echo :LAST_ERROR_SQLSTATE
 RESET totp.identity;
+RESET request.jwt.claims;
+
+-- Revoking a pass ends the sessions that it verified, also after its last use.
+SET totp.clock = '2033-01-01 04:00:00+00';
+SELECT totp.pass_issue('ben', 'lost everything') AS pass \gset
+SET request.jwt.claims = '{"sub": "ben", "session_id": "third day"}';
+SELECT method FROM totp_api.totp_verify(:'pass');
+SELECT totp.totp_verified();
+SELECT totp.pass_revoke('ben', 'told it to the wrong person');
+SELECT totp.totp_verified(), totp.pass_revoke('ben', 'told it to the wrong person') AS again;
 RESET request.jwt.claims;
 
 -- A renamed account has no pass.
