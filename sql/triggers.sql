@@ -115,7 +115,7 @@ BEGIN
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION totp.rename_account() IS
-'Renames the account of a row whose key changes in the application''s table of users. For use in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';
+'Renames the account of a row whose key changes in the application''s table of users. For use in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 42704 another transaction has erased the account; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';
 
 CREATE FUNCTION totp.require_enrolment() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION totp.require_enrolment() IS
 -- printed are fixed: two values must not become one.
 CREATE FUNCTION totp.approval_payload(op text, relation regclass, old_row anyelement, new_row anyelement, columns text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET intervalstyle = 'iso_8601' SET extra_float_digits = 1
+SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET intervalstyle = 'postgres' SET extra_float_digits = 1
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $$
 DECLARE
     key_columns text[] := ARRAY(
@@ -224,11 +224,15 @@ BEGIN
     IF payload IS NULL OR totp.approval_spend(arguments[1], payload, by_another) THEN
         RETURN;
     END IF;
-    -- Whoever may change a row may not always read it. The values of a new row are the caller's own.
-    IF op <> 'INSERT' AND EXISTS (
-        SELECT FROM pg_attribute AS a LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
-        WHERE a.attrelid = relation AND (a.attname = ANY (arguments[2:]) OR a.attnum = ANY (i.indkey::int2[]))
-            AND NOT has_column_privilege(caller, a.attrelid, a.attnum, 'SELECT')
+    -- Whoever may change a row may not always read it. The values of a new row are the caller's own. As in messages of
+    -- PostgreSQL itself, no values of a table with row security are shown.
+    IF op <> 'INSERT' AND (
+        (SELECT relrowsecurity FROM pg_class WHERE oid = relation)
+        OR EXISTS (
+            SELECT FROM pg_attribute AS a LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+            WHERE a.attrelid = relation AND (a.attname = ANY (arguments[2:]) OR a.attnum = ANY (i.indkey::int2[]))
+                AND NOT has_column_privilege(caller, a.attrelid, a.attnum, 'SELECT')
+        )
     ) THEN
         shown := '...';
     END IF;
@@ -238,8 +242,8 @@ BEGIN
                   THEN 'This session''s account has no unused approval of exactly this change that another account has confirmed.'
                   ELSE 'This session''s account has no unused, confirmed approval of exactly this change.' END,
               HINT = format(
-                  'Request it and have it confirmed: SELECT * FROM totp_api.approval_request(%L, %s%s).',
-                  arguments[1], shown, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
+                  'Request it and have it confirmed: SELECT * FROM %I.approval_request(%L, %s%s).',
+                  CASE WHEN has_schema_privilege(caller, 'totp_api', 'USAGE') THEN 'totp_api' ELSE 'totp' END, arguments[1], shown, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
               );
 END $$;
 COMMENT ON FUNCTION totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean) IS

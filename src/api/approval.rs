@@ -2,8 +2,8 @@
 
 use super::{argument, verdict};
 use crate::clock;
-use crate::flow::approval;
 use crate::flow::lock_timeout::{limited, read};
+use crate::flow::{approval, session};
 use crate::pure::code::Accepts;
 use crate::server::{Json, Text};
 use pgrx::datum::{Interval, TimestampWithTimeZone};
@@ -27,6 +27,10 @@ fn approval_request(
     ErrorReport,
 > {
     let subject = argument::subject(action, payload)?;
+    // NULL is also what the default gives to a session without an account.
+    if account.is_none() {
+        session::account()?;
+    }
     let account = argument::account(account)?;
     let approver = argument::approver(approver)?;
     let ttl = argument::approval_ttl(ttl)?;

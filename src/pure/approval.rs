@@ -59,7 +59,7 @@ pub enum State {
     Confirmed,
     /// Used for the action.
     Used,
-    /// Cancelled.
+    /// Cancelled, or void: the factors of the account that confirmed it have changed.
     Cancelled,
     /// Not used in time.
     Expired,
@@ -87,6 +87,8 @@ pub struct Times {
     pub used_at: Option<Timestamp>,
     /// When it was cancelled.
     pub cancelled_at: Option<Timestamp>,
+    /// Whether the factors of the account that confirmed it have changed since.
+    pub is_void: bool,
 }
 
 impl Times {
@@ -94,7 +96,7 @@ impl Times {
     pub fn state(&self, expires_at: Timestamp, now: Timestamp) -> State {
         match self {
             Self { used_at: Some(_), .. } => State::Used,
-            Self { cancelled_at: Some(_), .. } => State::Cancelled,
+            Self { cancelled_at: Some(_), .. } | Self { is_void: true, .. } => State::Cancelled,
             _ if expires_at <= now => State::Expired,
             Self { confirmed_at: Some(_), .. } => State::Confirmed,
             _ => State::Pending,
@@ -143,7 +145,7 @@ mod tests {
     fn the_state_follows_what_happened_last() {
         let at = |seconds| Some(Timestamp::from_secs(seconds));
         let state = |confirmed_at, used_at, cancelled_at, now| {
-            let times = Times { confirmed_at, used_at, cancelled_at };
+            let times = Times { confirmed_at, used_at, cancelled_at, is_void: false };
             times.state(Timestamp::from_secs(100), Timestamp::from_secs(now))
         };
         assert_eq!(state(None, None, None, 99), State::Pending);
@@ -152,5 +154,10 @@ mod tests {
         assert_eq!(state(at(1), None, None, 100), State::Expired);
         assert_eq!(state(at(1), at(2), None, 200), State::Used);
         assert_eq!(state(at(1), None, at(2), 200), State::Cancelled);
+        let void = Times { confirmed_at: at(1), is_void: true, ..Times::default() };
+        let state_of =
+            |times: Times| times.state(Timestamp::from_secs(100), Timestamp::from_secs(99));
+        assert_eq!(state_of(void), State::Cancelled);
+        assert_eq!(state_of(Times { used_at: at(2), ..void }), State::Used);
     }
 }

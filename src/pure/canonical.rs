@@ -1,6 +1,6 @@
 //! JSON in a form that depends on its value only: the canonical form of RFC 8785, with two
 //! differences. Numbers are exact, where RFC 8785 rounds them to 64-bit floats: two amounts must not
-//! become one. Times with an offset are written in UTC.
+//! become one. Times are written in one way, and in UTC if they have an offset.
 
 use super::instant;
 use serde_json::{Map, Number, Value};
@@ -15,7 +15,7 @@ pub fn canonical(value: &Value) -> String {
 fn write(value: &Value, text: &mut String) {
     match value {
         Value::Number(number) => text.push_str(&decimal(number)),
-        Value::String(string) => match instant::in_utc(string) {
+        Value::String(string) => match instant::canonical(string) {
             Some(time) => write_string(&time, text),
             None => write_string(string, text),
         },
@@ -171,6 +171,7 @@ mod tests {
     #[test]
     fn a_time_is_compared_by_its_value_and_other_text_as_it_is() {
         assert_eq!(of(r#""2030-01-01T12:00:00.50+02:00""#), r#""2030-01-01T10:00:00.5Z""#);
+        assert_eq!(of(r#""2030-01-01 12:00""#), r#""2030-01-01T12:00:00""#);
         assert_eq!(of(r#""10.00""#), r#""10.00""#);
         assert_eq!(of(r#"{"2030-01-01T12:00:00+02:00": 1}"#), r#"{"2030-01-01T12:00:00+02:00":1}"#);
     }

@@ -19,8 +19,10 @@ plans! {
          WHERE account::text = $1 AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
     LOAD(UUID) =
         "SELECT account::text, approver::text, action, payload::text, summary, requested_at,
-                expires_at, confirmed_at, used_at, cancelled_at
-         FROM totp.approvals WHERE id = $1";
+                expires_at, confirmed_at, used_at, cancelled_at,
+                confirmed_at IS NOT NULL AND changed_at IS DISTINCT FROM (
+                    SELECT changed_at FROM totp.accounts AS a WHERE a.account::text = coalesce(p.approver, p.account))
+         FROM totp.approvals AS p WHERE id = $1";
     CLAIM(UUID, TIME) =
         "UPDATE totp.approvals AS p
          SET confirmed_at = $2, changed_at = (
@@ -147,7 +149,12 @@ pub fn load(id: Id) -> Result<Option<Approval>, Error> {
             summary: row.get(5)?,
             requested_at: time(6)?.ok_or(Error::Corrupt("time"))?,
             expires_at: time(7)?.ok_or(Error::Corrupt("time"))?,
-            times: Times { confirmed_at: time(8)?, used_at: time(9)?, cancelled_at: time(10)? },
+            times: Times {
+                confirmed_at: time(8)?,
+                used_at: time(9)?,
+                cancelled_at: time(10)?,
+                is_void: row.get(11)?,
+            },
         })
     })
 }

@@ -35,6 +35,20 @@ CREATE TRIGGER approved AFTER INSERT OR UPDATE OR DELETE ON {table} FOR EACH ROW
     EXECUTE FUNCTION totp.{function}('transfer', 'recipient', 'amount')
 """
 TEN = {"recipient": "bob", "amount": 10}
+VALUES = [
+    "interval '1 day 2 h'",
+    "interval '-1 mon +3 days 00:00:00.5'",
+    "ARRAY[interval '1 day']",
+    "timestamp '2030-01-01 12:00:00.50'",
+    "timestamptz '2030-01-01 12:00:00+02'",
+    "date '2030-01-01'",
+    "numeric '10.00'",
+    "1e100::double precision",
+    "'\\x00ff'::bytea",
+    "inet '10.0.0.1'",
+    "int4range(1, 5)",
+    "ARRAY[NULL, 2]",
+]
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +177,42 @@ def test_amounts_are_compared_by_value(agent, table, approve, amount):
     insert(agent, table, amount=amount)
 
 
+@pytest.mark.parametrize("value", VALUES)
+def test_what_sql_writes_as_json_is_what_the_row_contains(dba, agent, approve, value):
+    """In both directions: jsonb_build_object is the shortest way to a payload."""
+    dba.execute(f"""DROP TABLE IF EXISTS valued; CREATE TABLE valued AS SELECT {value} AS v LIMIT 0;
+        GRANT INSERT ON valued TO agent;
+        CREATE TRIGGER approved AFTER INSERT ON valued FOR EACH ROW
+            EXECUTE FUNCTION totp.require_approval('transfer', 'v')""")
+    with not_allowed():
+        agent.execute(f"INSERT INTO valued VALUES ({value})")
+    approve(agent.value(f"SELECT jsonb_build_object('v', {value})"))
+    agent.execute(f"INSERT INTO valued VALUES ({value})")
+    dba.execute("DROP TABLE valued")
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("timestamptz", "2030-01-01T10:00Z"),
+        ("timestamptz", "2030-01-01T12:00:00+0200"),
+        ("timestamptz", "2030-01-01 10:00:00.000+00"),
+        ("timestamp", "2030-01-01 10:00:00"),
+        ("timestamp", "2030-01-01T10:00"),
+    ],
+)
+def test_times_are_compared_by_value(dba, agent, approve, kind, text):
+    dba.execute(f"""DROP TABLE IF EXISTS timed; CREATE TABLE timed (at {kind});
+        GRANT INSERT ON timed TO agent;
+        CREATE TRIGGER approved AFTER INSERT ON timed FOR EACH ROW
+            EXECUTE FUNCTION totp.require_approval('transfer', 'at')""")
+    approve({"at": text})
+    with not_allowed():
+        agent.execute("INSERT INTO timed VALUES ('2030-01-01 10:00:01+00')")
+    agent.execute("INSERT INTO timed VALUES ('2030-01-01 10:00:00+00')")
+    dba.execute("DROP TABLE timed")
+
+
 def test_an_expired_approval_is_refused(connect, dba, agent, table, approve):
     asked = approve(TEN, ttl="1 min")
     dba.execute("UPDATE totp.approvals SET expires_at = clock_timestamp() WHERE id = %s", asked.id)
@@ -200,6 +250,21 @@ def test_the_hint_shows_no_column_that_the_role_may_not_read(agent, dba, table, 
     with not_allowed() as caught:
         agent.execute(change.format(table))
     assert "bob" in caught.value.diag.message_hint
+
+
+@pytest.mark.parametrize("change", ["DELETE FROM {}", "UPDATE {} SET amount = 1"])
+def test_the_hint_shows_no_row_that_a_policy_may_hide(agent, dba, table, approve, change):
+    approve(TEN)
+    insert(agent, table)
+    dba.execute(f"""ALTER TABLE {table} ENABLE ROW LEVEL SECURITY;
+        CREATE POLICY change ON {table} USING (true)""")
+    with not_allowed() as caught:
+        agent.execute(change.format(table))
+    assert "bob" not in str(caught.value.diag.message_hint)
+    # The values of a new row are the caller's own.
+    with not_allowed() as caught:
+        insert(agent, table, "carol")
+    assert "carol" in caught.value.diag.message_hint
 
 
 # Whose approval, and whose session
@@ -263,9 +328,11 @@ def test_a_change_of_factors_voids_what_was_confirmed(agent, app, dba, alice, co
     bob = app.enrol("approver who loses a phone")
     asked = request(agent, TEN, approver=bob.account)
     assert app.call("approval_confirm", id=asked.id, code=bob.backup_codes[0]).verified
+    assert app.call("approval_status", id=asked.id).state == "confirmed"
     dba.call("totp_reset", account=bob.account, reason="stolen phone")
     with not_allowed():
         insert(agent, table)
+    assert app.call("approval_status", id=asked.id).state == "cancelled"
 
 
 # Which table, and which statement

@@ -24,6 +24,10 @@ SELECT totp.approval_request('transfer {"amount":1}', '{"amount": 1000}');
 SELECT totp.approval_request(repeat('a', 65), '{}');
 SELECT totp.approval_request('transfer', jsonb_build_object('note', repeat('x', 5000)));
 SELECT totp.approval_request('transfer', '{}', account => NULL);
+BEGIN; SET LOCAL request.jwt.claims = '';
+SELECT totp.approval_request('transfer', '{}');
+\echo :LAST_ERROR_SQLSTATE
+ROLLBACK;
 SELECT totp.approval_request('transfer', '{}', approver => 'una');
 \echo :LAST_ERROR_SQLSTATE
 SELECT totp.approval_request('transfer', '{}', ttl => '8 days');
