@@ -16,12 +16,12 @@ SELECT 'totp_verifications_total'::text COLLATE "C", jsonb_build_object('method'
        'Codes checked or refused: since the server started, in all databases, if source is memory; else in the audit trail.', 'counter'
 FROM (
     SELECT coalesce(detail ->> 'method', 'none') AS method, outcome, count(*)::double precision AS number
-    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
+    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'approve', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
     GROUP BY 1, 2
 ) AS trail
 RIGHT JOIN (
     SELECT method, outcome
-    FROM unnest(ARRAY['totp', 'backup', 'none']) AS method,
+    FROM unnest(ARRAY['totp', 'backup', 'pass', 'none']) AS method,
          unnest(ARRAY['ok', 'invalid', 'replayed', 'cold_start', 'clock_off', 'locked', 'suspended', 'not_enrolled']) AS outcome
 ) AS known ON trail.method = known.method AND trail.outcome COLLATE "C" = known.outcome COLLATE "C"
 WHERE EXISTS (SELECT FROM totp.metric_values() WHERE name = 'preloaded' AND value = 0)
@@ -66,7 +66,7 @@ SELECT 'totp_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Acc
 FROM totp.accounts
 UNION ALL
 SELECT 'totp_locked_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts that are locked now, as committed.', 'gauge'
-FROM totp.accounts WHERE locked_until > clock_timestamp()
+FROM totp.clock, totp.accounts WHERE locked_until > clock.now
 UNION ALL
 SELECT 'totp_suspended_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts whose TOTP codes are refused until someone acts.', 'gauge'
 FROM totp.accounts WHERE suspended
@@ -75,7 +75,7 @@ SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precisio
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
 SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay, or for their link to be used again.', 'gauge'
-FROM totp.accounts WHERE recovery_expires_at > clock_timestamp()
+FROM totp.clock, totp.accounts WHERE recovery_expires_at > clock.now
 UNION ALL
 SELECT 'totp_events_unread'::text COLLATE "C", '{}', count(*)::double precision, 'Events that no call of events_read has returned yet.', 'gauge'
 FROM totp.events WHERE position IS NULL
@@ -95,12 +95,13 @@ WHERE (sealed.to_xid IS NULL OR e.xid >= sealed.to_xid)
   ), 0)
 UNION ALL
 SELECT 'totp_audit_last_seal_age_seconds'::text COLLATE "C", '{}',
-       extract(epoch FROM clock_timestamp() - coalesce(
+       extract(epoch FROM clock.now - coalesce(
            (SELECT at FROM totp.audit_seals ORDER BY id DESC LIMIT 1),
            (SELECT at FROM totp.audit_events ORDER BY id LIMIT 1),
-           clock_timestamp()
+           clock.now
        ))::double precision,
-       'Time since the last seal of the audit trail, or since its first entry if there is none.', 'gauge';
+       'Time since the last seal of the audit trail, or since its first entry if there is none.', 'gauge'
+FROM totp.clock;
 ALTER VIEW totp.metrics OWNER TO totp_owner;
 COMMENT ON VIEW totp.metrics IS 'Values for monitoring, without names of accounts; members of pg_monitor can read it. A query for some names reads only what they need';
 COMMENT ON COLUMN totp.metrics.name IS 'Name of the metric';

@@ -1,5 +1,12 @@
 -- Reports for administrators and auditors. No view shows a secret, a ciphertext or a salt.
 
+-- For the views below, which read it with the rights of their owner.
+CREATE VIEW totp.clock AS
+SELECT coalesce(nullif(current_setting('totp.clock', true), '')::timestamptz, clock_timestamp()) AS now;
+ALTER VIEW totp.clock OWNER TO totp_owner;
+COMMENT ON VIEW totp.clock IS 'The time that the other views go by: the system''s, or totp.clock in tests';
+COMMENT ON COLUMN totp.clock.now IS 'The time';
+
 CREATE VIEW totp.guard_status AS SELECT slots, used, locked, evictions, rolled_back FROM totp.guard_usage();
 ALTER VIEW totp.guard_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.guard_status IS
@@ -57,25 +64,25 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
        coalesce(a.failures::integer, 0) AS failures,
-       CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
+       CASE WHEN a.locked_until > clock.now THEN a.locked_until END AS locked_until,
        coalesce(a.suspended, false) AS suspended,
        greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
        a.created_at,
-       CASE WHEN a.recovery_expires_at > clock_timestamp() THEN a.recovery_at END AS recovery_at,
+       CASE WHEN a.recovery_expires_at > clock.now THEN a.recovery_at END AS recovery_at,
        CASE WHEN r.account IS NULL THEN 'not_required'
             WHEN f.active > 0 THEN 'enrolled'
-            WHEN r.exempt_until > clock_timestamp() THEN 'exempt'
-            WHEN r.deadline > clock_timestamp() THEN 'pending'
+            WHEN r.exempt_until > clock.now THEN 'exempt'
+            WHEN r.deadline > clock.now THEN 'pending'
             ELSE 'overdue' END COLLATE "C" AS requirement,
-       CASE WHEN f.active = 0 AND r.exempt_until > clock_timestamp() THEN greatest(r.deadline, r.exempt_until)
+       CASE WHEN f.active = 0 AND r.exempt_until > clock.now THEN greatest(r.deadline, r.exempt_until)
             ELSE r.deadline END AS deadline
-FROM totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
+FROM totp.clock, totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
                WHERE state = 'pending' AND factors.changed_at = a.changed_at
-                 AND created_at > clock_timestamp() - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
+                 AND created_at > clock.now - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
     FROM totp.factors WHERE factors.account = a.account
@@ -226,8 +233,8 @@ COMMENT ON COLUMN totp.seal_log.mac IS 'HMAC-SHA256 of all other columns';
 -- A failure is a wrong code, a spent one, or any code for an account without a factor.
 CREATE VIEW totp.attacks AS
 WITH failures AS (
-    SELECT client, account, at FROM totp.audit_events
-    WHERE at > clock_timestamp() - interval '1 day'
+    SELECT client, account, at FROM totp.clock, totp.audit_events
+    WHERE at > clock.now - interval '1 day'
       AND event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
       AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
 )
@@ -309,9 +316,9 @@ COMMENT ON COLUMN totp.key_status.sessions IS 'Number of key_rotate sessions tha
 -- Every user sees only what concerns the session's account.
 CREATE VIEW totp.approvals_pending WITH (security_barrier) AS
 SELECT id, account::text, approver::text, action, payload, summary, requested_at, expires_at
-FROM totp.approvals
+FROM totp.clock, totp.approvals
 WHERE (account = totp.current_account() OR approver = totp.current_account())
-  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock_timestamp();
+  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock.now;
 ALTER VIEW totp.approvals_pending OWNER TO totp_owner;
 COMMENT ON VIEW totp.approvals_pending IS 'Approvals that the session''s account has requested, or is asked for, and nobody has confirmed yet';
 COMMENT ON COLUMN totp.approvals_pending.id IS 'ID of the approval';

@@ -211,7 +211,11 @@ impl<'a> Attempt<'a> {
 
     /// Ends a recorded success: clears failures and marks the session verified.
     pub fn succeed(self, method: Method) -> Result<Verdict, Error> {
-        guard::count(self.kind, metric::Result::Ok);
+        let kind = match method {
+            Method::Pass => metric::Method::Pass,
+            _ => self.kind,
+        };
+        guard::count(kind, metric::Result::Ok);
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }

@@ -7,21 +7,24 @@ use super::audit::{Event, Outcome};
 pub enum Method {
     /// A code of an authenticator app.
     Totp,
-    /// A backup code.
+    /// A backup code, or what could be one.
     Backup,
+    /// A temporary pass that was right. A wrong one counts as a backup code.
+    Pass,
     /// No code was looked at.
     None,
 }
 
 impl Method {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Totp, Self::Backup, Self::None];
+    pub const ALL: [Self; 4] = [Self::Totp, Self::Backup, Self::Pass, Self::None];
 
     /// Returns the name used in SQL.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Totp => "totp",
             Self::Backup => "backup",
+            Self::Pass => "pass",
             Self::None => "none",
         }
     }

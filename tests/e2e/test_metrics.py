@@ -20,7 +20,7 @@ CREATE ROLE stranger LOGIN;
 
 
 def cluster_with(preload):
-    with Cluster(preload=preload, settings={"totp.events": "on"}) as cluster:
+    with Cluster(preload=preload) as cluster:
         install(cluster, "postgres")
         cluster.execute(ROLES)
         yield cluster
@@ -98,7 +98,7 @@ def test_zeros_are_always_there(request, kind):
     monitor = Monitor(request.getfixturevalue(kind))
     source = "memory" if kind == "server" else "tables"
     with closing(monitor.connection):
-        for method in ("totp", "backup", "none"):
+        for method in ("totp", "backup", "pass", "none"):
             for outcome in (
                 *("ok", "invalid", "replayed", "cold_start", "clock_off", "locked"),
                 *("suspended", "not_enrolled"),
@@ -130,6 +130,8 @@ def test_each_verification_is_counted_once(app, dba, monitor):
     person = app.enrol(new_account())
     dba.execute("SET totp.lockout = '1s'")
     before = counts(monitor)
+    a_pass = dba.call("pass_issue", account=person.account, reason="a test")[0]
+    assert app.backup_verify(person.account, a_pass)
     code = person.phone.code(app.now, 1)
     assert app.verify(person.account, code)
     assert not app.verify(person.account, code)
@@ -145,6 +147,7 @@ def test_each_verification_is_counted_once(app, dba, monitor):
         ("totp", "replayed"): 1,
         ("backup", "ok"): 1,
         ("backup", "replayed"): 1,
+        ("pass", "ok"): 1,
         ("totp", "not_enrolled"): 1,
         ("backup", "not_enrolled"): 1,
         ("totp", "invalid"): 4,
@@ -168,9 +171,16 @@ def test_without_shared_memory_the_tables_are_counted(late_server):
         before = counts(monitor)
         app.fail(person, 3)
         assert app.backup_verify(person.account, person.backup_codes[0])
+        with closing(late_server.connect()) as other:
+            a_pass = Client(other).call("pass_issue", account=person.account, reason="a test")[0]
+        assert app.backup_verify(person.account, a_pass)
         with app.connection.transaction(force_rollback=True):
             app.fail(person, 2)
-        assert changes(before, counts(monitor)) == {("none", "invalid"): 3, ("backup", "ok"): 1}
+        assert changes(before, counts(monitor)) == {
+            ("none", "invalid"): 3,
+            ("backup", "ok"): 1,
+            ("pass", "ok"): 1,
+        }
 
 
 def test_gauges_say_what_there_is(app, dba, monitor, server):
