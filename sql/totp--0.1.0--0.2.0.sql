@@ -461,6 +461,9 @@ BEGIN
     RETURN NEW;
 END $$;
 
+COMMENT ON FUNCTION totp.rename_account() IS
+'Renames the account of a row whose key changes in the application''s table of users. For use in AFTER UPDATE triggers, for each row, without WHEN. The argument of the trigger is the name of the column that contains the account. The creator of the trigger needs the role totp_admin. If the account cannot be renamed, the UPDATE fails. Errors: 42710 the new name is taken; 42704 another transaction has erased the account; 22023 the new name is empty or too long, or wrong kind of trigger; 42703 no such column; 0A000 virtual generated column; 55P03, F0000, XX001, 25006.';
+
 CREATE OR REPLACE FUNCTION totp.require_enrolment() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -494,7 +497,7 @@ COMMENT ON FUNCTION totp.require_enrolment() IS
 
 CREATE OR REPLACE FUNCTION totp.approval_payload(op text, relation regclass, old_row anyelement, new_row anyelement, columns text[]) RETURNS jsonb
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
-SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET intervalstyle = 'iso_8601' SET extra_float_digits = 1
+SET datestyle = 'ISO, YMD' SET timezone = 'UTC' SET intervalstyle = 'postgres' SET extra_float_digits = 1
 SET bytea_output = 'hex' SET lc_monetary = 'C' AS $$
 DECLARE
     key_columns text[] := ARRAY(
@@ -567,11 +570,15 @@ BEGIN
     IF payload IS NULL OR totp.approval_spend(arguments[1], payload, by_another) THEN
         RETURN;
     END IF;
-    -- Whoever may change a row may not always read it. The values of a new row are the caller's own.
-    IF op <> 'INSERT' AND EXISTS (
-        SELECT FROM pg_attribute AS a LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
-        WHERE a.attrelid = relation AND (a.attname = ANY (arguments[2:]) OR a.attnum = ANY (i.indkey::int2[]))
-            AND NOT has_column_privilege(caller, a.attrelid, a.attnum, 'SELECT')
+    -- Whoever may change a row may not always read it. The values of a new row are the caller's own. As in messages of
+    -- PostgreSQL itself, no values of a table with row security are shown.
+    IF op <> 'INSERT' AND (
+        (SELECT relrowsecurity FROM pg_class WHERE oid = relation)
+        OR EXISTS (
+            SELECT FROM pg_attribute AS a LEFT JOIN pg_index AS i ON i.indrelid = a.attrelid AND i.indisprimary
+            WHERE a.attrelid = relation AND (a.attname = ANY (arguments[2:]) OR a.attnum = ANY (i.indkey::int2[]))
+                AND NOT has_column_privilege(caller, a.attrelid, a.attnum, 'SELECT')
+        )
     ) THEN
         shown := '...';
     END IF;
@@ -581,8 +588,8 @@ BEGIN
                   THEN 'This session''s account has no unused approval of exactly this change that another account has confirmed.'
                   ELSE 'This session''s account has no unused, confirmed approval of exactly this change.' END,
               HINT = format(
-                  'Request it and have it confirmed: SELECT * FROM totp_api.approval_request(%L, %s%s).',
-                  arguments[1], shown, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
+                  'Request it and have it confirmed: SELECT * FROM %I.approval_request(%L, %s%s).',
+                  CASE WHEN has_schema_privilege(caller, 'totp_api', 'USAGE') THEN 'totp_api' ELSE 'totp' END, arguments[1], shown, CASE WHEN by_another THEN ', approver => ''...''' ELSE '' END
               );
 END $$;
 
@@ -1047,6 +1054,15 @@ SET search_path TO pg_catalog, pg_temp
 LANGUAGE c /* Rust */
 AS 'MODULE_PATHNAME', 'import_supabase_wrapper';
 
+CREATE OR REPLACE VIEW totp.clock AS
+SELECT coalesce(nullif(current_setting('totp.clock', true), '')::timestamptz, clock_timestamp()) AS now;
+
+ALTER VIEW totp.clock OWNER TO totp_owner;
+
+COMMENT ON VIEW totp.clock IS 'The time that the other views go by: the system''s, or totp.clock in tests';
+
+COMMENT ON COLUMN totp.clock.now IS 'The time';
+
 CREATE OR REPLACE VIEW totp.hardware_token_status AS
 SELECT t.serial::text,
        t.algorithm::text, t.digits::integer, t.period::integer,
@@ -1084,25 +1100,25 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
        coalesce(a.failures::integer, 0) AS failures,
-       CASE WHEN a.locked_until > clock_timestamp() THEN a.locked_until END AS locked_until,
+       CASE WHEN a.locked_until > clock.now THEN a.locked_until END AS locked_until,
        coalesce(a.suspended, false) AS suspended,
        greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
        a.changed_at,
        a.created_at,
-       CASE WHEN a.recovery_expires_at > clock_timestamp() THEN a.recovery_at END AS recovery_at,
+       CASE WHEN a.recovery_expires_at > clock.now THEN a.recovery_at END AS recovery_at,
        CASE WHEN r.account IS NULL THEN 'not_required'
             WHEN f.active > 0 THEN 'enrolled'
-            WHEN r.exempt_until > clock_timestamp() THEN 'exempt'
-            WHEN r.deadline > clock_timestamp() THEN 'pending'
+            WHEN r.exempt_until > clock.now THEN 'exempt'
+            WHEN r.deadline > clock.now THEN 'pending'
             ELSE 'overdue' END COLLATE "C" AS requirement,
-       CASE WHEN f.active = 0 AND r.exempt_until > clock_timestamp() THEN greatest(r.deadline, r.exempt_until)
+       CASE WHEN f.active = 0 AND r.exempt_until > clock.now THEN greatest(r.deadline, r.exempt_until)
             ELSE r.deadline END AS deadline
-FROM totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
+FROM totp.clock, totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
                WHERE state = 'pending' AND factors.changed_at = a.changed_at
-                 AND created_at > clock_timestamp() - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
+                 AND created_at > clock.now - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
     FROM totp.factors WHERE factors.account = a.account
@@ -1270,8 +1286,8 @@ COMMENT ON COLUMN totp.seal_log.mac IS 'HMAC-SHA256 of all other columns';
 
 CREATE OR REPLACE VIEW totp.attacks AS
 WITH failures AS (
-    SELECT client, account, at FROM totp.audit_events
-    WHERE at > clock_timestamp() - interval '1 day'
+    SELECT client, account, at FROM totp.clock, totp.audit_events
+    WHERE at > clock.now - interval '1 day'
       AND event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
       AND outcome IN ('invalid', 'replayed', 'cold_start', 'not_enrolled')
 )
@@ -1374,9 +1390,9 @@ COMMENT ON COLUMN totp.key_status.sessions IS 'Number of key_rotate sessions tha
 
 CREATE OR REPLACE VIEW totp.approvals_pending WITH (security_barrier) AS
 SELECT id, account::text, approver::text, action, payload, summary, requested_at, expires_at
-FROM totp.approvals
+FROM totp.clock, totp.approvals
 WHERE (account = totp.current_account() OR approver = totp.current_account())
-  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock_timestamp();
+  AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > clock.now;
 
 ALTER VIEW totp.approvals_pending OWNER TO totp_owner;
 
@@ -1423,12 +1439,12 @@ SELECT 'totp_verifications_total'::text COLLATE "C", jsonb_build_object('method'
        'Codes checked or refused: since the server started, in all databases, if source is memory; else in the audit trail.', 'counter'
 FROM (
     SELECT coalesce(detail ->> 'method', 'none') AS method, outcome, count(*)::double precision AS number
-    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
+    FROM totp.audit_events WHERE event IN ('verify', 'challenge', 'approve', 'confirm', 'assign', 'resync', 'disable', 'rotate', 'remove')
     GROUP BY 1, 2
 ) AS trail
 RIGHT JOIN (
     SELECT method, outcome
-    FROM unnest(ARRAY['totp', 'backup', 'none']) AS method,
+    FROM unnest(ARRAY['totp', 'backup', 'pass', 'none']) AS method,
          unnest(ARRAY['ok', 'invalid', 'replayed', 'cold_start', 'clock_off', 'locked', 'suspended', 'not_enrolled']) AS outcome
 ) AS known ON trail.method = known.method AND trail.outcome COLLATE "C" = known.outcome COLLATE "C"
 WHERE EXISTS (SELECT FROM totp.metric_values() WHERE name = 'preloaded' AND value = 0)
@@ -1473,7 +1489,7 @@ SELECT 'totp_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Acc
 FROM totp.accounts
 UNION ALL
 SELECT 'totp_locked_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts that are locked now, as committed.', 'gauge'
-FROM totp.accounts WHERE locked_until > clock_timestamp()
+FROM totp.clock, totp.accounts WHERE locked_until > clock.now
 UNION ALL
 SELECT 'totp_suspended_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts whose TOTP codes are refused until someone acts.', 'gauge'
 FROM totp.accounts WHERE suspended
@@ -1482,7 +1498,7 @@ SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precisio
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
 SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay, or for their link to be used again.', 'gauge'
-FROM totp.accounts WHERE recovery_expires_at > clock_timestamp()
+FROM totp.clock, totp.accounts WHERE recovery_expires_at > clock.now
 UNION ALL
 SELECT 'totp_events_unread'::text COLLATE "C", '{}', count(*)::double precision, 'Events that no call of events_read has returned yet.', 'gauge'
 FROM totp.events WHERE position IS NULL
@@ -1502,12 +1518,13 @@ WHERE (sealed.to_xid IS NULL OR e.xid >= sealed.to_xid)
   ), 0)
 UNION ALL
 SELECT 'totp_audit_last_seal_age_seconds'::text COLLATE "C", '{}',
-       extract(epoch FROM clock_timestamp() - coalesce(
+       extract(epoch FROM clock.now - coalesce(
            (SELECT at FROM totp.audit_seals ORDER BY id DESC LIMIT 1),
            (SELECT at FROM totp.audit_events ORDER BY id LIMIT 1),
-           clock_timestamp()
+           clock.now
        ))::double precision,
-       'Time since the last seal of the audit trail, or since its first entry if there is none.', 'gauge';
+       'Time since the last seal of the audit trail, or since its first entry if there is none.', 'gauge'
+FROM totp.clock;
 
 ALTER VIEW totp.metrics OWNER TO totp_owner;
 
@@ -1923,7 +1940,7 @@ BEGIN
 'Revokes the trust in all devices of an account and returns their number. Errors: 22023, 55P03, F0000, 25006.'),
             -- Approvals: a code for exactly one action.
             ('app', 'totp.approval_request(text, jsonb, text, text, interval)',
-'Requests an approval: a code for exactly one action. action: 1 to 64 letters, digits and characters of _-.:/. payload: a JSON object of at most 4096 bytes with the values that are approved. account: who asks, and whose sessions can use the approval; that of this session by default. approver: who must confirm, if not the account itself. ttl: 1 second to 7 days, totp.approval_ttl when NULL. Returns the ID, and in summary what to show whoever confirms. Errors: 22023, 42501 the account must enrol first, 54000 more than 100 pending, 55P03, F0000, 25006.'),
+'Requests an approval: a code for exactly one action. action: 1 to 64 letters, digits and characters of _-.:/. payload: a JSON object of at most 4096 bytes with the values that are approved. account: who asks, and whose sessions can use the approval; that of this session by default. approver: who must confirm, if not the account itself. ttl: 1 second to 7 days, totp.approval_ttl when NULL. Returns the ID, and in summary what to show whoever confirms. Errors: 22023, 42501 no account, or one that must enrol first, 54000 more than 100 pending, 55P03, F0000, 25006.'),
             ('app', 'totp.approval_confirm(uuid, text)',
 'Confirms an approval, given a valid TOTP or backup code of the account that is asked: approver, or else the account itself. Returns a verdict; a correct code is spent, and does not verify the session. reason is ok, invalid, locked, suspended, not_enrolled, expired, or spent (confirmed, used or cancelled before); for an unknown ID, invalid, and account is NULL. Failures count for the account. Call it in FROM. Errors: 22023, 55P03, F0000, XX001, 25006.'),
             ('app admin auditor', 'totp.approval_status(uuid)',
@@ -2057,9 +2074,9 @@ BEGIN
             ('admin', 'totp.totp_forget(text, text)',
 'Erases an account with its factors and codes. For administrators. Only its audit trail remains (see totp.audit_accounts). Returns false if there is no such account. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.pass_issue(text, text, interval, integer)',
-'Issues a temporary pass for an account, in place of an earlier one, and returns it; it cannot be retrieved again. For administrators. It is accepted wherever a backup code is, except by backup_rotate, until it expires, was used as often as it can be, or a code of an authenticator app is accepted. The account need not have enrolled. A session that it verifies cannot issue passes, export secrets or reissue backup codes. reason: 3 to 500 characters for the audit trail. ttl: 1 second to 24 hours. uses: 1 to 20. Errors: 42501 the caller''s own account, or a session verified by a pass; 22023, 55P03, F0000, 25006.'),
+'Issues a temporary pass for an account, in place of an earlier one, and returns it; it cannot be retrieved again. For administrators. It is accepted wherever a backup code is, except by backup_rotate, until it expires, was used as often as it can be, or a code of an authenticator app is accepted, or by totp_disable, totp_reset or a recovery. The account need not have enrolled. A session that it verifies cannot issue passes, export secrets or reissue backup codes. reason: 3 to 500 characters for the audit trail. ttl: 1 second to 24 hours. uses: 1 to 20. Errors: 42501 the caller''s own account, or a session verified by a pass; 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.pass_revoke(text, text)',
-'Revokes the temporary pass of an account. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
+'Revokes the temporary pass of an account, and ends the sessions that it verified. For administrators. Returns false if there were neither. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             -- Accounts that must have a second factor.
             ('admin', 'totp.totp_require(text, text, interval, boolean)',
 'Requires an account to have a second factor, and returns by when. For administrators. The account need not have enrolled. Called again, also after a reset, it returns the same deadline and changes nothing, unless renew is true, which sets a new one. While it is required, an account cannot turn off two-factor authentication. grace: the time to enrol, 0 to 366 days; totp.grace when NULL. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
@@ -2072,7 +2089,7 @@ BEGIN
 'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
             -- Events for the application.
             ('admin auditor', 'totp.events_read(bigint, integer)',
-'Returns events after a position, in the order of their positions, at most max_rows of them. Pass the position of the last event that was handled, 0 to begin. No event that is committed later gets an earlier position. Readers wait for each other until the end of the transaction. In a read-only transaction and on a hot standby, returns only events that an earlier call has returned. Requires totp.events. Errors: 22023, 55P03 another reader.'),
+'Returns events after a position, in the order of their positions, at most max_rows of them, and at most 10,000. Pass the position of the last event that was handled, 0 to begin. No event that is committed later gets an earlier position. Readers wait for each other until the end of the transaction. In a read-only transaction and on a hot standby, returns only events that an earlier call has returned. With totp.events = off, no events are written. Errors: 22023, 55P03 another reader.'),
             -- The audit trail.
             ('admin auditor', 'totp.audit_seal()',
 'Seals the entries of all transactions that have ended since the last seal: records their IDs and the root of their Merkle tree, signed and chained to the seal before. Entries of transactions that are still running follow in a later seal. Returns the number of the last seal, which is a new one only if there was something to seal; NULL if there is none. Call it at regular intervals. Errors: 25001 not at READ COMMITTED, F0000, 25006.'),
@@ -2085,7 +2102,7 @@ BEGIN
             ('admin auditor', 'totp.audit_proof(bigint)',
 'Returns the proof that an entry of the audit trail is in its seal, and the seal in the checkpoint (RFC 9162, section 2.1.3). Reads all entries of the seal. Errors: 42704 no such entry, 55000 not sealed yet.'),
             ('admin auditor', 'totp.audit_verify(timestamptz, timestamptz, jsonb)',
-'Compares the audit trail with its signatures and seals, and the seals with each other and with digests. Returns one row for each finding: problem is altered, forged, missing, reordered, unsealed, pruned, key_missing or digest_mismatch. Then returns one row whose problem is NULL, and whose seal is the last one up to which nothing was altered, forged, missing or reordered. since, until: check only entries of seals with entries in this time. digests: what audit_digest returned, or an array of them. Reads all entries. Works on hot standbys. Errors: 22023 digests, F0000.'),
+'Compares the audit trail with its signatures and seals, and the seals with each other and with digests. Returns one row for each finding: problem is altered, forged, missing, reordered, unsealed, pruned, key_missing or digest_mismatch. Then returns one row whose problem is NULL, and whose seal is the last one with a right signature up to which nothing was altered, forged, missing or reordered. since, until: check only entries of seals with entries in this time. digests: what audit_digest returned, or an array of them. Reads all entries. Works on hot standbys. Errors: 22023 digests, F0000.'),
             ('admin', 'totp.audit_prune(timestamptz, text)',
 'Removes entries of the audit trail whose seal, like all seals before, has no entry as late as before, and returns their number. For administrators. The seals stay, and a new entry says what was removed. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin auditor', 'totp.audit_names(text)',

@@ -268,7 +268,7 @@ switches! {
         c"Overrides the caller's synchronous_commit = off, with which a crash could make the code valid again.";
 
     /// Whether events are written for the application.
-    EVENTS events = false,
+    EVENTS events = true,
         c"totp.events",
         c"Whether changes, locks and the like are written to the table that events_read returns.",
         c"Plain successes and failures are no events. Events are kept for totp.events_ttl.";

@@ -180,10 +180,10 @@ pub fn times(
     first.unwrap_or(open[0])..=last.unwrap_or(open[1])
 }
 
-/// Reads how many rows to return; NULL means 100.
+/// Reads how many rows to return; NULL means 100. More than 10,000 would take much memory.
 pub fn max_rows(rows: Option<i32>) -> Result<i32, Invalid> {
     match rows.unwrap_or(100) {
-        rows @ 1..=10_000 => Ok(rows),
+        rows @ 1.. => Ok(rows.min(10_000)),
         rows => Err(Invalid::MaxRows(rows)),
     }
 }

@@ -160,7 +160,7 @@ fn texts(invalid: &Invalid) -> (String, String, &'static str) {
             "Pass a value.",
         ),
         Invalid::MaxRows(rows) => (
-            format!("max_rows must be 1 to 10000, not {rows}"),
+            format!("max_rows must be at least 1, not {rows}"),
             "It limits the number of events that one call returns.".to_owned(),
             "Use 100, and call again with the position of the last event.",
         ),

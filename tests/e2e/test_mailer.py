@@ -52,7 +52,7 @@ def mailer(request, tmp_path):
     sendmail.write_text(SENDMAIL)
     sendmail.chmod(0o755)
     mails.mkdir()
-    settings = {"totp.events": "on", "totp.notify": "on"}
+    settings = {"totp.notify": "on"}
     with Cluster(settings=settings) as cluster:
         install(cluster, "postgres")
         cluster.execute(TABLES)

@@ -22,7 +22,7 @@ NAME = re.compile(r"\btotp_\w+")
 
 @pytest.fixture(scope="module")
 def server():
-    with Cluster(settings={"totp.events": "on"}) as cluster:
+    with Cluster() as cluster:
         install(cluster, "postgres")
         cluster.execute(ROLES)
         with closing(cluster.connect("app")) as connection:

@@ -22,7 +22,7 @@ ALTER ROLE app SET totp.recovery_delay = '2d';
 
 @pytest.fixture(scope="module", params=[True, False], ids=["preloaded", "not preloaded"])
 def server(request):
-    with Cluster(settings={"totp.events": "on"}, preload=request.param) as cluster:
+    with Cluster(preload=request.param) as cluster:
         install(cluster, "postgres")
         cluster.execute(ROLES)
         yield cluster

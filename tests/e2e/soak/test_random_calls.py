@@ -32,7 +32,6 @@ DATABASE = "postgres"
 ROLES = """
 CREATE ROLE caller LOGIN IN ROLE totp_app, totp_admin, totp_auditor, totp_user;
 ALTER ROLE caller SET totp.jwt_logins = 'caller';
-ALTER ROLE caller SET totp.events = on;
 ALTER ROLE caller SET totp.lock_timeout = '2s';
 ALTER ROLE caller SET statement_timeout = '60s';
 """
