@@ -50,10 +50,15 @@ impl Problem {
         }
     }
 
-    /// Returns whether a later seal can still count as verified. It contains the hash of all seals
-    /// before, so its signature stands for those that cannot be checked.
+    /// Returns whether a seal with such a finding still counts as verified.
     const fn is_harmless(self) -> bool {
-        matches!(self, Self::Unsealed | Self::Pruned | Self::KeyMissing)
+        matches!(self, Self::Unsealed | Self::Pruned)
+    }
+
+    /// Returns whether later seals count as verified. They contain the hash of all seals before, so
+    /// what could not be checked there has at least not changed since.
+    const fn is_harmless_to_later(self) -> bool {
+        self.is_harmless() || matches!(self, Self::KeyMissing)
     }
 }
 
@@ -212,8 +217,6 @@ struct Checked {
     seal: Seal,
     hash: Hash,
     is_in_scope: bool,
-    /// Whether its signature was checked and is right.
-    is_signed: bool,
     contents: Contents,
 }
 
@@ -288,13 +291,15 @@ impl<'a> Verification<'a> {
             let cause = if before == 0 { Cause::SealChanged } else { Cause::SealReplaced };
             self.find(Some(before.max(1)), None, cause);
         }
-        let key = self.keyring.audit_key_of(&seal.key_id);
-        let is_signed = key.is_some_and(|key| is_signed(key, &seal.message(), &mac));
-        if key.is_none() {
-            let cause = Cause::KeyMissing { key_id: seal.key_id.clone(), entries: None };
-            self.find(Some(seal.id), None, cause);
-        } else if !is_signed {
-            self.find(Some(seal.id), None, Cause::SealChanged);
+        match self.keyring.audit_key_of(&seal.key_id) {
+            None => {
+                let cause = Cause::KeyMissing { key_id: seal.key_id.clone(), entries: None };
+                self.find(Some(seal.id), None, cause);
+            }
+            Some(key) if !is_signed(key, &seal.message(), &mac) => {
+                self.find(Some(seal.id), None, Cause::SealChanged);
+            }
+            Some(_) => {}
         }
         self.by_origin.entry(seal.origin).or_default().push(self.seals.len());
         let is_in_scope = seal.first_at <= *self.times.end() && *self.times.start() <= seal.last_at;
@@ -302,7 +307,6 @@ impl<'a> Verification<'a> {
             hash: seal.hash(),
             seal,
             is_in_scope,
-            is_signed,
             contents: Contents::default(),
         });
     }
@@ -423,8 +427,8 @@ impl<'a> Verification<'a> {
         }
     }
 
-    /// Ends the verification. Returns the findings, by seal and ID, and the last seal that is signed and
-    /// up to which there are none that matter.
+    /// Ends the verification. Returns the findings, by seal and ID, and the last seal that counts as
+    /// verified.
     pub fn finish(mut self) -> (Vec<Finding>, Option<i64>) {
         self.find_reordered();
         self.compare_with_seals();
@@ -441,17 +445,18 @@ impl<'a> Verification<'a> {
                 cause: Cause::More { problem, findings },
             });
         }
-        let bad = self
-            .findings
-            .iter()
-            .filter(|finding| !finding.cause.problem().is_harmless())
-            .filter_map(|finding| finding.seal);
-        let first_bad = bad.min().unwrap_or(i64::MAX);
-        let good = self.seals.iter().take_while(|checked| checked.seal.id < first_bad);
-        let last = good
-            .filter(|checked| checked.is_in_scope && checked.is_signed)
-            .last()
-            .map(|checked| checked.seal.id);
+        let seals_with = |is_bad: fn(Problem) -> bool| {
+            let found = self.findings.iter().filter(move |it| is_bad(it.cause.problem()));
+            found.filter_map(|finding| finding.seal).collect::<HashSet<i64>>()
+        };
+        let bad = seals_with(|problem| !problem.is_harmless());
+        let first_bad = seals_with(|problem| !problem.is_harmless_to_later()).into_iter().min();
+        let is_verified = |checked: &&Checked| {
+            checked.is_in_scope
+                && !bad.contains(&checked.seal.id)
+                && first_bad.is_none_or(|first| checked.seal.id < first)
+        };
+        let last = self.seals.iter().rfind(is_verified).map(|checked| checked.seal.id);
         let order = |finding: &Finding| (finding.seal.unwrap_or(i64::MAX), finding.id);
         self.findings.sort_by_key(order);
         (self.findings, last)
