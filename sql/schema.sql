@@ -501,12 +501,14 @@ COMMENT ON COLUMN totp.audit_seals.mac IS 'HMAC-SHA256 of all other columns';
 
 -- An outbox. Events get their positions when they are first read: by ID, and after all that were read before.
 CREATE TABLE totp.events (
-    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     position bigint,
     at timestamptz NOT NULL,
     account totp.account NOT NULL,
     event text COLLATE "C" NOT NULL,
-    detail jsonb
+    detail jsonb,
+    -- Logical replication does not copy sequences: after a switch-over, IDs are repeated.
+    PRIMARY KEY (id, at)
 );
 CREATE SEQUENCE totp.events_position_seq OWNED BY totp.events.position;
 SELECT pg_catalog.pg_extension_config_dump('totp.events', '');

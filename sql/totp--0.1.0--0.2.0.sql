@@ -314,12 +314,14 @@ COMMENT ON COLUMN totp.audit_seals.key_id IS 'The key that signed the seal';
 COMMENT ON COLUMN totp.audit_seals.mac IS 'HMAC-SHA256 of all other columns';
 
 CREATE TABLE IF NOT EXISTS totp.events (
-    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id bigint NOT NULL GENERATED ALWAYS AS IDENTITY,
     position bigint,
     at timestamptz NOT NULL,
     account totp.account NOT NULL,
     event text COLLATE "C" NOT NULL,
-    detail jsonb
+    detail jsonb,
+    -- Logical replication does not copy sequences: after a switch-over, IDs are repeated.
+    PRIMARY KEY (id, at)
 );
 
 CREATE SEQUENCE IF NOT EXISTS totp.events_position_seq OWNED BY totp.events.position;
@@ -2102,7 +2104,7 @@ BEGIN
             ('admin auditor', 'totp.audit_proof(bigint)',
 'Returns the proof that an entry of the audit trail is in its seal, and the seal in the checkpoint (RFC 9162, section 2.1.3). Reads all entries of the seal. Errors: 42704 no such entry, 55000 not sealed yet.'),
             ('admin auditor', 'totp.audit_verify(timestamptz, timestamptz, jsonb)',
-'Compares the audit trail with its signatures and seals, and the seals with each other and with digests. Returns one row for each finding: problem is altered, forged, missing, reordered, unsealed, pruned, key_missing or digest_mismatch. Then returns one row whose problem is NULL, and whose seal is the last one with a right signature up to which nothing was altered, forged, missing or reordered. since, until: check only entries of seals with entries in this time. digests: what audit_digest returned, or an array of them. Reads all entries. Works on hot standbys. Errors: 22023 digests, F0000.'),
+'Compares the audit trail with its signatures and seals, and the seals with each other and with digests. Returns one row for each finding: problem is altered, forged, missing, reordered, unsealed, pruned, key_missing or digest_mismatch. Then returns one row whose problem is NULL, and whose seal is the last one whose signature and entries are right, and up to which nothing was altered, forged, missing or reordered. since, until: check only entries of seals with entries in this time. digests: what audit_digest returned, or an array of them. Reads all entries. Works on hot standbys. Errors: 22023 digests, F0000.'),
             ('admin', 'totp.audit_prune(timestamptz, text)',
 'Removes entries of the audit trail whose seal, like all seals before, has no entry as late as before, and returns their number. For administrators. The seals stay, and a new entry says what was removed. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin auditor', 'totp.audit_names(text)',

@@ -14,7 +14,7 @@ macro_rules! appending {
     ($prefix:literal, $suffix:literal) => {
         concat!(
             "WITH old AS (
-                 DELETE FROM totp.events WHERE id = ANY (ARRAY(
+                 DELETE FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
                      SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
                          SELECT id FROM totp.events ORDER BY id LIMIT 10))
                      FOR UPDATE SKIP LOCKED)))",
@@ -31,7 +31,7 @@ macro_rules! appending_all {
     ($prefix:literal, $suffix:literal) => {
         concat!(
             "WITH old AS (
-                 DELETE FROM totp.events WHERE id = ANY (ARRAY(
+                 DELETE FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
                      SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
                          SELECT id FROM totp.events ORDER BY id LIMIT 10 * cardinality($2)))
                      FOR UPDATE SKIP LOCKED)))",
@@ -64,9 +64,13 @@ plans! {
     // position. A position of a transaction that is rolled back is not used again.
     NUMBER() =
         "UPDATE totp.events AS e SET position = n.position
-         FROM (SELECT id, nextval('totp.events_position_seq') AS position
-               FROM (SELECT id FROM totp.events WHERE position IS NULL ORDER BY id) AS waiting) AS n
-         WHERE n.id = e.id";
+         FROM (SELECT id, at, nextval('totp.events_position_seq') AS position
+               FROM (SELECT id, at FROM totp.events WHERE position IS NULL ORDER BY id, at) AS waiting) AS n
+         WHERE n.id = e.id AND n.at = e.at";
+    // Logical replication copies positions, but not the sequence.
+    ADVANCE() =
+        "SELECT setval('totp.events_position_seq', max(position)) FROM totp.events
+         HAVING max(position) > (SELECT last_value FROM totp.events_position_seq)";
     READ(BIGINT, INT) =
         "SELECT position, id, at, account::text, event, detail FROM totp.events
          WHERE position > $1 ORDER BY position LIMIT $2";
@@ -133,6 +137,7 @@ pub fn append_all(
 /// Gives all committed events a position. Other readers wait for the end of this transaction.
 pub fn number() -> Result<(), Error> {
     LOCK.run(&[])?;
+    ADVANCE.rows(&[], |_| Ok(()))?;
     NUMBER.run(&[])
 }
 

@@ -120,6 +120,8 @@ def test_after_a_switch_over_the_subscriber_verifies(
     assert on_publisher.verify(late.account, spent)
     caught_up(on_publisher, on_subscriber)
     newest = on_publisher.value("SELECT max(id) FROM totp.audit_events")
+    position = on_publisher.rows("SELECT * FROM totp.events_read(0, 1000)")[-1].position
+    caught_up(on_publisher, on_subscriber)
     publisher.stop()
     on_subscriber.execute("ALTER SUBSCRIPTION everything DISABLE")
     on_subscriber.execute("ALTER SUBSCRIPTION everything SET (slot_name = NONE)")
@@ -128,6 +130,8 @@ def test_after_a_switch_over_the_subscriber_verifies(
     assert on_subscriber.row(sequence).status == "warn"
     # Whoever forgets the sequence goes on verifying.
     assert not on_subscriber.verify(late.account, spent)
+    events = on_subscriber.rows("SELECT * FROM totp.events_read(%s, 1000)", position)
+    assert [(row.event, row.account) for row in events] == [("replayed", late.account)]
     on_subscriber.execute(on_subscriber.row(sequence).hint)
     assert on_subscriber.row(sequence).status == "ok"
     assert on_subscriber.backup_verify(early.account, early.backup_codes[0])
