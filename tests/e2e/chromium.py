@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 from selenium import webdriver
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
@@ -117,7 +118,9 @@ class Chromium:
         self.wait(is_gone)
 
     def wait(self, condition, seconds=60):
-        WebDriverWait(self.driver, seconds, poll_frequency=0.05).until(condition)
+        # A page may be replaced between a look at it and the next.
+        ignored = [StaleElementReferenceException]
+        WebDriverWait(self.driver, seconds, 0.05, ignored).until(condition)
 
     # What a person sees
 

@@ -19,6 +19,8 @@ SETTINGS = {
     "totp.max_lockout": "100s",
     "totp.suspend_after": "4",
     "totp.backup_codes": "2",
+    # totp_prune would count them.
+    "totp.events": "off",
 }
 MAX_FAILURES, LOCKOUT, MAX_LOCKOUT, SUSPEND_AFTER, BACKUP_CODES = 2, 30, 100, 4, 2
 WINDOW, RESYNC_WINDOW, PENDING_TTL, FEW_CODES = 1, 20, 15 * 60, 3

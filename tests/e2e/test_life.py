@@ -243,14 +243,10 @@ class Life:
         if account is None:
             return [False, False, 0, 0, 0, None, False, None]
         active = len(account.active())
-        pending = any(
-            state == "pending" and not factor.is_void and not self.model._is_expired(factor)
-            for (_, state), factor in account.factors.items()
-        )
         lock = standing.locked_until
         return [
             active > 0,
-            pending,
+            self.is_pending(account),
             active,
             len(account.unused()),
             standing.failures,
@@ -259,16 +255,23 @@ class Life:
             account.last_verified_at(),
         ]
 
+    def is_pending(self, account):
+        return any(
+            state == "pending" and not factor.is_void and not self.model._is_expired(factor)
+            for (_, state), factor in account.factors.items()
+        )
+
     def account_row(self, name, account):
         active = len(account.active())
+        lock = account.standing.locked_until
         return [
             name,
             active > 0,
             active,
-            any(s == "pending" and not f.is_void for (_, s), f in account.factors.items()),
+            self.is_pending(account),
             len(account.unused()),
             account.standing.failures,
-            account.standing.locked_until or None,
+            lock if lock > self.model.now else None,
             account.standing.suspended,
             account.last_verified_at(),
             account.changed_at,
