@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck package test release-check release soak fuzz lint docs reference screenshots demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak fuzz assertions lint docs reference screenshots demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,11 +41,17 @@ release: ## Releases this version and begins the next one: NEXT=0.3.0
 soak: ## Runs the tests that take minutes: large tables, random lives and input, crashes, failovers
 	@scripts/setup test
 	@scripts/setup fuzz
+	@scripts/setup assertions
 	@scripts/soak $(PG_CONFIG)
 
 fuzz: ## Looks for inputs that break a parser: FUZZ_SECONDS=600 for each
 	@scripts/setup fuzz
 	@scripts/fuzz
+
+assertions: ## Tests memory safety on a PostgreSQL that is built with assertions
+	@scripts/setup test
+	@scripts/setup assertions
+	@scripts/assertions
 
 lint: ## Checks formatting, clippy, imports, versions, scripts and spelling
 	@scripts/setup lint

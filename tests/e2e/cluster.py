@@ -90,9 +90,12 @@ class Cluster:
         self.start()
 
     def destroy(self):
-        """Stops the server and removes all that belongs to it."""
+        """Stops the server and removes all that belongs to it. Of a server with assertions, none may
+        have failed, not even in a process that no test waits for."""
+        failed = re.findall(r"^TRAP: .*", self.log, re.MULTILINE) if self.log_file.exists() else []
         self._script("destroy")
         shutil.rmtree(self.directory, ignore_errors=True)
+        assert not failed, failed
 
     def kill(self, all_at_once=False):
         """kill -9 of the postmaster, whose children then end by themselves, or of all of them.
