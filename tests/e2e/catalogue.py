@@ -5,7 +5,7 @@ from psycopg.rows import tuple_row
 # PostgreSQL 15.20 marks the columns of every new table with an option of its own.
 OPTIONS = """(
     SELECT jsonb_agg(option) FROM unnest(attoptions) AS option WHERE option !~ '^pg_attver=')"""
-ACL = "(SELECT array_agg(item::text ORDER BY item::text COLLATE \"C\") FROM unnest({}) AS item)"
+ACL = '(SELECT array_agg(item::text ORDER BY item::text COLLATE "C") FROM unnest({}) AS item)'
 MEMBER = """EXISTS (SELECT FROM pg_depend WHERE deptype = 'e' AND classid = '{0}'::regclass AND objid = {1}
     AND refclassid = 'pg_extension'::regclass AND refobjid = (SELECT oid FROM pg_extension WHERE extname = 'totp'))"""
 OURS = "{0} IN ('totp'::regnamespace, 'totp_api'::regnamespace)"

@@ -27,7 +27,9 @@ def script(name, text):
     file = extension_directory() / name
     sudo = [] if os.access(file.parent, os.W_OK) else ["sudo"]
     assert not file.exists(), f"{file} is left of another build"
-    subprocess.run([*sudo, "tee", file], input=text, text=True, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [*sudo, "tee", file], input=text, text=True, stdout=subprocess.DEVNULL, check=True
+    )
     try:
         yield
     finally:

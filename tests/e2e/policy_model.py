@@ -73,9 +73,7 @@ class Model:
     # Transactions
 
     def begin(self):
-        self.saved = copy.deepcopy(
-            (self.accounts, self.requirements, self.passes, self.approvals)
-        )
+        self.saved = copy.deepcopy((self.accounts, self.requirements, self.passes, self.approvals))
 
     def rollback(self):
         self.accounts, self.requirements, self.passes, self.approvals = self.saved

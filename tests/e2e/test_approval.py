@@ -242,7 +242,9 @@ def test_the_hint_carries_the_request_to_make(agent, app, alice, code, table):
 def test_the_hint_shows_no_column_that_the_role_may_not_read(agent, dba, table, approve, change):
     approve(TEN)
     insert(agent, table)
-    dba.execute(f"REVOKE SELECT ON {table} FROM agent; GRANT SELECT (id, amount) ON {table} TO agent")
+    dba.execute(
+        f"REVOKE SELECT ON {table} FROM agent; GRANT SELECT (id, amount) ON {table} TO agent"
+    )
     with not_allowed() as caught:
         agent.execute(change.format(table))
     assert "bob" not in str(caught.value.diag.message_hint)
@@ -359,9 +361,7 @@ def test_another_table_with_the_same_columns(dba, agent, table, approve):
 
 
 @pytest.mark.parametrize("name", ["a_change", "z_change"])
-def test_a_trigger_that_changes_the_row_is_seen_whatever_its_name(
-    dba, agent, table, approve, name
-):
+def test_a_trigger_that_changes_the_row_is_seen_whatever_its_name(dba, agent, table, approve, name):
     """BEFORE triggers run in the order of their names. Ours comes after all of them, so it sees the
     row that is stored."""
     dba.execute("""
@@ -439,9 +439,9 @@ def test_copy_of_a_thousand_rows_with_one_approval_writes_none(agent, table, app
         copy.write(rows)
     assert agent.value(f"SELECT count(*) FROM {table}") == 0
     assert agent.call("approval_status", "totp_api", id=asked.id).state == "confirmed"
-    with agent.connection.cursor() as cursor:
-        with cursor.copy(f"COPY {table} (recipient, amount) FROM STDIN") as copy:
-            copy.write("bob\t10.0\n")
+    into = f"COPY {table} (recipient, amount) FROM STDIN"
+    with agent.connection.cursor() as cursor, cursor.copy(into) as copy:
+        copy.write("bob\t10.0\n")
 
 
 def test_a_thousand_rows_need_a_thousand_approvals(agent, dba, table, approve):
@@ -541,9 +541,7 @@ def test_a_deferred_trigger_uses_it_at_commit(dba, agent, table, approve):
     dba.execute(f"DROP TRIGGER approved ON {table}")
     trigger = TRIGGER.format(table=table, function="require_other_approval")
     trigger = trigger.replace("CREATE TRIGGER", "CREATE CONSTRAINT TRIGGER")
-    dba.execute(
-        trigger.replace("FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW")
-    )
+    dba.execute(trigger.replace("FOR EACH ROW", "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW"))
     with not_allowed():
         insert(agent, table)
     approve(TEN)
@@ -680,7 +678,7 @@ def test_no_code_of_a_user_runs_with_the_rights_of_the_owner(dba, agent, approve
 
 def test_the_summary_is_rfc_8785_as_another_program_writes_it(agent):
     """For numbers that a float holds, and text without times, canonical JSON is RFC 8785's."""
-    payload = {"b": [3, 1.5, True, None, "ü\n\"€"], "a": {"z": -0.001, "é": "\u20ac", "A": 1e21}}
+    payload = {"b": [3, 1.5, True, None, 'ü\n"€'], "a": {"z": -0.001, "é": "\u20ac", "A": 1e21}}
     summary = request(agent, payload).summary
     # The members of these objects sort alike as UTF-8 and UTF-16.
     sorted_text = json.dumps(payload, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -158,7 +158,12 @@ def test_a_key_is_made_without_a_server(server, client, account, tmp_path):
 
 @pytest.mark.parametrize(
     ("owner", "mode", "accepted"),
-    [("root", 0o640, True), ("root", 0o440, True), ("root", 0o444, False), ("postgres", 0o640, False)],
+    [
+        ("root", 0o640, True),
+        ("root", 0o440, True),
+        ("root", 0o444, False),
+        ("postgres", 0o640, False),
+    ],
 )
 def test_the_secret_for_tokens_follows_the_same_rule(server, client, owner, mode, accepted):
     file = server.mounted / "jwt.secret"

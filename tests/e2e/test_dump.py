@@ -135,7 +135,9 @@ def rows(cluster, source, target):
 # The tests below change the restored database, in this order.
 
 
-@pytest.mark.parametrize("table", ["accounts", "factors", "backup_codes", "hardware_tokens", "audit_events"])
+@pytest.mark.parametrize(
+    "table", ["accounts", "factors", "backup_codes", "hardware_tokens", "audit_events"]
+)
 def test_every_row_is_restored(rows, table):
     before, after = rows(table)
     assert before and before == after

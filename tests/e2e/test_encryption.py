@@ -158,9 +158,7 @@ def test_an_older_set_of_backup_codes_of_the_same_account_is_not_decrypted(app, 
 
 def test_damaged_backup_codes_are_an_error_that_says_so_and_new_ones_help(app, dba, account):
     person = app.enrol(account)
-    dba.execute(
-        "UPDATE totp.backup_codes SET sealed = reverse(sealed) WHERE account = %s", account
-    )
+    dba.execute("UPDATE totp.backup_codes SET sealed = reverse(sealed) WHERE account = %s", account)
     with refused(DAMAGED) as caught:
         app.backup_verify(account, person.backup_codes[0])
     assert "all backup codes of the account" in caught.value.diag.message_detail

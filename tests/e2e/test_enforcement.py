@@ -96,7 +96,9 @@ def test_a_fleet_is_required_by_one_query_within_ten_seconds(fleet):
         print(f"{FLEET} accounts in {times[-1]:.1f} s, {time.monotonic() - began:.1f} s in all")
     assert max(times) < FLEET_SECONDS
     for trail in "audit_log", "events":
-        recorded = f"SELECT count(*) FROM totp.{trail} WHERE event LIKE 'require%%' AND account <> 'first'"
+        recorded = (
+            f"SELECT count(*) FROM totp.{trail} WHERE event LIKE 'require%%' AND account <> 'first'"
+        )
         assert fleet.value(recorded) == FLEET
 
 

@@ -245,9 +245,7 @@ def test_a_clock_that_is_set_back_keeps_nothing_planted_and_nobody_from_enrollin
     assert traveller.enrol(account, label="second").backup_codes is None
 
 
-def test_a_confirmation_with_an_older_snapshot_voids_what_was_planted_since(
-    cluster, app, account
-):
+def test_a_confirmation_with_an_older_snapshot_voids_what_was_planted_since(cluster, app, account):
     phone = Authenticator(app.create(account).uri)
     with cluster.connect("app", DATABASE) as connection:
         owner = Client(connection)

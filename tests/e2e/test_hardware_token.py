@@ -106,7 +106,9 @@ def tokens_of(mover):
 
 def assign(mover, account, token, codes=None):
     code1, code2 = codes or token.pair(mover.now)
-    return mover.call("token_assign", account=account, serial=token.serial, code1=code1, code2=code2)
+    return mover.call(
+        "token_assign", account=account, serial=token.serial, code1=code1, code2=code2
+    )
 
 
 def imported(mover, *tokens):
@@ -149,7 +151,9 @@ def test_tokens_that_python_pskc_writes_are_imported(mover, import_directory, fo
 
 def test_the_tokens_of_the_vectors_are_imported(mover, import_directory):
     import_directory("pskc.key", KEY)
-    rows = mover.import_("pskc", document=(VECTORS / "pskc-key.xml").read_text(), key_file="pskc.key")
+    rows = mover.import_(
+        "pskc", document=(VECTORS / "pskc-key.xml").read_text(), key_file="pskc.key"
+    )
     assert [row[1:] for row in rows.values()] == [
         (1, 0, None),
         (1, 0, None),
@@ -183,7 +187,9 @@ def test_a_broken_line_is_reported_and_the_others_are_imported(mover):
     imported(mover, stored)
     other.serial = stored.serial
     twice = Token()
-    document = csv_of(good, other, twice) + f"\n{twice.serial},{'ab' * 20},totp\nX1,zz,totp\nX2,31,totp"
+    document = (
+        csv_of(good, other, twice) + f"\n{twice.serial},{'ab' * 20},totp\nX1,zz,totp\nX2,31,totp"
+    )
     rows = mover.import_("oath_csv", document=f"{document}\nX3,{'ab' * 20},ocra\n,{'ab' * 20},totp")
     problems = {serial: (row.factors, row.problem) for serial, row in rows.items()}
     assert problems == {
@@ -213,9 +219,14 @@ def test_every_token_is_in_the_audit_trail(mover):
     assert (account, detail["label"]) == ("alice assign", token.serial)
 
 
-BOMB = "<!DOCTYPE k [<!ENTITY a 'aaaaaaaaaa'>" + "".join(
-    f"<!ENTITY {name} '{f'&{before};' * 10}'>" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
-) + "]><KeyContainer><KeyPackage><Key Id='&i;'/></KeyPackage></KeyContainer>"
+BOMB = (
+    "<!DOCTYPE k [<!ENTITY a 'aaaaaaaaaa'>"
+    + "".join(
+        f"<!ENTITY {name} '{f'&{before};' * 10}'>"
+        for before, name in zip("abcdefgh", "bcdefghi", strict=True)
+    )
+    + "]><KeyContainer><KeyPackage><Key Id='&i;'/></KeyPackage></KeyContainer>"
+)
 FILE = "<!DOCTYPE k [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><KeyContainer>&a;</KeyContainer>"
 BAD_DOCUMENTS = {
     "empty": "",
@@ -320,7 +331,9 @@ def test_a_token_whose_clock_is_too_far_off_is_refused(mover, off):
     assert assign(mover, "alice", token).reason == "invalid"
 
 
-@pytest.mark.parametrize("wrong", ["the same twice", "the wrong order", "one left out", "a wrong one"])
+@pytest.mark.parametrize(
+    "wrong", ["the same twice", "the wrong order", "one left out", "a wrong one"]
+)
 def test_codes_that_do_not_follow_each_other_are_refused(mover, wrong):
     token = imported(mover, Token())
     now, code = mover.now, token.code
@@ -420,7 +433,9 @@ def test_a_secret_or_label_that_the_account_has_is_refused(mover):
     with refused("42710"):
         assign(mover, "bob", twin)
     for number in range(20):
-        mover.execute("SELECT totp.totp_import('carol', %s, %s)", pyotp.random_base32(), str(number))
+        mover.execute(
+            "SELECT totp.totp_import('carol', %s, %s)", pyotp.random_base32(), str(number)
+        )
     with refused("54000"):
         assign(mover, "carol", twin)
 
@@ -428,10 +443,14 @@ def test_a_secret_or_label_that_the_account_has_is_refused(mover):
 def test_an_unknown_serial_number_is_an_error_and_creates_no_account(mover):
     for serial in ("X1", "ü" * 64):
         with refused(NOT_THERE, without=[serial]):
-            mover.call("token_assign", account="alice", serial=serial, code1="123456", code2="123456")
+            mover.call(
+                "token_assign", account="alice", serial=serial, code1="123456", code2="123456"
+            )
     for serial in ("", None, "x" * 65, "x" * 5000):
         with refused(BAD_ARGUMENT):
-            mover.call("token_assign", account="alice", serial=serial, code1="123456", code2="123456")
+            mover.call(
+                "token_assign", account="alice", serial=serial, code1="123456", code2="123456"
+            )
     assert mover.rows("SELECT * FROM totp.account_status") == []
 
 
@@ -497,7 +516,9 @@ def test_keys_of_tokens_are_rotated(cluster, dbname, mover, key_file):
     new = mover_key()
     key_file.write(new, *key_file.keys)
     mover.execute("CALL totp.key_rotate()")
-    rows = mover.rows("SELECT key_id, hardware_tokens FROM totp.key_status WHERE factors + hardware_tokens > 0")
+    rows = mover.rows(
+        "SELECT key_id, hardware_tokens FROM totp.key_status WHERE factors + hardware_tokens > 0"
+    )
     assert [row.hardware_tokens for row in rows] == [2001] and rows[0].key_id != old.key_id
     key_file.write(new)
     assert assign(mover, "alice", token).assigned
@@ -539,7 +560,9 @@ def test_a_dump_takes_tokens_along_and_shows_no_secret(cluster, dbname, mover, t
             there.travel(mover.now + 90)
             assert assign(there, "bob", token).assigned
             assert there.verify("alice", other.code(there.now))
-            assert there.rows("SELECT serial FROM totp.hardware_token_status WHERE account = 'alice'")
+            assert there.rows(
+                "SELECT serial FROM totp.hardware_token_status WHERE account = 'alice'"
+            )
 
 
 def test_only_administrators_import_and_remove_tokens(cluster, dbname, mover):
@@ -556,7 +579,9 @@ def test_only_administrators_import_and_remove_tokens(cluster, dbname, mover):
             with denied():
                 app.execute(call)
         code1, code2 = token.pair(time.time())
-        done = app.call("token_assign", account="alice", serial=token.serial, code1=code1, code2=code2)
+        done = app.call(
+            "token_assign", account="alice", serial=token.serial, code1=code1, code2=code2
+        )
         assert done.assigned
     with cluster.connect("self_service", dbname) as connection, denied():
         Client(connection).execute("SELECT totp.token_assign('a', 'b', '1', '2')")

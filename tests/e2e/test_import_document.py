@@ -151,8 +151,10 @@ def test_a_code_that_was_used_at_another_server_is_refused(mover):
 
 def test_backup_codes_that_were_used_or_replaced_here_do_not_come_back(mover):
     """Neither by the same import again, nor with another device."""
-    mover.execute("CREATE TEMPORARY TABLE d (user_id int, name text, confirmed bool, key text,"
-                  " step int, t0 int, digits int, drift int, last_t int)")
+    mover.execute(
+        "CREATE TEMPORARY TABLE d (user_id int, name text, confirmed bool, key text,"
+        " step int, t0 int, digits int, drift int, last_t int)"
+    )
     mover.execute("CREATE TEMPORARY TABLE c (user_id int, token text)")
     device = "INSERT INTO d VALUES (1, 'phone', true, %s, 30, 0, 6, 0, -1)"
     mover.execute(device, "aa" * 20)
@@ -307,12 +309,16 @@ def test_what_is_exported_is_imported_elsewhere(cluster, mover):
     person = mover.enrol("alice", issuer="Acme", account_name="Alice")
     spent = person.phone.take(mover.now)
     assert mover.verify("alice", spent)
-    mover.execute("CREATE TEMPORARY TABLE out AS SELECT * FROM totp.totp_export_all(ARRAY(SELECT"
-                  " account FROM totp.account_status), 'leaving')")
+    mover.execute(
+        "CREATE TEMPORARY TABLE out AS SELECT * FROM totp.totp_export_all(ARRAY(SELECT"
+        " account FROM totp.account_status), 'leaving')"
+    )
     rows = mover.rows("SELECT account, label, uri, last_step FROM out")
     with place_to_move_to(cluster) as (_, there):
         there.travel(mover.now)
-        there.execute("CREATE TEMPORARY TABLE came (account text, label text, uri text, last_step bigint)")
+        there.execute(
+            "CREATE TEMPORARY TABLE came (account text, label text, uri text, last_step bigint)"
+        )
         for row in rows:
             there.execute("INSERT INTO came VALUES (%s, %s, %s, %s)", *row)
         assert there.import_("rows", source="came")["alice"].factors == 1

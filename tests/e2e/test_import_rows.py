@@ -9,7 +9,7 @@ import pyotp
 import pytest
 
 from mover import assert_app_works, place_to_move_to
-from refusal import BAD_ARGUMENT, NOT_ALLOWED, refused
+from refusal import BAD_ARGUMENT, refused
 
 S160, T160 = "HXDMVJECJJWSRB3HWIZR4IFUGFTMXBOZ", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 URI = f"otpauth://totp/Acme:bob?secret={T160}&issuer=Acme&digits=8&period=60&algorithm=SHA256"
@@ -24,7 +24,7 @@ def place(cluster):
 @pytest.fixture
 def mover(place):
     """A mover with an empty staging table of its own, and no accounts."""
-    name, mover = place
+    _, mover = place
     for (account,) in mover.rows("SELECT account FROM totp.account_status"):
         mover.execute("SELECT totp.totp_forget(%s, 'the next test')", account)
     mover.execute("DROP TABLE IF EXISTS pg_temp.staging")
@@ -55,9 +55,8 @@ def test_secrets_and_uris_work_at_once(mover):
     assert exported.startswith("otpauth://totp/Acme:bob?") and T160 in exported
 
 
-def test_a_csv_is_copied_and_imported(place, mover, tmp_path):
+def test_a_csv_is_copied_and_imported(mover, tmp_path):
     """What an app exports: COPY takes the file, with any columns."""
-    name, _ = place
     lines = f'account,secret\nalice,"{URI}"\nbob,{S160}\n'
     with mover.connection.cursor().copy(
         "COPY staging (account, secret) FROM STDIN (FORMAT csv, HEADER true)"
@@ -202,7 +201,9 @@ def test_a_broken_row_does_not_keep_another_of_its_account_out(mover):
 def test_a_dry_run_reports_the_same_and_writes_nothing(mover):
     mover.enrol("zoe")
     before = mover.stored()
-    stage(mover, ("alice", S160, "a"), ("alice", T160, "b"), ("bob", "0"), ("zoe", S160), (None, ""))
+    stage(
+        mover, ("alice", S160, "a"), ("alice", T160, "b"), ("bob", "0"), ("zoe", S160), (None, "")
+    )
     dry = import_(mover, dry_run=True)
     assert mover.stored() == before
     assert [r.account for r in mover.rows("SELECT account FROM totp.account_status")] == ["zoe"]
@@ -217,7 +218,9 @@ def test_every_factor_is_in_the_audit_trail_with_the_reason(mover):
         WHERE account IN ('alice', 'bob') ORDER BY id DESC LIMIT 2
     """
     for row, (account, label, weak) in zip(
-        sorted(mover.rows(query)), [("alice", "phone", False), ("bob", "default", True)], strict=True
+        sorted(mover.rows(query)),
+        [("alice", "phone", False), ("bob", "default", True)],
+        strict=True,
     ):
         assert row[:4] == (account, "import", "ok", "mover")
         assert row.detail == {
@@ -231,7 +234,9 @@ def test_every_factor_is_in_the_audit_trail_with_the_reason(mover):
 def test_an_import_leaves_the_audit_trail_intact(mover):
     stage(mover, ("alice", S160, "a"), ("alice", T160, "b"), ("bob", S160))
     import_(mover)
-    entries = mover.rows("SELECT * FROM totp.audit_log WHERE event = 'import' ORDER BY id DESC LIMIT 3")
+    entries = mover.rows(
+        "SELECT * FROM totp.audit_log WHERE event = 'import' ORDER BY id DESC LIMIT 3"
+    )
     assert len({row.id for row in entries}) == 3
     assert len({(row.xid, row.key_id, row.client, row.application) for row in entries}) == 1
     assert not mover.rows("SELECT * FROM totp.audit_verify() WHERE problem <> 'unsealed'")
@@ -302,7 +307,8 @@ def test_a_view_can_name_the_account_and_the_columns(mover):
 
 
 @pytest.mark.parametrize(
-    ("source", "sqlstate"), [(None, BAD_ARGUMENT), ("pg_type_oid_index", "42809"), ("pg_class", "42703")]
+    ("source", "sqlstate"),
+    [(None, BAD_ARGUMENT), ("pg_type_oid_index", "42809"), ("pg_class", "42703")],
 )
 def test_what_is_no_source_is_refused(mover, source, sqlstate):
     with refused(sqlstate):
@@ -375,7 +381,9 @@ def test_functions_of_a_view_run_as_the_caller_and_never_as_the_owner(place, mov
     assert seen == [("mover", "pg_catalog, pg_temp")]
     assert mover.value("SELECT current_user") == "mover"
     assert mover.value("SELECT current_setting('search_path')") == '"$user", public'
-    cluster.execute("DROP VIEW public.trap; DROP FUNCTION public.spy(); DROP TABLE public.seen", dbname=name)
+    cluster.execute(
+        "DROP VIEW public.trap; DROP FUNCTION public.spy(); DROP TABLE public.seen", dbname=name
+    )
 
 
 FAILING = """
@@ -485,9 +493,10 @@ def test_a_log_of_everything_has_no_secret_of_a_table(cluster, place, mover):
         "GRANT SELECT ON public.loud TO mover",
         dbname=name,
     )
-    with cluster.connect(dbname=name) as dba, dba.cursor().copy(
-        "COPY public.loud FROM STDIN"
-    ) as copy:
+    with (
+        cluster.connect(dbname=name) as dba,
+        dba.cursor().copy("COPY public.loud FROM STDIN") as copy,
+    ):
         copy.write(f"alice\t{secret}\nbob\t{secret}0\n")
     with cluster.connect(dbname=name) as dba:
         dba.execute("LOAD 'auto_explain'")

@@ -87,7 +87,9 @@ def test_ended_tokens_do_not_pile_up(connect, dba):
     """However many come in a second."""
     client = connect(Traveller, autocommit=True)
     client.execute("DELETE FROM totp.tokens")
-    client.execute("SELECT count(totp.challenge_create('a', ttl => '1 s')) FROM generate_series(1, 450)")
+    client.execute(
+        "SELECT count(totp.challenge_create('a', ttl => '1 s')) FROM generate_series(1, 450)"
+    )
     client.wait(2)
     for left in 350, 250, 150, 50, 0, 0:
         client.challenge("a", ttl="1 day")

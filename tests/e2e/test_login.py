@@ -232,7 +232,9 @@ def test_a_secret_may_have_every_form_that_postgrest_reads(
     assert jwt.decode(token, RAW, algorithms=["HS256"])["sub"] == "alice"
 
 
-def test_the_command_for_the_secret_runs_once_in_a_session(administrator, secret, jwt_settings, cluster):
+def test_the_command_for_the_secret_runs_once_in_a_session(
+    administrator, secret, jwt_settings, cluster
+):
     count = cluster.data_dir / "count"
     command = f"echo x >> count; cat {secret.path.name}"
     jwt_settings(command=command)
@@ -277,7 +279,9 @@ def test_a_command_for_the_secret_complains_to_the_log_without_the_secret(
     before = len(cluster.log)
     jwt_settings(command=f"cat {secret.path.name}; set -x; true $(cat {secret.path.name})")
     sign(administrator, ALICE)
-    until(lambda: "totp.jwt_secret_command: " in cluster.log[before:], what="the trace of the shell")
+    until(
+        lambda: "totp.jwt_secret_command: " in cluster.log[before:], what="the trace of the shell"
+    )
     assert secret.text not in cluster.log[before:]
     # The shortest secret is also left out.
     shortest = "s" * 32

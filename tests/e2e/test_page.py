@@ -60,7 +60,9 @@ def test_every_test_that_a_page_names_is_there(page):
     assert PAGES[page].count("<!-- test:") == len(COMMENT.findall(PAGES[page]))
 
 
-@pytest.mark.parametrize("page", ["README.md", "known-attacks.md", "security.md", "security-model.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "known-attacks.md", "security.md", "security-model.md"]
+)
 def test_these_pages_name_tests(page):
     assert len([*NAMED.findall(PAGES[page]), *COMMENT.findall(PAGES[page])]) > 20
 

@@ -59,7 +59,9 @@ def test_the_ratios_are_those_of_the_benchmark():
 
 def test_the_readme_rounds_the_figures_down():
     measured = table(RESULTS, "test")
-    readme = (ROOT / "README.md").read_text().partition("\n## Performance\n")[2].partition("\n## ")[0]
+    readme = (
+        (ROOT / "README.md").read_text().partition("\n## Performance\n")[2].partition("\n## ")[0]
+    )
     named = ("right code, sync", "right code", "statement, sync", "statement")
     rates = [int(measured[test].replace(",", "")) for test in named]
     assert re.findall(r"\d+,\d{3}", readme) == [f"{rate // 100 * 100:,}" for rate in rates]

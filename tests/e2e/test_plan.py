@@ -130,6 +130,7 @@ def test_a_session_goes_on_when_the_extension_is_made_in_its_own_transaction(clu
 
 # A pooler in transaction mode
 
+
 @pytest.fixture
 def pool(cluster):
     """Connects through pgbouncer: many clients share two sessions of the server."""

@@ -146,7 +146,9 @@ def test_members_of_the_roles_are_listed(dba):
 
 def test_members_of_members_are_listed(dba):
     with undone(dba):
-        dba.execute("CREATE ROLE operations; GRANT totp_admin TO operations; GRANT operations TO stranger")
+        dba.execute(
+            "CREATE ROLE operations; GRANT totp_admin TO operations; GRANT operations TO stranger"
+        )
         assert "stranger of operations" in check(dba, "role_members").detail
         assert check(dba, "role_admins").status == "ok"
         dba.execute("GRANT operations TO stranger WITH ADMIN OPTION")
@@ -571,9 +573,9 @@ def test_a_deployment_ends_on_one_question(server, root):
             assert root.value("SELECT totp.preflight_ok()") is False
         finally:
             root.execute("ALTER ROLE totp_owner NOLOGIN")
-    with closing(server.connect("app")) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SELECT totp.preflight_ok()")
+    denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with closing(server.connect("app")) as connection, denied:
+        connection.execute("SELECT totp.preflight_ok()")
 
 
 # Checks that another file of tests makes fail and pass.

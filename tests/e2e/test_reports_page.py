@@ -166,7 +166,7 @@ def test_the_help_desk_issues_codes(dba, help_desk):
 
 def test_the_help_desk_resets_an_account(dba, help_desk):
     # A name and a reason with quotes, which are not SQL.
-    account, reason = "o'neil \"x\" :y", "it's 'gone'; DROP TABLE users"
+    account, reason = 'o\'neil "x" :y', "it's 'gone'; DROP TABLE users"
     dba.enrol(account)
     output = help_desk(account, "reset", reason)
     assert "All devices and codes were removed" in output

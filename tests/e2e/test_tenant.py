@@ -140,7 +140,9 @@ def test_a_value_that_no_uri_can_have_is_an_error_that_names_the_setting(backend
 
 def test_an_empty_text_is_no_value(backend):
     uri = backend.create("empty/a").uri
-    assert "image=" not in uri and pyotp.parse_uri(uri).issuer == backend.value("SELECT current_database()")
+    assert "image=" not in uri and pyotp.parse_uri(uri).issuer == backend.value(
+        "SELECT current_database()"
+    )
 
 
 def test_two_rows_are_an_error(shop, function):
@@ -245,9 +247,9 @@ def test_an_error_in_it_reaches_the_caller_and_restores_the_rights(shop, functio
 
 @pytest.mark.parametrize("role", ["app", "administrator", "stranger"])
 def test_only_a_superuser_names_the_function(cluster, role):
-    with cluster.connect(role, DATABASE) as connection:
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("SET totp.tenant_function = 'shop.tenant(text)'")
+    denied = pytest.raises(psycopg.errors.InsufficientPrivilege)
+    with cluster.connect(role, DATABASE) as connection, denied:
+        connection.execute("SET totp.tenant_function = 'shop.tenant(text)'")
 
 
 def test_preflight_knows_the_function_until_it_is_renamed(shop):

@@ -45,7 +45,9 @@ def upgrade(old, new):
             **user,
         )
         logs = new.data_dir.glob("pg_upgrade_output.d/*/log/*")
-        tails = [log.read_text()[-3000:] for log in sorted(logs) if log.is_file() and done.returncode]
+        tails = [
+            log.read_text()[-3000:] for log in sorted(logs) if log.is_file() and done.returncode
+        ]
         assert done.returncode == 0, "\n".join([done.stdout, *tails])
         return done.stdout
 

@@ -49,9 +49,7 @@ Payload = _payload_class()
 
 def uri_of(factors, batch_size=1, batch_index=0, batch_id=7):
     """The URI of one QR code. Factors are dictionaries."""
-    payload = Payload(
-        version=1, batch_size=batch_size, batch_index=batch_index, batch_id=batch_id
-    )
+    payload = Payload(version=1, batch_size=batch_size, batch_index=batch_index, batch_id=batch_id)
     for factor in factors:
         payload.otp_parameters.add(**factor)
     data = base64.b64encode(payload.SerializeToString()).decode()

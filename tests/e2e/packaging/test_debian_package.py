@@ -33,7 +33,11 @@ pytestmark = [
 def run(*command, **options):
     done = subprocess.run(
         [str(part) for part in command],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        **options,
     )
     assert done.returncode == 0, f"{command}:\n{done.stdout}"
     return done.stdout
@@ -72,7 +76,10 @@ def server():
     try:
         run("pg_createcluster", MAJOR, CLUSTER, "--", "--auth=trust", "--no-sync")
         yield lambda: psycopg.connect(
-            host="/var/run/postgresql", port=port(), user="postgres", autocommit=True,
+            host="/var/run/postgresql",
+            port=port(),
+            user="postgres",
+            autocommit=True,
             row_factory=psycopg.rows.namedtuple_row,
         )
     finally:

@@ -236,7 +236,9 @@ def test_guesses_in_a_success_that_is_rolled_back_add_up(client, person):
     client.execute("SAVEPOINT before")
     own_secret(client, person)
     client.execute("SAVEPOINT guess")
-    reasons = [client.attempt(person.account, person.phone.wrong(client.now)).reason for _ in "1234"]
+    reasons = [
+        client.attempt(person.account, person.phone.wrong(client.now)).reason for _ in "1234"
+    ]
     client.execute("ROLLBACK TO guess")
     client.execute("ROLLBACK TO before")
     client.execute("COMMIT")

@@ -28,7 +28,9 @@ GRANT SET ON PARAMETER totp.clock, totp.audit_accounts TO traveller;
 """
 CLAIMS = json.dumps({"sub": "alice", "session_id": "of the old release"})
 HARMLESS = {None, "unsealed"}
-COLUMNS = "at, account, event, outcome, actor, client, application, detail, origin, xid, key_id, mac"
+COLUMNS = (
+    "at, account, event, outcome, actor, client, application, detail, origin, xid, key_id, mac"
+)
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +216,9 @@ def test_hashed_accounts_of_the_old_trail_are_found(old):
 def test_keys_can_be_rotated(old):
     keys = KeyFile(old.server)
     with old.server.connect() as connection:
-        keys.path.write_text(Client(connection).value("SELECT totp.key_generate()") + "\n" + keys.text)
+        keys.path.write_text(
+            Client(connection).value("SELECT totp.key_generate()") + "\n" + keys.text
+        )
         connection.execute("CALL totp.key_rotate()")
         rows = Client(connection).rows("SELECT percent FROM totp.key_status WHERE is_primary")
         assert [row.percent for row in rows] == [100]

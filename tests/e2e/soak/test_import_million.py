@@ -112,7 +112,8 @@ def test_a_million_hardware_tokens(cluster, place):
     """A document of 58 MB: more than any vendor delivers at once."""
     name, _ = place
     document = "".join(
-        f"T{number:07},{hashlib.sha1(b'%d' % number).hexdigest()},totp,6\n" for number in range(ROWS)
+        f"T{number:07},{hashlib.sha1(b'%d' % number).hexdigest()},totp,6\n"
+        for number in range(ROWS)
     )
     query = "SELECT count(*) AS tokens, sum(factors) AS new, count(problem) AS problems"
     query += " FROM totp.import_oath_csv(%s)"
