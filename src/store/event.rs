@@ -67,10 +67,12 @@ plans! {
          FROM (SELECT id, at, nextval('totp.events_position_seq') AS position
                FROM (SELECT id, at FROM totp.events WHERE position IS NULL ORDER BY id, at) AS waiting) AS n
          WHERE n.id = e.id AND n.at = e.at";
-    // Logical replication copies positions, but not the sequence.
+    // Logical replication copies positions, but not the sequence. One that was never used returns its
+    // last value next.
     ADVANCE() =
         "SELECT setval('totp.events_position_seq', max(position)) FROM totp.events
-         HAVING max(position) > (SELECT last_value FROM totp.events_position_seq)";
+         HAVING max(position) >= (
+             SELECT last_value + is_called::integer FROM totp.events_position_seq)";
     READ(BIGINT, INT) =
         "SELECT position, id, at, account::text, event, detail FROM totp.events
          WHERE position > $1 ORDER BY position LIMIT $2";

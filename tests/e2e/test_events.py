@@ -265,6 +265,19 @@ def test_one_call_returns_at_most_10_000_events(dba):
         assert dba.value("SELECT count(*) FROM totp.events_read(%s, 2147483647)", after) == 10_000
 
 
+def test_positions_go_on_after_those_that_were_replicated(server):
+    """Logical replication copies rows, but leaves the sequence as it was created."""
+    with server.database("replicated"):
+        install(server, "replicated")
+        with closing(server.connect(dbname="replicated")) as connection:
+            client = Client(connection)
+            client.recovery("one")
+            assert newest(client) == 1
+            client.execute("ALTER SEQUENCE totp.events_position_seq RESTART")
+            client.recovery("two")
+            assert newest(client) == 2
+
+
 def test_a_position_of_a_reader_that_was_rolled_back_is_not_used_again(dba, app, server):
     """A reader may have kept it, and would miss the event that has it then."""
     before = newest(dba)
