@@ -74,8 +74,8 @@ UNION ALL
 SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired ones that are not removed yet.', 'gauge'
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
-SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay, or for their link to be used again.', 'gauge'
-FROM totp.clock, totp.accounts WHERE recovery_expires_at > clock.now
+SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay.', 'gauge'
+FROM totp.clock, totp.accounts WHERE recovery_at > clock.now
 UNION ALL
 SELECT 'totp_events_unread'::text COLLATE "C", '{}', count(*)::double precision, 'Events that no call of events_read has returned yet.', 'gauge'
 FROM totp.events WHERE position IS NULL

@@ -169,8 +169,7 @@ CREATE TABLE totp.accounts (
     changed_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL,
     last_verified_at timestamptz,
-    recovery_at timestamptz,
-    recovery_expires_at timestamptz
+    recovery_at timestamptz
 ) WITH (fillfactor = 80);
 -- A count without a lock, as most wrong codes write it, does not set these columns.
 CREATE CONSTRAINT TRIGGER accounts_lock AFTER INSERT OR UPDATE OF locked_until, suspended ON totp.accounts
@@ -186,8 +185,7 @@ COMMENT ON COLUMN totp.accounts.suspended IS 'Whether TOTP codes are refused unt
 COMMENT ON COLUMN totp.accounts.changed_at IS 'When the account''s factors last changed; earlier verifications do not count';
 COMMENT ON COLUMN totp.accounts.created_at IS 'When the account first enrolled';
 COMMENT ON COLUMN totp.accounts.last_verified_at IS 'When a code of a factor or set of backup codes that no longer exists was last accepted';
-COMMENT ON COLUMN totp.accounts.recovery_at IS 'When a recovery that waits for totp.recovery_delay can take effect; NULL if none does';
-COMMENT ON COLUMN totp.accounts.recovery_expires_at IS 'When that recovery lapses, if nobody uses the link again';
+COMMENT ON COLUMN totp.accounts.recovery_at IS 'When a recovery takes effect that waits for totp.recovery_delay; NULL if none does. After that time, the account counts as one without factors';
 
 CREATE TABLE totp.factors (
     account totp.account NOT NULL REFERENCES totp.accounts ON UPDATE CASCADE ON DELETE CASCADE,

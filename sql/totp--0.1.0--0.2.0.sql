@@ -21,8 +21,7 @@ ALTER DOMAIN totp.method DROP CONSTRAINT IF EXISTS method_check;
 ALTER DOMAIN totp.method ADD CONSTRAINT method_check CHECK (VALUE COLLATE "C" IN ('totp', 'backup', 'pass'));
 
 ALTER TABLE totp.accounts
-    ADD COLUMN IF NOT EXISTS recovery_at timestamptz,
-    ADD COLUMN IF NOT EXISTS recovery_expires_at timestamptz;
+    ADD COLUMN IF NOT EXISTS recovery_at timestamptz;
 
 ALTER TABLE totp.backup_codes
     ADD COLUMN IF NOT EXISTS imported boolean NOT NULL DEFAULT false;
@@ -61,9 +60,7 @@ END $do$;
 
 COMMENT ON DOMAIN totp.serial IS 'Serial number of a hardware token: 1 to 64 characters';
 
-COMMENT ON COLUMN totp.accounts.recovery_at IS 'When a recovery that waits for totp.recovery_delay can take effect; NULL if none does';
-
-COMMENT ON COLUMN totp.accounts.recovery_expires_at IS 'When that recovery lapses, if nobody uses the link again';
+COMMENT ON COLUMN totp.accounts.recovery_at IS 'When a recovery takes effect that waits for totp.recovery_delay; NULL if none does. After that time, the account counts as one without factors';
 
 COMMENT ON COLUMN totp.backup_codes.imported IS 'Whether another system issued the set, so that its codes can have any form';
 
@@ -354,35 +351,6 @@ COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, 
 
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock or delay, backup codes left, method, reason';
 
-CREATE OR REPLACE FUNCTION totp.help() RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT format($text$totp %s: two-factor authentication in five statements
-
-1. Enrol. Show the QR code, and the secret to those who cannot scan it.
-   SELECT secret, uri, qr_svg FROM totp.totp_create($1);
-2. Activate the app with its first code. Show the backup codes, once.
-   SELECT confirmed, backup_codes, reason FROM totp.totp_confirm($1, $2);
-3. After the password check: is a code needed?
-   SELECT totp.totp_enabled($1);
-4. Is this code right? It is accepted once.
-   SELECT totp.totp_verify($1, $2);
-5. The phone is lost. Is this backup code right?
-   SELECT totp.backup_verify($1, $2);
-
-$1 is your key for the user, as text, and $2 the code: pass both as bind parameters, and commit
-afterwards. If your driver returns false as text, write SELECT 1 WHERE totp.totp_verify($1, $2), and
-check for a row.
-
-\df totp.*                            lists all functions, \df+ also what they do
-SELECT * FROM totp.preflight();       says what this installation lacks
-SELECT totp.key_generate();           makes the encryption key, once
-GRANT totp_app TO your_backend_role;  lets your backend call these functions
-$text$, extversion) FROM pg_extension WHERE extname = 'totp'
-$$;
-
-COMMENT ON FUNCTION totp.help() IS
-'Returns the five statements that an application needs, and what to do first, as text. Begins with the version of the extension.';
-
 CREATE OR REPLACE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -655,6 +623,35 @@ COMMENT ON FUNCTION totp.require_approval() IS
 
 COMMENT ON FUNCTION totp.require_other_approval() IS
 'Works like require_approval, but the approval must have been confirmed by another account than the one that makes the change (four-eyes principle). Errors: as require_approval.';
+
+CREATE OR REPLACE FUNCTION totp.help() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT format($text$totp %s: two-factor authentication in five statements
+
+1. Enrol. Show the QR code, and the secret to those who cannot scan it.
+   SELECT secret, uri, qr_svg FROM totp.totp_create($1);
+2. Activate the app with its first code. Show the backup codes, once.
+   SELECT confirmed, backup_codes, reason FROM totp.totp_confirm($1, $2);
+3. After the password check: is a code needed?
+   SELECT totp.totp_enabled($1);
+4. Is this code right? It is accepted once.
+   SELECT totp.totp_verify($1, $2);
+5. The phone is lost. Is this backup code right?
+   SELECT totp.backup_verify($1, $2);
+
+$1 is your key for the user, as text, and $2 the code: pass both as bind parameters, and commit
+afterwards. If your driver returns false as text, write SELECT 1 WHERE totp.totp_verify($1, $2), and
+check for a row.
+
+\df totp.*                            lists all functions, \df+ also what they do
+SELECT * FROM totp.preflight();       says what this installation lacks
+SELECT totp.key_generate();           makes the encryption key, once
+GRANT totp_app TO your_backend_role;  lets your backend call these functions
+$text$, extversion) FROM pg_extension WHERE extname = 'totp'
+$$;
+
+COMMENT ON FUNCTION totp.help() IS
+'Returns the five statements that an application needs, and what to do first, as text. Begins with the version of the extension.';
 
 CREATE OR REPLACE FUNCTION "approval_cancel"(
 	"id" uuid /* Option < Uuid > */
@@ -1065,6 +1062,12 @@ COMMENT ON VIEW totp.clock IS 'The time that the other views go by: the system''
 
 COMMENT ON COLUMN totp.clock.now IS 'The time';
 
+CREATE OR REPLACE VIEW totp.factor_status AS
+SELECT account::text, label::text, state::text, algorithm::text, digits::integer, period::integer, drift::integer,
+       key_id::text, f.created_at, confirmed_at, last_used_at
+FROM totp.clock, totp.factors AS f JOIN totp.accounts AS a USING (account)
+WHERE (a.recovery_at <= clock.now) IS NOT TRUE;
+
 CREATE OR REPLACE VIEW totp.hardware_token_status AS
 SELECT t.serial::text,
        t.algorithm::text, t.digits::integer, t.period::integer,
@@ -1101,13 +1104,13 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        f.active AS factors,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
-       coalesce(a.failures::integer, 0) AS failures,
-       CASE WHEN a.locked_until > clock.now THEN a.locked_until END AS locked_until,
-       coalesce(a.suspended, false) AS suspended,
-       greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
+       CASE WHEN is_recovered THEN 0 ELSE coalesce(a.failures::integer, 0) END AS failures,
+       CASE WHEN a.locked_until > clock.now AND NOT is_recovered THEN a.locked_until END AS locked_until,
+       coalesce(a.suspended, false) AND NOT is_recovered AS suspended,
+       CASE WHEN NOT is_recovered THEN greatest(a.last_verified_at, f.last_used_at, b.last_used_at) END AS last_verified_at,
        a.changed_at,
        a.created_at,
-       CASE WHEN a.recovery_expires_at > clock.now THEN a.recovery_at END AS recovery_at,
+       CASE WHEN NOT is_recovered THEN a.recovery_at END AS recovery_at,
        CASE WHEN r.account IS NULL THEN 'not_required'
             WHEN f.active > 0 THEN 'enrolled'
             WHEN r.exempt_until > clock.now THEN 'exempt'
@@ -1116,6 +1119,7 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        CASE WHEN f.active = 0 AND r.exempt_until > clock.now THEN greatest(r.deadline, r.exempt_until)
             ELSE r.deadline END AS deadline
 FROM totp.clock, totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
+LATERAL (SELECT coalesce(a.recovery_at <= clock.now, false) AS is_recovered) AS recovery,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
@@ -1123,11 +1127,12 @@ LATERAL (
                  AND created_at > clock.now - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
-    FROM totp.factors WHERE factors.account = a.account
+    FROM totp.factors WHERE factors.account = a.account AND NOT is_recovered
 ) AS f,
 LATERAL (
     SELECT count(*) FILTER (WHERE code.used_at IS NULL)::integer AS unused, max(code.used_at) AS last_used_at
-    FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at) WHERE backup_codes.account = a.account
+    FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at)
+    WHERE backup_codes.account = a.account AND NOT is_recovered
 ) AS b;
 
 COMMENT ON VIEW totp.account_status IS 'Accounts that have enrolled or must, with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
@@ -1136,7 +1141,7 @@ COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors
 
 COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled; NULL if it never did';
 
-COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits can take effect; NULL if none does';
+COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits takes effect; NULL if none waits';
 
 COMMENT ON COLUMN totp.account_status.requirement IS 'not_required, pending (must enrol by the deadline), overdue, enrolled (must stay so) or exempt';
 
@@ -1499,8 +1504,8 @@ UNION ALL
 SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired ones that are not removed yet.', 'gauge'
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
-SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay, or for their link to be used again.', 'gauge'
-FROM totp.clock, totp.accounts WHERE recovery_expires_at > clock.now
+SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay.', 'gauge'
+FROM totp.clock, totp.accounts WHERE recovery_at > clock.now
 UNION ALL
 SELECT 'totp_events_unread'::text COLLATE "C", '{}', count(*)::double precision, 'Events that no call of events_read has returned yet.', 'gauge'
 FROM totp.events WHERE position IS NULL
@@ -1929,9 +1934,9 @@ BEGIN
             ('app', 'totp.recovery_create(text, interval)',
 'Creates a recovery token for a user who has lost all authenticator apps and backup codes. The application emails it to the user. Earlier tokens remain valid. ttl: 1 second to 7 days, totp.recovery_ttl when NULL. An account that does not exist gets a token, too. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.recovery_confirm(text)',
-'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired, was used or was revoked. With totp.recovery_delay, the first call only begins the delay, and returns false; another call with the same token takes effect after it. Errors: 55P03, F0000, 25006.'),
+'Turns off two-factor authentication for the account of a recovery token. Removes its factors, backup codes, lock, tokens and verified sessions. Returns false if the token is invalid, has expired, was used or was revoked. With totp.recovery_delay, the call only begins the delay, and returns false; the recovery takes effect after it unless it is canceled. Errors: 55P03, F0000, 25006.'),
             ('app', 'totp.recovery_attempt(text)',
-'Does the same as recovery_confirm, but returns a row: recovered, reason (ok, waiting, invalid, expired or spent), and, while it waits, effective_at, the time from which the token takes effect. After that time, the token stays valid for as long as the delay, and at least for totp.recovery_ttl. Errors: 55P03, F0000, 25006.'),
+'Does the same as recovery_confirm, but returns a row: recovered, reason (ok, waiting, invalid, expired or spent), and, while it waits, effective_at, the time at which it takes effect. Errors: 55P03, F0000, 25006.'),
             ('app admin', 'totp.recovery_cancel(text)',
 'Cancels the recovery of an account that waits for totp.recovery_delay, and revokes all recovery tokens of the account. Any accepted code of the account cancels a recovery that waits, too. Returns whether there was anything to cancel. Errors: 22023, 55P03, F0000, 25006.'),
             ('app', 'totp.trust_create(text, interval)',
@@ -1959,7 +1964,7 @@ BEGIN
             ('app admin auditor', 'totp.totp_enabled(text)',
 'Returns whether an account has an active factor. Errors: 22023.'),
             ('app admin auditor', 'totp.totp_status(text)',
-'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code, when a recovery that waits can take effect; and whether it must have a second factor, and by when (see totp_requirement). All are false, 0, NULL or not_required for an unknown account. Errors: 22023.'),
+'Returns the state of an account in one row: enabled, pending factor, active factors, unused backup codes, consecutive failures, end of the lock, suspension, last accepted code, when a recovery that waits takes effect; and whether it must have a second factor, and by when (see totp_requirement). All are false, 0, NULL or not_required for an unknown account. Errors: 22023.'),
             ('app admin auditor', 'totp.totp_requirement(text)',
 'Returns whether an account must have a second factor, by when, how much time is left, and why. state is not_required, pending (must enrol by the deadline), overdue (must enrol before anything else), enrolled (has a second factor and must keep one) or exempt (nothing until the exemption ends; deadline and reason are then those of the exemption, if it ends after the deadline). The server''s clock decides. Errors: 22023.'),
             ('app admin auditor', 'totp.backup_remaining(text)',
@@ -2088,7 +2093,7 @@ BEGIN
 'Lifts the requirement that an account has a second factor. For administrators. Returns false if there was none. reason: 3 to 500 characters for the audit trail. Errors: 22023, 55P03, F0000, 25006.'),
             ('admin', 'totp.require_enrolment()', NULL),
             ('admin', 'totp.totp_prune()',
-'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
+'Removes pending factors older than totp.pending_ttl, expired tokens and sessions older than totp.session_ttl, and returns their number. Recoveries whose totp.recovery_delay has passed are carried out. For administrators. Pending factors and tokens are also removed gradually as new ones are created, and sessions when their account is verified again. Errors: 55P03, 25006.'),
             -- Events for the application.
             ('admin auditor', 'totp.events_read(bigint, integer)',
 'Returns events after a position, in the order of their positions, at most max_rows of them, and at most 10,000. Pass the position of the last event that was handled, 0 to begin. No event that is committed later gets an earlier position. Readers wait for each other until the end of the transaction. In a read-only transaction and on a hot standby, returns only events that an earlier call has returned. With totp.events = off, no events are written. Errors: 22023, 55P03 another reader.'),

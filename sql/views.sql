@@ -19,8 +19,9 @@ COMMENT ON COLUMN totp.guard_status.rolled_back IS 'Attempts whose transaction w
 
 CREATE VIEW totp.factor_status AS
 SELECT account::text, label::text, state::text, algorithm::text, digits::integer, period::integer, drift::integer,
-       key_id::text, created_at, confirmed_at, last_used_at
-FROM totp.factors;
+       key_id::text, f.created_at, confirmed_at, last_used_at
+FROM totp.clock, totp.factors AS f JOIN totp.accounts AS a USING (account)
+WHERE (a.recovery_at <= clock.now) IS NOT TRUE;
 ALTER VIEW totp.factor_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.factor_status IS 'Authenticator apps of accounts, without their secrets';
 COMMENT ON COLUMN totp.factor_status.account IS 'The account that the app belongs to; join it with your table of users';
@@ -63,13 +64,13 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        f.active AS factors,
        f.pending > 0 AS pending,
        b.unused AS backup_codes_left,
-       coalesce(a.failures::integer, 0) AS failures,
-       CASE WHEN a.locked_until > clock.now THEN a.locked_until END AS locked_until,
-       coalesce(a.suspended, false) AS suspended,
-       greatest(a.last_verified_at, f.last_used_at, b.last_used_at) AS last_verified_at,
+       CASE WHEN is_recovered THEN 0 ELSE coalesce(a.failures::integer, 0) END AS failures,
+       CASE WHEN a.locked_until > clock.now AND NOT is_recovered THEN a.locked_until END AS locked_until,
+       coalesce(a.suspended, false) AND NOT is_recovered AS suspended,
+       CASE WHEN NOT is_recovered THEN greatest(a.last_verified_at, f.last_used_at, b.last_used_at) END AS last_verified_at,
        a.changed_at,
        a.created_at,
-       CASE WHEN a.recovery_expires_at > clock.now THEN a.recovery_at END AS recovery_at,
+       CASE WHEN NOT is_recovered THEN a.recovery_at END AS recovery_at,
        CASE WHEN r.account IS NULL THEN 'not_required'
             WHEN f.active > 0 THEN 'enrolled'
             WHEN r.exempt_until > clock.now THEN 'exempt'
@@ -78,6 +79,7 @@ SELECT coalesce(a.account::text, r.account::text) AS account,
        CASE WHEN f.active = 0 AND r.exempt_until > clock.now THEN greatest(r.deadline, r.exempt_until)
             ELSE r.deadline END AS deadline
 FROM totp.clock, totp.accounts AS a FULL JOIN totp.requirements AS r ON a.account::text = r.account::text,
+LATERAL (SELECT coalesce(a.recovery_at <= clock.now, false) AS is_recovered) AS recovery,
 LATERAL (
     SELECT count(*) FILTER (WHERE state = 'active')::integer AS active,
            count(*) FILTER (
@@ -85,11 +87,12 @@ LATERAL (
                  AND created_at > clock.now - coalesce(current_setting('totp.pending_ttl', true), '15min')::interval
            ) AS pending,
            max(last_used_at) AS last_used_at
-    FROM totp.factors WHERE factors.account = a.account
+    FROM totp.factors WHERE factors.account = a.account AND NOT is_recovered
 ) AS f,
 LATERAL (
     SELECT count(*) FILTER (WHERE code.used_at IS NULL)::integer AS unused, max(code.used_at) AS last_used_at
-    FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at) WHERE backup_codes.account = a.account
+    FROM totp.backup_codes, unnest(backup_codes.used_at) AS code (used_at)
+    WHERE backup_codes.account = a.account AND NOT is_recovered
 ) AS b;
 ALTER VIEW totp.account_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.account_status IS 'Accounts that have enrolled or must, with their factors, codes and locks, as committed; shared memory might contain a stricter lock';
@@ -104,7 +107,7 @@ COMMENT ON COLUMN totp.account_status.suspended IS 'Whether TOTP codes are refus
 COMMENT ON COLUMN totp.account_status.last_verified_at IS 'When a code was last accepted';
 COMMENT ON COLUMN totp.account_status.changed_at IS 'When the account''s factors last changed; NULL if it never enrolled';
 COMMENT ON COLUMN totp.account_status.created_at IS 'When the account first enrolled; NULL if it never did';
-COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits can take effect; NULL if none does';
+COMMENT ON COLUMN totp.account_status.recovery_at IS 'When a recovery that waits takes effect; NULL if none waits';
 COMMENT ON COLUMN totp.account_status.requirement IS 'not_required, pending (must enrol by the deadline), overdue, enrolled (must stay so) or exempt';
 COMMENT ON COLUMN totp.account_status.deadline IS 'When the account must have a second factor: the later of its deadline and the end of its exemption';
 

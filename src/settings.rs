@@ -198,8 +198,7 @@ integers! {
     RECOVERY_DELAY recovery_delay: i64 = 0, 0..=30 * DAY, SECONDS,
         c"totp.recovery_delay",
         c"Time between the first use of a recovery link and its effect; 0 means none.",
-        c"Meanwhile, recovery_cancel or any accepted code of the account cancels the recovery. After the delay, the \
-          link must be used again.";
+        c"Meanwhile, recovery_cancel or any accepted code of the account cancels the recovery.";
 
     /// The time in which an approval must be confirmed and used, in seconds.
     APPROVAL_TTL approval_ttl: i64 = 15 * 60, 1..=7 * DAY, SECONDS,

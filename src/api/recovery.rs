@@ -3,7 +3,7 @@
 use super::argument;
 use crate::clock;
 use crate::flow::lock_timeout::limited;
-use crate::flow::{recovery, recovery_cancel};
+use crate::flow::{recovery, waiting_recovery};
 use crate::pure::token::Kind;
 use crate::pure::verdict::Reason;
 use crate::server::Text;
@@ -57,5 +57,5 @@ fn recovery_attempt(
 #[search_path(pg_catalog, pg_temp)]
 fn recovery_cancel(account: Option<Text>) -> Result<bool, ErrorReport> {
     let account = argument::account(account)?;
-    Ok(limited(|| recovery_cancel::cancel(&account))?)
+    Ok(limited(|| waiting_recovery::cancel(&account))?)
 }

@@ -3,7 +3,8 @@
 use super::approval;
 use super::audit::field;
 use super::context::{Context, begin_writing};
-use super::disable::disable_without_code;
+use super::unenrol::unenrol;
+use super::waiting_recovery::complete_recoveries;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -15,10 +16,10 @@ use crate::{clock, settings, store};
 /// `false` if there is no such account.
 pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if store::account::lock(account)?.is_none() {
+    if context.lock_account(account)?.is_none() {
         return Ok(false);
     }
-    disable_without_code(&context, account)?;
+    unenrol(&context, account)?;
     let fields = field("reason", &**reason);
     context.record(account, Event::Reset, Outcome::Ok, fields.clone())?;
     context.announce(account, Kind::Reset, fields)?;
@@ -28,7 +29,7 @@ pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
 /// Clears an account's lock, suspension and failures. Returns `false` if there is no such account.
 pub fn unlock(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if store::account::lock(account)?.is_none() {
+    if context.lock_account(account)?.is_none() {
         return Ok(false);
     }
     store::account::clear(account)?;
@@ -52,10 +53,11 @@ pub fn forget(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     Ok(true)
 }
 
-/// Removes expired rows and returns their number.
+/// Removes expired rows and returns their number. Recoveries whose delay has passed take effect.
 pub fn prune() -> Result<i32, Error> {
     begin_writing()?;
     let now = clock::now()?;
+    complete_recoveries(&store::account::recovered(now)?, now)?;
     let removed = store::factor::prune(now.plus_secs(-settings::pending_ttl()))?
         + store::token::prune(now)?
         + approval::prune(now)?

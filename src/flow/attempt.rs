@@ -1,8 +1,8 @@
 //! A single attempt, from its reservation to its success or failure.
 
 use super::context::Context;
-use super::recovery_cancel::cancel_by_code;
 use super::session;
+use super::waiting_recovery::cancel_by_code;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard, Admission, ClientGuard, Spend};
 use crate::pure::audit::{Event, Outcome};
@@ -84,10 +84,9 @@ impl<'a> Attempt<'a> {
         Self { kind: metric::Method::Backup, ..self }
     }
 
-    /// Has a success cancel the recovery that waits, if there is one that lapses later.
-    pub fn with_recovery(self, expires_at: Option<Timestamp>) -> Self {
-        let has_recovery = expires_at.is_some_and(|at| self.context.now < at);
-        Self { has_recovery, ..self }
+    /// Has a success cancel the recovery that waits, if there is one.
+    pub fn with_recovery(self, recovery_at: Option<Timestamp>) -> Self {
+        Self { has_recovery: recovery_at.is_some(), ..self }
     }
 
     /// Counts a failure: the code was wrong or already spent.

@@ -4,6 +4,7 @@ use super::audit::field;
 use super::context::{Context, begin_reading};
 use super::session;
 use super::verify::{check_lock, verify_within};
+use super::waiting_recovery::is_over;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, HashedSet, SALT_BYTES};
@@ -12,7 +13,7 @@ use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
 use crate::pure::name::{Account, AuditReason};
 use crate::pure::verdict::Verdict;
-use crate::{random, settings, store};
+use crate::{clock, random, settings, store};
 use serde_json::Map;
 
 /// Replaces the set of backup codes after checking a code. Returns no set if the code is refused.
@@ -24,7 +25,7 @@ pub fn rotate(
     if let Some(verdict) = check_lock(account, context.now)? {
         return Ok((verdict, None));
     }
-    store::account::lock(account)?;
+    context.lock_account(account)?;
     let verdict = verify_within(&context, account, code, Event::Rotate)?;
     if !verdict.is_ok() {
         return Ok((verdict, None));
@@ -52,8 +53,8 @@ pub fn new_set(context: &Context, account: &Account) -> Result<Vec<String>, Erro
 pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, Error> {
     let context = Context::begin()?;
     session::refuse_pass()?;
-    store::account::lock(account)?;
-    if !store::factor::is_enrolled(account)? {
+    context.lock_account(account)?;
+    if !store::factor::is_enrolled(account, context.now)? {
         return Err(Error::NotEnrolled);
     }
     let codes = new_set(&context, account)?;
@@ -66,5 +67,8 @@ pub fn reissue(account: &Account, reason: &AuditReason) -> Result<Vec<String>, E
 /// Returns how many unused backup codes an account has.
 pub fn remaining(account: &Account) -> Result<i32, Error> {
     begin_reading()?;
-    store::backup_code::count(account)
+    match is_over(store::account::recovery_at(account)?, clock::now()?) {
+        true => Ok(0),
+        false => store::backup_code::count(account),
+    }
 }

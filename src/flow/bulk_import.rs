@@ -8,6 +8,7 @@ use super::context::Context;
 use super::enrol::FACTORS_LIMIT;
 use super::import::WEAK_BELOW_BYTES;
 use super::lock_timeout::limited;
+use super::waiting_recovery::complete_recoveries;
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome as AuditOutcome};
@@ -274,10 +275,19 @@ impl Import {
         let names = named.iter().map(|account| &***account);
         let others: Vec<&str> = names.filter(|name| !known.new.contains(*name)).collect();
         if !others.is_empty() {
+            let recovered = store::account::recovered_of(&others, self.context.now)?;
+            if !self.options.dry_run {
+                complete_recoveries(&recovered, self.context.now)?;
+            }
             for (account, row) in store::factor::all_of(&others)? {
                 known.factors.entry(account).or_default().push(row);
             }
             known.changed = store::account::changed(&others)?.into_iter().collect();
+            // In a dry run, they are still there.
+            for account in recovered {
+                known.factors.remove(&account);
+                known.changed.insert(account);
+            }
         }
         Ok(known)
     }

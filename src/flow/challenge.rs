@@ -7,6 +7,7 @@ use super::jwt::in_form;
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
 use super::verify::{verify_within, with_backup_codes_left};
+use super::waiting_recovery::is_over;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
@@ -14,6 +15,7 @@ use crate::pure::json;
 use crate::pure::jwt::Login;
 use crate::pure::keyring::Keyring;
 use crate::pure::name::{Account, Purpose};
+use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::pure::verdict::{Reason, Verdict};
 use crate::store::session::Session;
@@ -35,6 +37,7 @@ pub fn create(
     ttl: Option<i64>,
 ) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
+    context.complete_recovery(account)?;
     let ttl = ttl.unwrap_or_else(|| settings::challenge_ttl().saturating_mul(1_000_000));
     issue(&context, account, &TokenSpec { kind: Kind::Challenge, purpose, binding, claims }, ttl)
 }
@@ -161,7 +164,7 @@ fn unclaimed(
     token: &Token,
     in_scope: impl Fn(&Scope) -> bool,
 ) -> Result<ChallengeResult, Error> {
-    let stored = store::token::load(token)?.filter(is_open);
+    let stored = store::token::load(token)?.filter(|stored| is_open(stored, context.now));
     Ok(match stored {
         None => ChallengeResult::refused(Reason::Spent),
         Some(stored) if !in_scope(&stored.scope) => ChallengeResult::refused(Reason::Invalid),
@@ -183,10 +186,13 @@ pub fn account(token: Option<&str>) -> Result<Option<Account>, Error> {
     let Some(token) = read(token, &keyring).filter(|token| now < token.expires_at) else {
         return Ok(None);
     };
-    let stored = store::token::load(&token)?.filter(is_open);
+    let stored = store::token::load(&token)?.filter(|stored| is_open(stored, now));
     Ok(stored.map(|stored| stored.scope.account))
 }
 
-fn is_open(stored: &StoredToken) -> bool {
-    stored.is_current && !stored.is_used && stored.attempts < settings::challenge_attempts()
+fn is_open(stored: &StoredToken, now: Timestamp) -> bool {
+    stored.is_current
+        && !is_over(stored.recovery_at, now)
+        && !stored.is_used
+        && stored.attempts < settings::challenge_attempts()
 }

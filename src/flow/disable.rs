@@ -6,7 +6,6 @@ use super::requirement;
 use super::session;
 use super::verify::{check_lock, verify_within};
 use crate::error::Error;
-use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
 use crate::pure::event::Kind;
@@ -22,7 +21,7 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     if let Some(verdict) = check_lock(account, context.now)? {
         return Ok(verdict);
     }
-    store::account::lock(account)?;
+    context.lock_account(account)?;
     if requirement::is_required(account, context.now)? {
         context.record_free(account, Event::Disable, Outcome::Required, Map::new())?;
         return Ok(Verdict::refused(Reason::Required, None));
@@ -38,18 +37,6 @@ pub fn disable(account: &Account, code: Option<&Code>) -> Result<Verdict, Error>
     Ok(verdict)
 }
 
-/// Removes all factors and codes of an account, its pass and its lock, without checking a code. The caller
-/// holds the account's row.
-pub fn disable_without_code(context: &Context, account: &Account) -> Result<(), Error> {
-    store::pass::delete(account)?;
-    store::factor::delete_all(account)?;
-    store::backup_code::delete(account)?;
-    store::account::clear(account)?;
-    store::account::mark_changed(account, context.now)?;
-    AccountGuard::of(account).clear_at_commit();
-    Ok(())
-}
-
 /// Removes one of several authenticator apps after checking a code from any of them or a backup
 /// code. The last active one stays: `disable` removes that.
 pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<Verdict, Error> {
@@ -57,7 +44,7 @@ pub fn remove(account: &Account, label: &Label, code: Option<&Code>) -> Result<V
     if let Some(verdict) = check_lock(account, context.now)? {
         return Ok(verdict);
     }
-    store::account::lock(account)?.ok_or(Error::NoFactor)?;
+    context.lock_account(account)?.ok_or(Error::NoFactor)?;
     let factors = store::factor::all(account)?;
     let is_this = |row: &&FactorRow| row.factor.label == *label;
     if !factors.iter().any(|row| is_this(&row)) {

@@ -4,10 +4,10 @@ use super::attempt::{Attempt, locked};
 use super::audit::field;
 use super::backup_code;
 use super::context::Context;
-use super::recovery_cancel::cancel_by_code;
 use super::session;
 use super::tenant::Tenant;
 use super::verify::{DecryptedFactor, check_lock, is_suspended};
+use super::waiting_recovery::cancel_by_code;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -109,7 +109,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
         account_guard.created();
         account_guard.clear_at_commit();
     }
-    store::account::lock(account)?;
+    context.lock_account(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
     if reuse && let Some(pending) = pending_like(&context, account, &label, parameters, &plaintext)?
     {
@@ -120,7 +120,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     }
     // Before the first enrolment, anyone who knows the password can create pending factors: they
     // must not keep the owner from enrolling.
-    let is_first = &*label == Label::DEFAULT && !store::factor::is_enrolled(account)?;
+    let is_first = &*label == Label::DEFAULT && !store::factor::is_enrolled(account, context.now)?;
     if !is_first && store::factor::count_others(account, &label, expired)? >= FACTORS_LIMIT {
         return Err(Error::TooManyFactors);
     }
@@ -185,7 +185,7 @@ pub fn confirm(
     if let Some(verdict) = check_lock(account, context.now)? {
         return Ok(verdict.into());
     }
-    let lock_state = store::account::lock(account)?.ok_or(Error::NoPending)?;
+    let lock_state = context.lock_account(account)?.ok_or(Error::NoPending)?;
     let since = context.now.plus_secs(-settings::pending_ttl());
     let pending = store::factor::pending(account, label, since)?.ok_or(Error::NoPending)?;
     let account_guard = AccountGuard::of(account);
@@ -237,7 +237,7 @@ pub fn activate(
     spent: SpentStep,
     attempt: Attempt,
 ) -> Result<Confirmation, Error> {
-    let kind = match settings::events() && store::factor::is_enrolled(account)? {
+    let kind = match settings::events() && store::factor::is_enrolled(account, context.now)? {
         true => Kind::DeviceAdded,
         false => Kind::Enrolled,
     };

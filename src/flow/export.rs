@@ -26,6 +26,7 @@ pub fn export(
 ) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
     session::refuse_pass()?;
+    context.complete_recovery(account)?;
     let factors = store::factor::all(account)?;
     let row = factors
         .into_iter()
@@ -56,6 +57,7 @@ pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Expo
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
+        context.complete_recovery(account)?;
         let tenant = Tenant::of(account)?;
         for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
             let uri = uri_of(&context, account, &tenant, row).ok();
@@ -120,6 +122,7 @@ pub fn export_migration(
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
+        context.complete_recovery(account)?;
         let tenant = Tenant::of(account)?;
         let rows = store::factor::all(account)?;
         let rows = rows.iter().filter(|row| row.is_active());

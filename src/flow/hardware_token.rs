@@ -179,7 +179,7 @@ pub fn assign(
         account_guard.created();
         account_guard.clear_at_commit();
     }
-    let lock_state = store::account::lock(account)?.ok_or(Error::NoAccount)?;
+    let lock_state = context.lock_account(account)?.ok_or(Error::NoAccount)?;
     store::hardware_token::lock(serial)?;
     // Read again: another transaction may have assigned it while this one was waiting.
     let token = find(serial)?;

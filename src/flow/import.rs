@@ -30,7 +30,7 @@ pub fn import(
         account_guard.created();
         account_guard.clear_at_commit();
     }
-    store::account::lock(account)?;
+    context.lock_account(account)?;
     let factors = store::factor::all(account)?;
     if factors.iter().any(|row| row.is_active() && row.factor.label == label) {
         return Err(Error::FactorExists);

@@ -34,7 +34,7 @@ pub fn issue(
         account_guard.created();
         account_guard.clear_at_commit();
     }
-    store::account::lock(account)?;
+    context.lock_account(account)?;
     let salt = random::array::<SALT_BYTES>()?;
     let code = BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?);
     let associated_data = AssociatedData::pass(account, salt.as_slice());

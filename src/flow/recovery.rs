@@ -2,8 +2,8 @@
 
 use super::audit::field;
 use super::context::Context;
-use super::disable::disable_without_code;
 use super::token::{TokenSpec, issue};
+use super::waiting_recovery::recover;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::event;
@@ -11,9 +11,8 @@ use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::pure::verdict::Reason;
-use crate::store::account::Recovery;
 use crate::store::token::StoredToken;
-use crate::{server, settings, store};
+use crate::{settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -25,6 +24,7 @@ const LONGEST_SECS: i64 = 2 * 30 * 86_400;
 /// `totp.recovery_ttl`.
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
+    context.complete_recovery(account)?;
     let ttl = ttl.unwrap_or_else(|| settings::recovery_ttl().saturating_mul(1_000_000));
     let scope =
         TokenSpec { kind: Kind::Recovery, purpose: "recovery", binding: None, claims: "{}" };
@@ -38,7 +38,7 @@ pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, 
 pub struct Answer {
     /// `Ok` if two-factor authentication is off now.
     pub reason: Reason,
-    /// When the recovery can take effect, if it has to wait.
+    /// When the recovery takes effect, if it has to wait.
     pub effective_at: Option<Timestamp>,
 }
 
@@ -49,7 +49,7 @@ impl From<Reason> for Answer {
 }
 
 /// Turns two-factor authentication off for the account of a token, once. With
-/// `totp.recovery_delay`, the first call only begins the delay, and one after it takes effect.
+/// `totp.recovery_delay`, that takes effect after the delay.
 pub fn confirm(token: Option<&str>) -> Result<Answer, Error> {
     let context = Context::begin()?;
     let Some(token) = token.and_then(|text| Token::read(text, Kind::Recovery, &context.keyring))
@@ -64,46 +64,40 @@ pub fn confirm(token: Option<&str>) -> Result<Answer, Error> {
     let Some(stored) = store::token::load(&token)?.filter(|stored| !is_expired(stored)) else {
         return Ok(gone.into());
     };
-    // The account's factors cannot change while its row is locked: the token is checked again then.
     let account = &stored.scope.account;
-    if store::account::lock(account)?.is_none()
-        || !store::token::load(&token)?.is_some_and(|stored| stored.is_current && !stored.is_used)
-    {
-        return Ok(gone.into());
+    if stored.is_current && !stored.is_used && context.complete_recovery(account)? {
+        return Ok(Reason::Ok.into());
     }
-    let recovery = match store::account::recovery(account, context.now)? {
-        None if settings::recovery_delay() > 0 => Some(start(&context, account)?),
-        recovery => recovery,
+    // The account's factors cannot change while its row is locked: the token is checked again then.
+    let locked = store::account::lock(account)?;
+    let is_valid = |stored: StoredToken| stored.is_current && !stored.is_used;
+    let (Some(locked), true) = (locked, store::token::load(&token)?.is_some_and(is_valid)) else {
+        return Ok(gone.into());
     };
-    if let Some(recovery) = recovery
-        && context.now < recovery.effective_at
-    {
-        // The link that was used now is the one to be used then.
-        store::token::extend(&token, recovery.expires_at)?;
-        return Ok(Answer { reason: Reason::Waiting, effective_at: Some(recovery.effective_at) });
-    }
-    if !store::token::spend(&token, context.now)? {
-        return Ok(gone.into());
-    }
-    disable_without_code(&context, account)?;
-    context.record(account, Event::Recover, Outcome::Ok, Map::new())?;
-    context.announce(account, event::Kind::Recovered, Map::new())?;
-    if settings::force_sync_commit() {
-        server::force_sync_commit();
-    }
-    Ok(Reason::Ok.into())
+    let effective_at = match locked.recovery_at {
+        None if settings::recovery_delay() > 0 => start(&context, account)?,
+        None => {
+            if !store::token::spend(&token, context.now)? {
+                return Ok(gone.into());
+            }
+            recover(&context, account)?;
+            return Ok(Reason::Ok.into());
+        }
+        Some(effective_at) => effective_at,
+    };
+    // Until some time after that, using the link again shows how far the recovery is.
+    let ttl = settings::recovery_delay().max(settings::recovery_ttl());
+    store::token::extend(&token, effective_at.plus_secs(ttl))?;
+    Ok(Answer { reason: Reason::Waiting, effective_at: Some(effective_at) })
 }
 
-/// Begins the delay of a recovery. If nobody uses the link in time after it, the recovery lapses,
-/// so that a later link has to wait again.
-fn start(context: &Context, account: &Account) -> Result<Recovery, Error> {
+/// Begins the delay of a recovery, and returns when it takes effect.
+fn start(context: &Context, account: &Account) -> Result<Timestamp, Error> {
     let delay = settings::recovery_delay();
     let effective_at = context.now.plus_secs(delay);
-    let expires_at = effective_at.plus_secs(delay.max(settings::recovery_ttl()));
-    let recovery = Recovery { effective_at, expires_at };
-    store::account::start_recovery(account, &recovery)?;
+    store::account::start_recovery(account, effective_at)?;
     let fields = field("delay_seconds", delay);
     context.record(account, Event::RecoveryStart, Outcome::Ok, fields.clone())?;
     context.announce(account, event::Kind::RecoveryStarted, fields)?;
-    Ok(recovery)
+    Ok(effective_at)
 }

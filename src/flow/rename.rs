@@ -16,7 +16,7 @@ use crate::store;
 /// records under the old name is written to the table under the new one.
 pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<(), Error> {
     let context = Context::begin()?;
-    let committed = store::account::lock(account)?;
+    let committed = context.lock_account(account)?;
     // An account without a factor may have to enrol, or have asked another to approve something.
     if committed.is_none()
         && store::requirement::load(account)?.is_none()

@@ -90,7 +90,7 @@ pub fn standing(account: &Account) -> Result<Standing, Error> {
 pub fn standing_at(account: &Account, now: Timestamp) -> Result<Standing, Error> {
     let requirement = store::requirement::load(account)?;
     // Most accounts are not required to: then nothing else is read.
-    let is_enrolled = requirement.is_some() && store::factor::is_enrolled(account)?;
+    let is_enrolled = requirement.is_some() && store::factor::is_enrolled(account, now)?;
     Ok(Standing::of(requirement, is_enrolled, now))
 }
 

@@ -27,7 +27,7 @@ pub fn resync(
     if check_lock(account, context.now)?.is_some() {
         return Ok(false);
     }
-    let (Some(lock_state), Some((first, second))) = (store::account::lock(account)?, codes) else {
+    let (Some(lock_state), Some((first, second))) = (context.lock_account(account)?, codes) else {
         return Ok(false);
     };
     let account_guard = AccountGuard::of(account);
@@ -49,7 +49,7 @@ pub fn resync(
     else {
         return Ok(false);
     };
-    let attempt = attempt.with_recovery(enrolment.recovery_expires_at);
+    let attempt = attempt.with_recovery(enrolment.recovery_at);
     let now = context.now.step(i64::from(decrypted.factor.parameters.period));
     let reach = settings::resync_steps();
     // The second code's step sets the drift, so it must be within reach.

@@ -1,6 +1,6 @@
 //! Sessions: whose they are, and whether they are verified.
 
-use super::context::{begin_reading, begin_writing};
+use super::context::{Context, begin_reading};
 use crate::error::Error;
 use crate::pure::claims::Claims;
 use crate::pure::name::Account;
@@ -60,10 +60,10 @@ pub fn missing_claim() -> Option<String> {
 /// Returns the account of this session, which must be verified if the account is enrolled. Holds
 /// the account's row: a concurrent enrolment has ended, and no other can begin.
 pub fn verified_account() -> Result<Account, Error> {
-    begin_writing()?;
+    let context = Context::begin()?;
     let Session { account, id } = current().ok_or(Error::NoSession)?;
-    store::account::lock(&account)?;
-    if !store::factor::is_enrolled(&account)? || is_verified(None)? {
+    context.lock_account(&account)?;
+    if !store::factor::is_enrolled(&account, context.now)? || is_verified(None)? {
         Ok(account)
     } else if id.is_none() {
         Err(Error::SessionUnidentified)
@@ -111,5 +111,5 @@ pub fn is_verified(max_age: Option<i64>) -> Result<bool, Error> {
     let age = max_age.map_or(longest, |age| age.min(longest));
     let now = clock::now()?;
     let latest = now.plus_secs(Timestamp::MAX_CLOCK_SKEW_SECS);
-    store::session::is_verified(&session, now.plus_micros(-age)..=latest)
+    store::session::is_verified(&session, now.plus_micros(-age)..=latest, now)
 }

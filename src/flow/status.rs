@@ -3,6 +3,7 @@
 use super::context::begin_reading;
 use super::requirement;
 use super::verify::is_suspended;
+use super::waiting_recovery::is_over;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard, Usage};
 use crate::pure::name::Account;
@@ -19,7 +20,8 @@ pub fn status(account: &Account) -> Result<(Status, Standing, Timestamp), Error>
     let now = clock::now()?;
     let standing = requirement::standing_at(account, now)?;
     let since = now.plus_secs(-settings::pending_ttl());
-    let Some(mut status) = store::account::status(account, since, now)? else {
+    let status = store::account::status(account, since)?;
+    let Some(mut status) = status.filter(|status| !is_over(status.recovery_at, now)) else {
         return Ok((Status::default(), standing, now));
     };
     let memory = AccountGuard::of(account).shown_lock_state();
@@ -32,14 +34,14 @@ pub fn status(account: &Account) -> Result<(Status, Standing, Timestamp), Error>
 /// Returns the factors of an account, without pending ones that can no longer be confirmed.
 pub fn factors(account: &Account) -> Result<Vec<LabelledFactor>, Error> {
     begin_reading()?;
-    let since = clock::now()?.plus_secs(-settings::pending_ttl());
-    store::factor::labels(account, since)
+    let now = clock::now()?;
+    store::factor::labels(account, now.plus_secs(-settings::pending_ttl()), now)
 }
 
 /// Returns whether an account has an active factor.
 pub fn is_enabled(account: &Account) -> Result<bool, Error> {
     begin_reading()?;
-    store::factor::is_enrolled(account)
+    store::factor::is_enrolled(account, clock::now()?)
 }
 
 /// Returns how full shared memory is, or `None` without it.

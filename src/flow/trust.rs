@@ -3,12 +3,14 @@
 use super::audit::field;
 use super::context::{self, Context, begin_reading};
 use super::token::{TokenSpec, issue};
+use super::waiting_recovery::is_over;
 use crate::error::Error;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::event::Kind;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{self, Token};
+use crate::store::token::StoredToken;
 use crate::{clock, settings, store};
 use serde_json::Map;
 use subtle::ConstantTimeEq;
@@ -19,7 +21,7 @@ use zeroize::Zeroizing;
 pub fn create(account: &Account, ttl: Option<i64>) -> Result<Zeroizing<String>, Error> {
     let context = Context::begin()?;
     // While the row is held, the account's factors cannot change.
-    store::account::lock(account)?.ok_or(Error::NotVerified)?;
+    context.lock_account(account)?.ok_or(Error::NotVerified)?;
     let since = context.now.plus_secs(-settings::challenge_ttl());
     let lately = since..=context.now.plus_secs(Timestamp::MAX_CLOCK_SKEW_SECS);
     if !store::account::is_verified(account, lately)? {
@@ -45,7 +47,8 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
     else {
         return Ok(false);
     };
-    let stored = store::token::load(&token)?.filter(|stored| stored.is_current);
+    let is_valid = |stored: &StoredToken| stored.is_current && !is_over(stored.recovery_at, now);
+    let stored = store::token::load(&token)?.filter(is_valid);
     Ok(stored
         .is_some_and(|stored| stored.scope.account.as_bytes().ct_eq(account.as_bytes()).into()))
 }
@@ -54,7 +57,7 @@ pub fn verify(account: &Account, token: Option<&str>) -> Result<bool, Error> {
 pub fn revoke(account: &Account) -> Result<i32, Error> {
     let context = Context::begin()?;
     // Wait for concurrent calls that are making a device trusted.
-    if store::account::lock(account)?.is_none() {
+    if context.lock_account(account)?.is_none() {
         return Ok(0);
     }
     let revoked = store::token::revoke(account, token::Kind::Trust, context.now)?;

@@ -4,6 +4,7 @@ use super::attempt::{Attempt, Refusal, client_limit, count_client_failure, locke
 use super::audit::field;
 use super::context::{Context, begin_writing};
 use super::pass;
+use super::waiting_recovery::is_over;
 use crate::error::Error;
 use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
@@ -83,8 +84,13 @@ fn check(
         // Shared memory does not know an account by a name that only an old snapshot shows.
         store::account::hold(account)?;
     }
-    let enrolment = store::factor::load(account)?.filter(|enrolment| !enrolment.factors.is_empty());
-    let Some(Enrolment { lock_state, recovery_expires_at, factors }) = enrolment else {
+    let mut enrolment = store::factor::load(account)?;
+    if enrolment.as_ref().is_some_and(|it| is_over(it.recovery_at, now)) {
+        context.complete_recovery(account)?;
+        enrolment = None;
+    }
+    let enrolment = enrolment.filter(|it| !it.factors.is_empty());
+    let Some(Enrolment { lock_state, recovery_at, factors }) = enrolment else {
         if let Some(Code::Backup(code)) = code
             && let Some(pass) = pass::load(context, account, code, event)?
         {
@@ -106,7 +112,7 @@ fn check(
     }
     let begin = |code: &str| {
         Attempt::begin(context, account, account_guard, event, code, lock_state)
-            .map(|attempt| attempt.with_recovery(recovery_expires_at))
+            .map(|attempt| attempt.with_recovery(recovery_at))
     };
     match code {
         None => Ok(Verdict::refused(Reason::Invalid, None)),

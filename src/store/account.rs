@@ -29,7 +29,7 @@ plans! {
         "SELECT account::text FROM totp.accounts
          WHERE account::text = ANY ($1) AND changed_at <> created_at";
     LOCK(TEXT) =
-        "SELECT failures::integer, locked_until, suspended FROM totp.accounts
+        "SELECT failures::integer, locked_until, suspended, recovery_at FROM totp.accounts
          WHERE account::text = $1 FOR NO KEY UPDATE";
     HOLD(TEXT) =
         "SELECT FROM totp.accounts WHERE account::text = $1 FOR KEY SHARE";
@@ -48,15 +48,17 @@ plans! {
     CLEAR(TEXT) =
         "UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false
          WHERE account::text = $1";
-    RECOVERY(TEXT, TIME) =
-        "SELECT recovery_at, recovery_expires_at FROM totp.accounts
-         WHERE account::text = $1 AND recovery_expires_at > $2";
-    START_RECOVERY(TEXT, TIME, TIME) =
-        "UPDATE totp.accounts SET recovery_at = $2, recovery_expires_at = $3
-         WHERE account::text = $1";
-    END_RECOVERY(TEXT, TIME) =
-        "UPDATE totp.accounts SET recovery_at = NULL, recovery_expires_at = NULL
-         WHERE account::text = $1 AND recovery_expires_at > $2";
+    RECOVERY_AT(TEXT) =
+        "SELECT recovery_at FROM totp.accounts WHERE account::text = $1 AND recovery_at IS NOT NULL";
+    RECOVERED_OF(TEXTS, TIME) =
+        "SELECT account::text FROM totp.accounts
+         WHERE account::text = ANY ($1) AND recovery_at <= $2";
+    RECOVERED(TIME) =
+        "SELECT account::text FROM totp.accounts WHERE recovery_at <= $1";
+    START_RECOVERY(TEXT, TIME) =
+        "UPDATE totp.accounts SET recovery_at = $2 WHERE account::text = $1";
+    CANCEL_RECOVERY(TEXT, TIME) =
+        "UPDATE totp.accounts SET recovery_at = NULL WHERE account::text = $1 AND recovery_at > $2";
     // Skips tokens in use: their changed_at no longer matches, which revokes them too.
     MARK_CHANGED(TEXT, TIME) =
         "WITH tokens AS (
@@ -65,7 +67,7 @@ plans! {
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          UPDATE totp.accounts
          SET changed_at = greatest($2, changed_at + interval '1 microsecond'),
-             recovery_at = NULL, recovery_expires_at = NULL
+             recovery_at = NULL
          WHERE account::text = $1";
     // A change is dated at its call's time or just after the previous change, hence the
     // millisecond.
@@ -92,7 +94,7 @@ plans! {
                  FOR UPDATE SKIP LOCKED))),
          sessions AS (DELETE FROM totp.sessions WHERE account::text = $1)
          DELETE FROM totp.accounts WHERE account::text = $1";
-    STATUS(TEXT, TIME, TIME) =
+    STATUS(TEXT, TIME) =
         "SELECT a.failures::integer, a.locked_until, a.suspended,
                 (SELECT count(*) FROM totp.factors AS f
                  WHERE f.account::text = a.account::text AND f.state = 'active')::integer,
@@ -108,7 +110,7 @@ plans! {
                          (SELECT max(code.used_at)
                           FROM totp.backup_codes AS b, unnest(b.used_at) AS code (used_at)
                           WHERE b.account::text = a.account::text)),
-                CASE WHEN a.recovery_expires_at > $3 THEN a.recovery_at END
+                a.recovery_at
          FROM totp.accounts AS a WHERE a.account::text = $1";
 }
 
@@ -143,16 +145,16 @@ pub struct Status {
     pub backup_codes_left: i32,
     /// When a code was last accepted.
     pub last_verified_at: Option<Timestamp>,
-    /// When a recovery that waits can take effect.
+    /// When a recovery takes effect.
     pub recovery_at: Option<Timestamp>,
 }
 
-/// A recovery that waits.
-pub struct Recovery {
-    /// When it can take effect.
-    pub effective_at: Timestamp,
-    /// When it lapses.
-    pub expires_at: Timestamp,
+/// What is known of an account whose row is locked.
+pub struct LockedAccount {
+    /// The lock state in the table.
+    pub lock_state: LockState,
+    /// When a recovery takes effect.
+    pub recovery_at: Option<Timestamp>,
 }
 
 /// Creates the account's row if there is none, along with the decoys. Returns whether it did.
@@ -176,8 +178,11 @@ pub fn changed(accounts: &[&str]) -> Result<Vec<String>, Error> {
 
 /// Locks the account's row, as every change to factors or backup codes does first. Returns `None`
 /// if there is no such account.
-pub fn lock(account: &Account) -> Result<Option<LockState>, Error> {
-    LOCK.row(&[account.into()], read_lock_state)
+pub fn lock(account: &Account) -> Result<Option<LockedAccount>, Error> {
+    LOCK.row(&[account.into()], |row| {
+        let recovery_at = row.optional(4)?.as_ref().map(clock::from_sql);
+        Ok(LockedAccount { lock_state: read_lock_state(row)?, recovery_at })
+    })
 }
 
 /// Keeps the account from being renamed or erased until the end of the transaction. Fails with a
@@ -216,27 +221,30 @@ pub fn clear(account: &Account) -> Result<(), Error> {
     CLEAR.run(&[account.into()])
 }
 
-/// Reads the recovery of an account, if one waits that has not lapsed.
-pub fn recovery(account: &Account, now: Timestamp) -> Result<Option<Recovery>, Error> {
-    let read = |row: &Row| {
-        let (effective_at, expires_at) = (row.get(1)?, row.get(2)?);
-        Ok(Recovery {
-            effective_at: clock::from_sql(&effective_at),
-            expires_at: clock::from_sql(&expires_at),
-        })
-    };
-    RECOVERY.row(&[account.into(), now.into()], read)
+/// Reads when a recovery of the account takes effect, or took effect.
+pub fn recovery_at(account: &Account) -> Result<Option<Timestamp>, Error> {
+    RECOVERY_AT.row(&[account.into()], |row| Ok(clock::from_sql(&row.get(1)?)))
 }
 
-/// Records that a recovery waits. The caller holds the account's row.
-pub fn start_recovery(account: &Account, recovery: &Recovery) -> Result<(), Error> {
-    let (effective_at, expires_at) = (recovery.effective_at, recovery.expires_at);
-    START_RECOVERY.run(&[account.into(), effective_at.into(), expires_at.into()])
+/// Returns which of these accounts have a recovery that took effect, and still have their factors.
+pub fn recovered_of(accounts: &[&str], now: Timestamp) -> Result<Vec<String>, Error> {
+    let names: Vec<String> = accounts.iter().map(|&account| account.to_owned()).collect();
+    RECOVERED_OF.rows(&[names.into(), now.into()], |row| row.get(1))
 }
 
-/// Ends the recovery of an account. Returns whether one waited.
-pub fn end_recovery(account: &Account, now: Timestamp) -> Result<bool, Error> {
-    Ok(END_RECOVERY.execute(&[account.into(), now.into()])? > 0)
+/// Does the same for all accounts.
+pub fn recovered(now: Timestamp) -> Result<Vec<String>, Error> {
+    RECOVERED.rows(&[now.into()], |row| row.get(1))
+}
+
+/// Records when a recovery takes effect. The caller holds the account's row.
+pub fn start_recovery(account: &Account, effective_at: Timestamp) -> Result<(), Error> {
+    START_RECOVERY.run(&[account.into(), effective_at.into()])
+}
+
+/// Cancels the recovery of an account. Returns whether one was waiting.
+pub fn cancel_recovery(account: &Account, now: Timestamp) -> Result<bool, Error> {
+    Ok(CANCEL_RECOVERY.execute(&[account.into(), now.into()])? > 0)
 }
 
 /// Records that the account's factors changed: ends its tokens, its recovery, its other pending
@@ -264,11 +272,7 @@ pub fn delete(account: &Account, now: Timestamp) -> Result<bool, Error> {
 
 /// Returns the status of an account, or `None` if there is no such account. Pending factors created
 /// before `pending_since`, or before the account's factors last changed, do not count.
-pub fn status(
-    account: &Account,
-    pending_since: Timestamp,
-    now: Timestamp,
-) -> Result<Option<Status>, Error> {
+pub fn status(account: &Account, pending_since: Timestamp) -> Result<Option<Status>, Error> {
     let read = |row: &Row| {
         Ok(Status {
             lock_state: lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?,
@@ -279,8 +283,7 @@ pub fn status(
             recovery_at: row.optional(8)?.as_ref().map(clock::from_sql),
         })
     };
-    let arguments = [account.into(), pending_since.into(), now.into()];
-    STATUS.row(&arguments, read)
+    STATUS.row(&[account.into(), pending_since.into()], read)
 }
 
 /// Builds a lock state from its three columns.

@@ -15,7 +15,7 @@ plans! {
     LOAD(TEXT) =
         "SELECT a.failures::integer, a.locked_until, a.suspended, f.label::text, f.algorithm::text,
                 f.digits::integer, f.period::integer, f.sealed, f.key_id::text,
-                f.last_step::bigint, f.drift::integer, f.created_at, a.recovery_expires_at
+                f.last_step::bigint, f.drift::integer, f.created_at, a.recovery_at
          FROM totp.accounts AS a
          LEFT JOIN totp.factors AS f ON f.account::text = a.account::text AND f.state = 'active'
          WHERE a.account::text = $1";
@@ -26,14 +26,18 @@ plans! {
          WHERE account::text = $1 AND label::text = $2 AND state = 'pending' AND created_at > $3
            AND changed_at = (SELECT a.changed_at FROM totp.accounts AS a
                              WHERE a.account::text = $1)";
-    LABELS(TEXT, TIME) =
+    LABELS(TEXT, TIME, TIME) =
         "SELECT f.label::text, f.state::text, f.created_at, f.last_used_at
          FROM totp.factors AS f JOIN totp.accounts AS a ON a.account::text = f.account::text
          WHERE f.account::text = $1
            AND (f.state = 'active' OR (f.created_at > $2 AND f.changed_at = a.changed_at))
+           AND (a.recovery_at <= $3) IS NOT TRUE
          ORDER BY f.label, f.state";
-    ENROLLED(TEXT) =
-        "SELECT EXISTS (SELECT FROM totp.factors WHERE account::text = $1 AND state = 'active')";
+    ENROLLED(TEXT, TIME) =
+        "SELECT EXISTS (
+             SELECT FROM totp.factors AS f JOIN totp.accounts AS a ON a.account::text = f.account::text
+             WHERE f.account::text = $1 AND f.state = 'active'
+               AND (a.recovery_at <= $2) IS NOT TRUE)";
     ALL(TEXT) =
         "SELECT label::text, algorithm::text, digits::integer, period::integer, sealed, key_id::text,
                 last_step::bigint, drift::integer, created_at, state::text
@@ -132,8 +136,8 @@ pub struct SpentStep {
 pub struct Enrolment {
     /// The account's lock state in the table.
     pub lock_state: LockState,
-    /// When the recovery that waits lapses, if there is one.
-    pub recovery_expires_at: Option<Timestamp>,
+    /// When a recovery takes effect, if there is one.
+    pub recovery_at: Option<Timestamp>,
     /// Its active factors, possibly none.
     pub factors: Vec<Factor>,
 }
@@ -144,9 +148,9 @@ pub fn load(account: &Account) -> Result<Option<Enrolment>, Error> {
     LOAD.rows(&[account.into()], |row| {
         let lock_state = account::lock_state(row.get(1)?, row.optional(2)?, row.get(3)?)?;
         let label: Option<String> = row.optional(4)?;
-        let recovery_expires_at = row.optional(13)?.as_ref().map(clock::from_sql);
+        let recovery_at = row.optional(13)?.as_ref().map(clock::from_sql);
         enrolment
-            .get_or_insert(Enrolment { lock_state, recovery_expires_at, factors: Vec::new() })
+            .get_or_insert(Enrolment { lock_state, recovery_at, factors: Vec::new() })
             .factors
             .extend(label.map(|label| factor(row, label, 5)).transpose()?);
         Ok(())
@@ -179,7 +183,11 @@ pub struct LabelledFactor {
 
 /// Reads the labels of an account, not counting pending factors created up to `since`, or before
 /// the account's factors last changed.
-pub fn labels(account: &Account, since: Timestamp) -> Result<Vec<LabelledFactor>, Error> {
+pub fn labels(
+    account: &Account,
+    since: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<LabelledFactor>, Error> {
     let read = |row: &Row| {
         let (created_at, last_used_at): (TimestampWithTimeZone, _) =
             (row.get(3)?, row.optional(4)?);
@@ -190,12 +198,12 @@ pub fn labels(account: &Account, since: Timestamp) -> Result<Vec<LabelledFactor>
             last_used_at: last_used_at.as_ref().map(clock::from_sql),
         })
     };
-    LABELS.rows(&[account.into(), since.into()], read)
+    LABELS.rows(&[account.into(), since.into(), now.into()], read)
 }
 
-/// Returns whether the account has an active factor.
-pub fn is_enrolled(account: &Account) -> Result<bool, Error> {
-    ENROLLED.value(&[account.into()])
+/// Returns whether the account has an active factor, and no recovery has taken effect.
+pub fn is_enrolled(account: &Account, now: Timestamp) -> Result<bool, Error> {
+    ENROLLED.value(&[account.into(), now.into()])
 }
 
 /// A factor and its state.

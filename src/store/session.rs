@@ -17,12 +17,12 @@ plans! {
         "DELETE FROM totp.sessions WHERE account::text = $1 AND session_id = ANY (ARRAY(
              SELECT session_id FROM totp.sessions
              WHERE account::text = $1 AND verified_at <= $2 FOR UPDATE SKIP LOCKED))";
-    VERIFIED(TEXT, TEXT, TIME, TIME) =
+    VERIFIED(TEXT, TEXT, TIME, TIME, TIME) =
         "SELECT EXISTS (
              SELECT FROM totp.sessions AS s
              JOIN totp.accounts AS a ON a.account::text = s.account::text
              WHERE s.account::text = $1 AND s.session_id = $2 AND s.verified_at BETWEEN $3 AND $4
-               AND s.changed_at = a.changed_at)";
+               AND s.changed_at = a.changed_at AND (a.recovery_at <= $5) IS NOT TRUE)";
     METHOD(TEXT, TEXT) =
         "SELECT s.method::text FROM totp.sessions AS s JOIN totp.accounts AS a ON a.account::text = s.account::text
          WHERE s.account::text = $1 AND s.session_id = $2 AND s.changed_at = a.changed_at";
@@ -58,13 +58,18 @@ pub fn sweep(account: &Account, ended: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[account.into(), ended.into()])
 }
 
-/// Returns whether a session was verified within a time range, with no change to the factors since.
-pub fn is_verified(session: &Session, time: RangeInclusive<Timestamp>) -> Result<bool, Error> {
+/// Returns whether a session was verified within a time range, with no change to the factors since,
+/// and no recovery that has taken effect.
+pub fn is_verified(
+    session: &Session,
+    time: RangeInclusive<Timestamp>,
+    now: Timestamp,
+) -> Result<bool, Error> {
     let (since, until) = (*time.start(), *time.end());
     match session.id.as_deref() {
         Some(id) => {
             let account = &session.account;
-            VERIFIED.value(&[account.into(), id.into(), since.into(), until.into()])
+            VERIFIED.value(&[account.into(), id.into(), since.into(), until.into(), now.into()])
         }
         None => Ok(false),
     }

@@ -30,7 +30,7 @@ plans! {
         "SELECT t.account::text, t.purpose::text, t.binding::bytea, t.attempts,
                 t.used_at IS NOT NULL, t.changed_at IS NOT DISTINCT FROM a.changed_at,
                 coalesce(a.failures::integer, 0), a.locked_until, coalesce(a.suspended, false),
-                t.expires_at
+                t.expires_at, a.recovery_at
          FROM totp.tokens AS t LEFT JOIN totp.accounts AS a ON a.account::text = t.account::text
          WHERE t.id = $1 AND t.kind::text = $2";
     CLAIM(UUID, TEXT, TIME, INT) =
@@ -96,6 +96,8 @@ pub struct StoredToken {
     pub is_current: bool,
     /// The account's lock state.
     pub lock_state: LockState,
+    /// When a recovery of the account takes effect, if there is one.
+    pub recovery_at: Option<Timestamp>,
 }
 
 /// Writes the row of a new token.
@@ -132,6 +134,7 @@ fn stored_token(row: &Row) -> Result<StoredToken, Error> {
         is_used: row.get(5)?,
         is_current: row.get(6)?,
         lock_state: account::lock_state(row.get(7)?, row.optional(8)?, row.get(9)?)?,
+        recovery_at: row.optional(11)?.as_ref().map(clock::from_sql),
     })
 }
 

@@ -146,6 +146,11 @@ class Traveller(Client):
     def now(self):
         return self._now
 
+    @property
+    def clock(self):
+        """The setting that has another session go by the same time."""
+        return self.value("SELECT current_setting('totp.clock')")
+
 
 @contextmanager
 def session(cluster, *settings, **options):

@@ -3,6 +3,7 @@
 from contextlib import closing
 
 import pytest
+from psycopg import Error
 from psycopg.errors import SerializationFailure
 
 from client import Client, Traveller
@@ -63,7 +64,7 @@ def waits(app, account):
     return app.status(account).recovery_at is not None
 
 
-def test_with_a_delay_the_link_takes_effect_when_it_is_used_again(app, person):
+def test_with_a_delay_a_link_takes_effect_by_itself(app, person):
     token = app.recovery(person.account)
     begun = app.now
     assert app.recover(token) is False
@@ -73,36 +74,190 @@ def test_with_a_delay_the_link_takes_effect_when_it_is_used_again(app, person):
     assert attempt(app, token).effective_at.timestamp() == begun + 2 * DAY
     assert app.is_enabled(person.account)
     app.wait(1)
-    assert app.recover(token) is True
     assert not app.is_enabled(person.account) and not waits(app, person.account)
-    assert app.recover(token) is False
-    again = app.enrol(person.account)
-    assert again.backup_codes
-
-
-def test_a_recovery_lapses_as_long_after_the_delay_as_it_is_long(app, person):
-    token = ask(app, person.account)
-    app.wait(4 * DAY - 1)
-    assert waits(app, person.account)
-    app.wait(1)
-    assert not waits(app, person.account)
+    assert app.attempt(person.account, person.phone.take(app.now)).reason == "not_enrolled"
+    assert not app.is_enabled(person.account)
     assert attempt(app, token).reason == "expired"
-    # What lapsed does not shorten the delay of the next one.
-    assert attempt(app, app.recovery(person.account)).reason == "waiting"
-    assert app.status(person.account).recovery_at.timestamp() == app.now + 2 * DAY
+    assert app.enrol(person.account).backup_codes
 
 
-def test_a_short_delay_leaves_the_lifetime_of_a_link(app, person):
-    app.execute("SET totp.recovery_delay = '1min'")
+@pytest.mark.parametrize("delay", ["1min", "2d"])
+def test_a_link_tells_until_later_that_it_has_taken_effect(app, person, delay):
+    app.execute(f"SET totp.recovery_delay = '{delay}'")
     token = ask(app, person.account)
-    app.wait(60 + HOUR - 1)
+    seconds = {"1min": 60 + HOUR, "2d": 4 * DAY}[delay]
+    app.wait(seconds - 1)
     assert app.recover(token)
+    app.wait(1)
+    assert attempt(app, token).reason == "expired"
 
 
-def test_another_link_completes_the_recovery_that_the_first_began(app, person):
+READS = {
+    "enabled": "SELECT totp.totp_enabled(%(account)s)",
+    "status": "SELECT * FROM totp.totp_status(%(account)s)",
+    "factors": "SELECT * FROM totp_api.totp_factors()",
+    "backup codes": "SELECT totp.backup_remaining(%(account)s)",
+    "verified": "SELECT totp.totp_verified()",
+    "requirement": "SELECT * FROM totp.totp_requirement(%(account)s)",
+    "compliant": "SELECT totp.totp_compliant(), totp.totp_verified('1 hour') AS lately",
+    "trusted": "SELECT totp.trust_verify(%(account)s, %(device)s)",
+    "challenge": "SELECT totp.challenge_account(%(challenge)s)",
+    "view of factors": "SELECT * FROM totp.factor_status WHERE account = %(account)s",
+    "view of accounts": "SELECT to_jsonb(s) - 'changed_at' FROM totp.account_status AS s"
+    " WHERE account = %(account)s",
+}
+
+
+def test_before_and_after_its_rows_are_removed_an_account_looks_the_same(server, app, dba):
+    """A recovery that has taken effect shows at once to whoever only reads."""
+    account = "walker"
+    dba.execute(f"CREATE ROLE {account} LOGIN IN ROLE totp_app, totp_user, totp_auditor")
+    dba.execute(f"GRANT SET ON PARAMETER totp.clock, totp.recovery_delay TO {account}")
+    dba.execute(f"ALTER ROLE {account} SET totp.identity = role")
+    with closing(server.connect(account)) as connection:
+        walker = Traveller(connection)
+        person = walker.enrol(account)
+        walker.enrol(account, label="tablet")
+        walker.wait(60)
+        assert walker.verify(account, person.phone.take(walker.now))
+        walker.fail(person, 4)
+        dba.execute("SELECT set_config('totp.clock', %s, false)", walker.clock)
+        dba.call("totp_require", account=account, reason="staff")
+        tokens = {"device": walker.trust(account), "challenge": walker.challenge(account)}
+        walker.execute("SET totp.recovery_delay = '1min'")
+
+        def seen():
+            return {
+                name: walker.connection.execute(query, {"account": account, **tokens}).fetchall()
+                for name, query in READS.items()
+            }
+
+        enrolled = seen()
+        ask(walker, account)
+        waiting = seen()
+        walker.wait(60)
+        off = seen()
+        dba.execute("SELECT set_config('totp.clock', %s, false)", walker.clock)
+        assert dba.value("SELECT count(*) FROM totp.factors WHERE account = %s", account) == 2
+        dba.call("totp_prune")
+        assert dba.value("SELECT count(*) FROM totp.factors WHERE account = %s", account) == 0
+        assert seen() == off
+    dba.execute("RESET totp.clock")
+    assert all(rows != off[name] for name, rows in enrolled.items())
+    changed = {name for name, rows in waiting.items() if rows != enrolled[name]}
+    assert changed == {"status", "view of accounts"}
+    assert [off[name] for name in ("enabled", "backup codes", "verified", "trusted")] == [
+        [(False,)],
+        [(0,)],
+        [(False,)],
+        [(False,)],
+    ]
+    assert not off["factors"] and not off["view of factors"] and off["challenge"] == [(None,)]
+    (status,) = off["status"]
+    assert (status.factors, status.failures, status.recovery_at) == (0, 0, None)
+    assert off["requirement"][0].state == "pending"
+
+
+WRITES = {
+    "totp_verify": lambda c, p: c.verify(p.account, p.phone.take(c.now)),
+    "totp_attempt": lambda c, p: c.attempt(p.account, p.phone.take(c.now)).verified,
+    "backup_verify": lambda c, p: c.backup_verify(p.account, p.backup_codes[0]),
+    "a text that is no code": lambda c, p: c.verify(p.account, "?"),
+    "totp_disable": lambda c, p: c.disable(p.account, p.phone.take(c.now)),
+    "backup_rotate": lambda c, p: c.backup_rotate(p.account, p.phone.take(c.now)),
+    "totp_resync": lambda c, p: by_resync(c, p),
+    "challenge_create": lambda c, p: not c.challenge(p.account),
+    "recovery_create": lambda c, p: not c.recovery(p.account),
+    "recovery_cancel": lambda c, p: c.call("recovery_cancel", account=p.account)[0],
+    "trust_revoke": lambda c, p: c.call("trust_revoke", account=p.account)[0],
+    "totp_create": lambda c, p: not c.create(p.account, label="new"),
+    "totp_unlock": lambda c, p: not c.call("totp_unlock", account=p.account, reason="asked"),
+    "totp_prune": lambda c, p: c.call("totp_prune")[0] and False,
+}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_whatever_writes_first_carries_it_out(server, app, person, name):
     ask(app, person.account)
     app.wait(2 * DAY)
-    assert app.recover(app.recovery(person.account))
+    with closing(server.connect()) as connection:
+        dba = Traveller(connection)
+        dba.travel(app.now)
+        assert not WRITES[name](dba, person), "the factor has done something"
+        assert not left(dba, person)
+
+
+def left(dba, person):
+    """The rows that a recovery leaves of what was enrolled."""
+    events = "SELECT count(*) FROM totp.audit_log WHERE account = %s AND event = 'recover'"
+    assert dba.value(events, person.account) == 1
+    query = """
+        SELECT 'factor' FROM totp.factors WHERE account = %(account)s AND state = 'active'
+        UNION ALL SELECT 'codes' FROM totp.backup_codes WHERE account = %(account)s
+        UNION ALL SELECT 'pass' FROM totp.passes WHERE account = %(account)s
+        UNION ALL SELECT 'token' FROM totp.tokens AS t JOIN totp.accounts AS a USING (account)
+                  WHERE account = %(account)s AND t.changed_at <> a.changed_at
+    """
+    return dba.connection.execute(query, {"account": person.account}).fetchall()
+
+
+def test_what_comes_after_it_is_kept(server, app, person):
+    """An import, a pass or a new name is not undone by a recovery that had taken effect before."""
+    with closing(server.connect()) as connection:
+        dba = Traveller(connection)
+        secret = "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+        uri = f"otpauth://totp/x?secret={secret}"
+
+        def again():
+            token = ask(app, app.enrol(name).account if app.status(name).factors == 0 else name)
+            app.wait(2 * DAY)
+            dba.travel(app.now)
+            return token
+
+        name = person.account
+        again()
+        dba.call("totp_import", account=name, uri=uri)
+        assert app.status(name).factors == 1 and app.backup_remaining(name) == 0
+        again()
+        dba.execute("CREATE TEMPORARY TABLE staged (account text, secret text)")
+        dba.execute("INSERT INTO staged VALUES (%s, %s)", name, uri)
+        for dry_run in (True, False):
+            row = dba.call("import_rows", source="staged", dry_run=dry_run)
+            assert row.factors == 0 and "which was removed" in row.problem
+        again()
+        code = dba.call("pass_issue", account=name, reason="lost the phone")[0]
+        assert app.attempt(name, code).method == "pass"
+        again()
+        dba.call("totp_rename", account=name, new_account=f"{name} new", reason="married")
+        assert not app.is_enabled(f"{name} new")
+        assert app.enrol(f"{name} new").backup_codes
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "backup_reissue(%s, 'asked for')",
+        "totp_export(%s, 'default', 'asked for')",
+        "totp_remove(%s, 'default', '000000')",
+        "trust_create(%s)",
+    ],
+)
+def test_what_needs_a_factor_finds_none(server, app, person, call):
+    assert by_totp(app, person)
+    app.execute("SET totp.recovery_delay = '1min'")
+    ask(app, person.account)
+    app.wait(60)
+    stranger = app.enrol(new_account())
+    app.disable(stranger.account, stranger.backup_codes[0])
+    with closing(server.connect()) as connection:
+        dba = Traveller(connection)
+        dba.travel(app.now)
+        states = []
+        for account in (person.account, stranger.account):
+            with pytest.raises(Error) as failure:
+                dba.rows(f"SELECT totp.{call}", account)
+            states.append(failure.value.sqlstate)
+    assert states[0] == states[1]
 
 
 def test_a_changed_setting_does_not_change_a_recovery_that_waits(app, person):
@@ -110,8 +265,20 @@ def test_a_changed_setting_does_not_change_a_recovery_that_waits(app, person):
     app.execute("SET totp.recovery_delay = 0")
     assert attempt(app, token).reason == "waiting"
     app.execute("SET totp.recovery_delay = '30d'")
+    assert attempt(app, token).reason == "waiting"
+    app.wait(2 * DAY - 1)
+    assert app.is_enabled(person.account)
+    app.wait(1)
+    assert not app.is_enabled(person.account)
+
+
+def test_the_next_recovery_has_to_wait_too(app, person):
+    ask(app, person.account)
     app.wait(2 * DAY)
-    assert app.recover(token)
+    app.enrol(person.account)
+    app.wait(HOUR)
+    ask(app, person.account)
+    assert app.status(person.account).recovery_at.timestamp() == app.now + 2 * DAY
 
 
 # Right codes
@@ -274,9 +441,10 @@ def test_of_a_recovery_and_what_cancels_it_one_happens(server, app, dba, level):
 
     def acts(client, ready, place):
         client.execute(f"SET default_transaction_isolation = '{level}'")
-        client.execute("SELECT set_config('totp.clock', %s, false)", end)
+        client.execute("SELECT set_config('totp.clock', %s, false)", before)
         ready()
         if place == 0:
+            client.execute("SELECT set_config('totp.clock', %s, false)", end)
             return client.recover(token)
         if place == 1:
             return client.attempt(person.account, code).verified
@@ -287,9 +455,10 @@ def test_of_a_recovery_and_what_cancels_it_one_happens(server, app, dba, level):
         app.travel(app.START)
         person = app.enrol(new_account())
         token = ask(app, person.account)
-        app.wait(2 * DAY)
-        code = person.phone.code(app.now)
-        end = app.value("SELECT current_setting('totp.clock')")
+        app.wait(2 * DAY - 1)
+        code, before = person.phone.code(app.now), app.clock
+        app.wait(1)
+        end = app.clock
         recovered, verified, canceled = results = at_once(lambda: server.connect("app"), 3, acts)
         errors = [result for result in results if isinstance(result, Exception)]
         assert all(isinstance(error, SerializationFailure) for error in errors), errors

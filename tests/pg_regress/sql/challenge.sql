@@ -111,7 +111,7 @@ SELECT enabled, pending, factors, backup_codes_left, failures FROM totp.totp_sta
 SELECT reason FROM totp.challenge_verify(:'challenge', pg_temp.code(:'ada'));
 SELECT event, outcome FROM totp.audit_log WHERE account = 'ada' ORDER BY id DESC LIMIT 3;
 
--- With a delay, a recovery takes effect when its link is used again after it.
+-- With a delay, a recovery takes effect by itself.
 SET totp.recovery_delay = '2d';
 SET totp.clock = '2030-01-01 01:50:00+00';
 SELECT secret AS eve, codes[1] AS eve1, codes[2] AS eve2 FROM pg_temp.enrol('eve') \gset
@@ -127,9 +127,15 @@ SET totp.clock = '2030-01-03 01:49:59+00';
 SELECT * FROM totp.recovery_attempt(:'recovery');
 SELECT * FROM totp.recovery_attempt(:'second');
 SET totp.clock = '2030-01-03 01:50:00+00';
+SELECT enabled, recovery_at, backup_codes_left FROM totp.totp_status('eve');
+SELECT enabled, recovery_at, factors FROM totp.account_status WHERE account = 'eve';
+SELECT value FROM totp.metrics WHERE name = 'totp_pending_recoveries';
+-- The rows are removed by the next call that writes. The link says that it has taken effect.
+SELECT count(*) FROM totp.factors WHERE account = 'eve';
 SELECT * FROM totp.recovery_attempt(:'recovery');
 SELECT * FROM totp.recovery_attempt(:'recovery');
 SELECT enabled, recovery_at FROM totp.totp_status('eve');
+SELECT count(*) FROM totp.factors WHERE account = 'eve';
 SELECT event, outcome, detail FROM totp.audit_log WHERE account = 'eve' ORDER BY id DESC LIMIT 2;
 -- It can be canceled, which revokes all links.
 SELECT secret AS eve, codes[1] AS eve1, codes[2] AS eve2 FROM pg_temp.enrol('eve') \gset
@@ -151,12 +157,13 @@ SELECT totp.recovery_create('eve') AS recovery \gset
 SELECT reason FROM totp.recovery_attempt(:'recovery');
 SET totp.clock = '2030-01-03 01:51:00+00';
 SELECT totp.totp_verify('eve', pg_temp.code(:'eve')) AS verified, recovery_at FROM totp.totp_status('eve');
--- One that nobody completes lapses: the next link waits again.
+-- After the delay, a right code comes too late.
 SELECT totp.recovery_create('eve') AS recovery \gset
 SELECT * FROM totp.recovery_attempt(:'recovery');
 SET totp.clock = '2030-01-07 01:51:00+00';
-SELECT recovery_at FROM totp.totp_status('eve');
-SELECT reason FROM totp.recovery_attempt(:'recovery');
+SELECT reason FROM totp.totp_attempt('eve', :'eve2');
+SELECT event, outcome FROM totp.audit_log WHERE account = 'eve' ORDER BY id DESC LIMIT 2;
+SELECT secret AS eve FROM pg_temp.enrol('eve') \gset
 SELECT totp.recovery_create('eve') AS recovery \gset
 SELECT * FROM totp.recovery_attempt(:'recovery');
 -- Any change of the factors ends it.
