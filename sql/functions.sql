@@ -147,6 +147,7 @@ BEGIN
             ('', 'totp.approval_spend(text, jsonb, boolean)',
 'Works like approval_use; if by_another is true, only an approval that another account has confirmed counts. Used by check_approval.'),
             ('owner', 'totp.approval_payload(text, regclass, anyelement, anyelement, text[])', NULL),
+            ('owner', 'totp.row_account(regclass, anyelement, text)', NULL),
             ('owner', 'totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean)', NULL),
             -- Status of accounts and of shared memory.
             ('app admin auditor', 'totp.totp_enabled(text)',

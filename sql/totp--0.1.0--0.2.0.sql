@@ -351,6 +351,53 @@ COMMENT ON COLUMN totp.events.event IS 'enrolled, device_added, device_removed, 
 
 COMMENT ON COLUMN totp.events.detail IS 'Further information: label, failures in a row, length of a lock or delay, backup codes left, method, reason';
 
+CREATE OR REPLACE FUNCTION totp.help() RETURNS text
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
+SELECT format($text$totp %s: two-factor authentication in five statements
+
+1. Enrol. Show the QR code, and the secret to those who cannot scan it.
+   SELECT secret, uri, qr_svg FROM totp.totp_create($1);
+2. Activate the app with its first code. Show the backup codes, once.
+   SELECT confirmed, backup_codes, reason FROM totp.totp_confirm($1, $2);
+3. After the password check: is a code needed?
+   SELECT totp.totp_enabled($1);
+4. Is this code right? It is accepted once.
+   SELECT totp.totp_verify($1, $2);
+5. The phone is lost. Is this backup code right?
+   SELECT totp.backup_verify($1, $2);
+
+$1 is your key for the user, as text, and $2 the code: pass both as bind parameters, and commit
+afterwards. If your driver returns false as text, write SELECT 1 WHERE totp.totp_verify($1, $2), and
+check for a row.
+
+\df totp.*                            lists all functions, \df+ also what they do
+SELECT * FROM totp.preflight();       says what this installation lacks
+SELECT totp.key_generate();           makes the encryption key, once
+GRANT totp_app TO your_backend_role;  lets your backend call these functions
+$text$, extversion) FROM pg_extension WHERE extname = 'totp'
+$$;
+
+COMMENT ON FUNCTION totp.help() IS
+'Returns the five statements that an application needs, and what to do first, as text. Begins with the version of the extension.';
+
+CREATE OR REPLACE FUNCTION totp.row_account(relation regclass, of_row anyelement, name text) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    account text;
+BEGIN
+    EXECUTE format('SELECT format(''%%s'', ($1).%I)', name) INTO account USING of_row;
+    IF EXISTS (
+        SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = relation AND a.attname = name AND t.typoutput = 'bpcharout'::regproc
+    ) THEN
+        RETURN rtrim(account, ' ');
+    END IF;
+    RETURN account;
+END $$;
+
+COMMENT ON FUNCTION totp.row_account(regclass, anyelement, text) IS
+'Returns the account in a column of a row. Used by the trigger functions. Errors: 42703 no such column.';
+
 CREATE OR REPLACE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -375,9 +422,7 @@ BEGIN
                   DETAIL = 'Triggers cannot read the values of such columns.',
                   HINT = 'Make it a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type. A cast could be a user's own function, which
-    -- would run here with the privileges of totp_owner.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING OLD;
+    name := totp.row_account(TG_RELID, OLD, TG_ARGV[0]);
     -- A name that is too long for an account has none. Some encodings count characters differently.
     IF name IS NULL OR name = '' OR (
         length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
@@ -411,10 +456,8 @@ BEGIN
                   DETAIL = 'Triggers do not see the values of such a column.',
                   HINT = 'Use a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type, as forget_account does.
-    EXECUTE pg_catalog.format(
-        'SELECT pg_catalog.format(''%%s'', ($1).%1$I), pg_catalog.format(''%%s'', ($2).%1$I)', TG_ARGV[0]
-    ) INTO old_account, new_account USING OLD, NEW;
+    old_account := totp.row_account(TG_RELID, OLD, TG_ARGV[0]);
+    new_account := totp.row_account(TG_RELID, NEW, TG_ARGV[0]);
     IF old_account COLLATE "C" = new_account COLLATE "C" OR pg_catalog.length(old_account) NOT BETWEEN 1 AND 255 THEN
         RETURN NEW;
     END IF;
@@ -452,8 +495,7 @@ BEGIN
                   DETAIL = 'Triggers do not see the values of such a column.',
                   HINT = 'Use a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type, as forget_account does.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING NEW;
+    name := totp.row_account(TG_RELID, NEW, TG_ARGV[0]);
     IF name <> '' THEN
         PERFORM totp.totp_require(
             name, pg_catalog.format('row in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME), TG_ARGV[1]::interval
@@ -623,35 +665,6 @@ COMMENT ON FUNCTION totp.require_approval() IS
 
 COMMENT ON FUNCTION totp.require_other_approval() IS
 'Works like require_approval, but the approval must have been confirmed by another account than the one that makes the change (four-eyes principle). Errors: as require_approval.';
-
-CREATE OR REPLACE FUNCTION totp.help() RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
-SELECT format($text$totp %s: two-factor authentication in five statements
-
-1. Enrol. Show the QR code, and the secret to those who cannot scan it.
-   SELECT secret, uri, qr_svg FROM totp.totp_create($1);
-2. Activate the app with its first code. Show the backup codes, once.
-   SELECT confirmed, backup_codes, reason FROM totp.totp_confirm($1, $2);
-3. After the password check: is a code needed?
-   SELECT totp.totp_enabled($1);
-4. Is this code right? It is accepted once.
-   SELECT totp.totp_verify($1, $2);
-5. The phone is lost. Is this backup code right?
-   SELECT totp.backup_verify($1, $2);
-
-$1 is your key for the user, as text, and $2 the code: pass both as bind parameters, and commit
-afterwards. If your driver returns false as text, write SELECT 1 WHERE totp.totp_verify($1, $2), and
-check for a row.
-
-\df totp.*                            lists all functions, \df+ also what they do
-SELECT * FROM totp.preflight();       says what this installation lacks
-SELECT totp.key_generate();           makes the encryption key, once
-GRANT totp_app TO your_backend_role;  lets your backend call these functions
-$text$, extversion) FROM pg_extension WHERE extname = 'totp'
-$$;
-
-COMMENT ON FUNCTION totp.help() IS
-'Returns the five statements that an application needs, and what to do first, as text. Begins with the version of the extension.';
 
 CREATE OR REPLACE FUNCTION "approval_cancel"(
 	"id" uuid /* Option < Uuid > */
@@ -1959,6 +1972,7 @@ BEGIN
             ('', 'totp.approval_spend(text, jsonb, boolean)',
 'Works like approval_use; if by_another is true, only an approval that another account has confirmed counts. Used by check_approval.'),
             ('owner', 'totp.approval_payload(text, regclass, anyelement, anyelement, text[])', NULL),
+            ('owner', 'totp.row_account(regclass, anyelement, text)', NULL),
             ('owner', 'totp.check_approval(text, regclass, anyelement, anyelement, text[], boolean)', NULL),
             -- Status of accounts and of shared memory.
             ('app admin auditor', 'totp.totp_enabled(text)',

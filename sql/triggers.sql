@@ -33,6 +33,26 @@ END $$;
 COMMENT ON FUNCTION totp.require_totp() IS
 'Allows a change only in a session for which totp_verified(max_age) is true. For use in BEFORE triggers, for each row or statement. max_age is the trigger''s argument, or totp.session_ttl if it has none. Errors: 42501 not verified, 22023 wrong kind of trigger.';
 
+-- Called by the trigger functions below, as totp_owner. Uses the output function of the column's type: a cast could be
+-- a user's own function, which would run here with the privileges of totp_owner. That of character(n) prints padding,
+-- which is not in the account that totp_verify(users.id, ...) names, since the cast to text removes it.
+CREATE FUNCTION totp.row_account(relation regclass, of_row anyelement, name text) RETURNS text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+    account text;
+BEGIN
+    EXECUTE format('SELECT format(''%%s'', ($1).%I)', name) INTO account USING of_row;
+    IF EXISTS (
+        SELECT FROM pg_attribute AS a JOIN pg_type AS t ON t.oid = a.atttypid
+        WHERE a.attrelid = relation AND a.attname = name AND t.typoutput = 'bpcharout'::regproc
+    ) THEN
+        RETURN rtrim(account, ' ');
+    END IF;
+    RETURN account;
+END $$;
+COMMENT ON FUNCTION totp.row_account(regclass, anyelement, text) IS
+'Returns the account in a column of a row. Used by the trigger functions. Errors: 42703 no such column.';
+
 CREATE FUNCTION totp.forget_account() RETURNS trigger
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -57,9 +77,7 @@ BEGIN
                   DETAIL = 'Triggers cannot read the values of such columns.',
                   HINT = 'Make it a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type. A cast could be a user's own function, which
-    -- would run here with the privileges of totp_owner.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING OLD;
+    name := totp.row_account(TG_RELID, OLD, TG_ARGV[0]);
     -- A name that is too long for an account has none. Some encodings count characters differently.
     IF name IS NULL OR name = '' OR (
         length(name) > 255 AND NOT EXISTS (SELECT FROM totp.accounts WHERE account = name)
@@ -95,10 +113,8 @@ BEGIN
                   DETAIL = 'Triggers do not see the values of such a column.',
                   HINT = 'Use a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type, as forget_account does.
-    EXECUTE pg_catalog.format(
-        'SELECT pg_catalog.format(''%%s'', ($1).%1$I), pg_catalog.format(''%%s'', ($2).%1$I)', TG_ARGV[0]
-    ) INTO old_account, new_account USING OLD, NEW;
+    old_account := totp.row_account(TG_RELID, OLD, TG_ARGV[0]);
+    new_account := totp.row_account(TG_RELID, NEW, TG_ARGV[0]);
     IF old_account COLLATE "C" = new_account COLLATE "C" OR pg_catalog.length(old_account) NOT BETWEEN 1 AND 255 THEN
         RETURN NEW;
     END IF;
@@ -135,8 +151,7 @@ BEGIN
                   DETAIL = 'Triggers do not see the values of such a column.',
                   HINT = 'Use a stored generated column.';
     END IF;
-    -- Uses the output function of the column's type, as forget_account does.
-    EXECUTE pg_catalog.format('SELECT pg_catalog.format(''%%s'', ($1).%I)', TG_ARGV[0]) INTO name USING NEW;
+    name := totp.row_account(TG_RELID, NEW, TG_ARGV[0]);
     IF name <> '' THEN
         PERFORM totp.totp_require(
             name, pg_catalog.format('row in %I.%I', TG_TABLE_SCHEMA, TG_TABLE_NAME), TG_ARGV[1]::interval

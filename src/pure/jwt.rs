@@ -68,6 +68,8 @@ impl Login<'_> {
     pub fn claims(&self, mut claims: Map<String, Value>) -> Map<String, Value> {
         let seconds = self.now.micros().div_euclid(1_000_000);
         claims.remove("exp");
+        // With totp.amr = rfc8176, it is set from aal.
+        claims.remove("acr");
         claims.insert(self.account_claim.to_owned(), self.account.into());
         claims.insert("sub".to_owned(), self.account.into());
         claims.insert("role".to_owned(), self.role.into());
@@ -166,7 +168,7 @@ mod tests {
         };
         let forged = json!({
             "sub": "bob", "role": "postgres", "aal": "aal9", "amr": [], "session_id": "t", "exp": 9e9,
-            "email": "bob@example.com", "org": 7,
+            "acr": "high", "email": "bob@example.com", "org": 7,
         });
         let Value::Object(forged) = forged else { unreachable!() };
         let expected = json!({

@@ -113,7 +113,7 @@ INSIDE = {"challenge_login", "verified_account", "verified_request_account"}
 TRIGGERS = {"forget_account", "rename_account", "require_totp", "raise_check_violation"}
 TRIGGERS |= {"require_enrolment", "require_approval", "require_other_approval"}
 # Called by these, and calling approval_spend.
-TRIGGERS |= {"approval_payload", "check_approval"}
+TRIGGERS |= {"approval_payload", "check_approval", "row_account"}
 
 
 @pytest.fixture(scope="module")

@@ -133,6 +133,22 @@ UPDATE users SET name = 'eric';
 \echo :LAST_ERROR_SQLSTATE
 DROP TABLE users;
 
+-- The padding of character(n) is not part of an account, no more than in a call.
+CREATE DOMAIN padded AS character(8);
+CREATE TABLE users (login padded PRIMARY KEY);
+CREATE TRIGGER must AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION totp.require_enrolment('login');
+CREATE TRIGGER rename AFTER UPDATE ON users FOR EACH ROW EXECUTE FUNCTION totp.rename_account('login');
+CREATE TRIGGER forget AFTER DELETE ON users FOR EACH ROW EXECUTE FUNCTION totp.forget_account('login');
+INSERT INTO users VALUES ('erin');
+SELECT totp.totp_import(login, 'otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ') AS weak FROM users;
+SELECT account, enabled, requirement FROM totp.account_status WHERE account ~ '^er';
+UPDATE users SET login = 'eric';
+SELECT account, enabled, requirement FROM totp.account_status WHERE account ~ '^er';
+DELETE FROM users;
+SELECT account, enabled, requirement FROM totp.account_status WHERE account ~ '^er';
+DROP TABLE users;
+DROP DOMAIN padded;
+
 -- Expired rows are pruned.
 SELECT count(*) FROM generate_series(1, 3) AS n, LATERAL totp.totp_create('pending ' || n);
 SET totp.clock = '2030-04-01 02:00:00+00';
