@@ -57,10 +57,11 @@ fn is_read(payload: &[u8]) -> bool {
     true
 }
 
-/// A token that was changed does not decrypt.
+/// A token that was changed does not decrypt. The padding at its end stands for nothing: the library
+/// reads a token with any of it.
 fn assert_intact(changes: &[u8]) {
     if let Some(changed) = changed(&GENUINE, changes) {
-        let is_unchanged = changed == *GENUINE;
+        let is_unchanged = changed.trim_end_matches('=') == GENUINE.trim_end_matches('=');
         assert_eq!(decrypted(&here(), changed).is_ok(), is_unchanged);
     }
 }
