@@ -91,7 +91,7 @@ fn refuse_overdue(account: &Account, now: Timestamp) -> Result<(), Error> {
 /// there is such an approval, with the verdict.
 pub fn confirm(id: Id, code: Option<&Code>) -> Result<(Option<Account>, Verdict), Error> {
     let context = Context::begin()?;
-    let Some(approval) = store::approval::load(id)? else {
+    let Some(approval) = store::approval::load(id, context.now)? else {
         return Ok((None, Verdict::refused(Reason::Invalid, None)));
     };
     let refused = |reason| Ok((Some(approval.confirmer().clone()), Verdict::refused(reason, None)));
@@ -121,7 +121,7 @@ pub fn confirm(id: Id, code: Option<&Code>) -> Result<(Option<Account>, Verdict)
 pub fn status(id: Id) -> Result<Option<(Approval, State)>, Error> {
     begin_reading()?;
     let now = clock::now()?;
-    Ok(store::approval::load(id)?.map(|approval| {
+    Ok(store::approval::load(id, now)?.map(|approval| {
         let state = approval.times.state(approval.expires_at, now);
         (approval, state)
     }))
@@ -131,7 +131,8 @@ pub fn status(id: Id) -> Result<Option<(Approval, State)>, Error> {
 /// such approval.
 pub fn cancel(id: Id) -> Result<bool, Error> {
     let context = Context::begin()?;
-    let Some(approval) = store::approval::load(id)? else {
+    let approval = store::approval::load(id, context.now)?;
+    let Some(approval) = approval.filter(|approval| !approval.times.is_void) else {
         return Ok(false);
     };
     if !store::approval::cancel(id, context.now)? {

@@ -17,11 +17,15 @@ plans! {
     PENDING(TEXT, TIME) =
         "SELECT count(*) FROM totp.approvals
          WHERE account::text = $1 AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
-    LOAD(UUID) =
+    // Whatever changes the factors of the account that has confirmed it voids it, a recovery that has
+    // taken effect too.
+    LOAD(UUID, TIME) =
         "SELECT account::text, approver::text, action, payload::text, summary, requested_at,
                 expires_at, confirmed_at, used_at, cancelled_at,
-                confirmed_at IS NOT NULL AND changed_at IS DISTINCT FROM (
-                    SELECT changed_at FROM totp.accounts AS a WHERE a.account::text = coalesce(p.approver, p.account))
+                confirmed_at IS NOT NULL AND NOT EXISTS (
+                    SELECT FROM totp.accounts AS a
+                    WHERE a.account::text = coalesce(p.approver, p.account)
+                      AND a.changed_at = p.changed_at AND (a.recovery_at <= $2) IS NOT TRUE)
          FROM totp.approvals AS p WHERE id = $1";
     CLAIM(UUID, TIME) =
         "UPDATE totp.approvals AS p
@@ -41,7 +45,8 @@ plans! {
              JOIN totp.accounts AS a ON a.account::text = coalesce(p.approver, p.account)
              WHERE p.account::text = $1 AND p.digest = $2 AND p.confirmed_at IS NOT NULL
                AND p.used_at IS NULL AND p.cancelled_at IS NULL AND p.expires_at > $3
-               AND p.changed_at = a.changed_at AND (p.approver IS NOT NULL OR NOT $4)
+               AND p.changed_at = a.changed_at AND (a.recovery_at <= $3) IS NOT TRUE
+               AND (p.approver IS NOT NULL OR NOT $4)
              ORDER BY p.expires_at, p.id LIMIT 1 FOR NO KEY UPDATE OF p SKIP LOCKED)
          RETURNING id::text";
     CONCERNS(TEXT) =
@@ -134,8 +139,8 @@ pub fn pending(account: &Account, now: Timestamp) -> Result<i64, Error> {
 }
 
 /// Reads the row of an approval.
-pub fn load(id: Id) -> Result<Option<Approval>, Error> {
-    LOAD.row(&[uuid(id).into()], |row: &Row| {
+pub fn load(id: Id, now: Timestamp) -> Result<Option<Approval>, Error> {
+    LOAD.row(&[uuid(id).into(), now.into()], |row: &Row| {
         let account = |name: String| Account::new(name).map_err(|_| Error::Corrupt("account"));
         let time = |place| -> Result<Option<Timestamp>, Error> {
             let time = row.optional::<TimestampWithTimeZone>(place)?;

@@ -51,15 +51,6 @@ class Approval:
     def confirmer(self):
         return self.approver or self.account
 
-    def state(self, now):
-        if self.used:
-            return "used"
-        if self.cancelled:
-            return "cancelled"
-        if now >= self.expires_at:
-            return "expired"
-        return "confirmed" if self.confirmed else "pending"
-
 
 class Model:
     """The extension, with a clock that stands still until it is moved."""
@@ -226,6 +217,20 @@ class Model:
 
     # Approvals
 
+    def state(self, approval):
+        """What approval_status says."""
+        confirmer = self.accounts.get(approval.confirmer)
+        if approval.used:
+            return "used"
+        if approval.cancelled:
+            return "cancelled"
+        # Voided by a change of factors of the account that confirmed it.
+        if approval.confirmed and (not confirmer or approval.confirmed[1] != confirmer.version):
+            return "cancelled"
+        if self.now >= approval.expires_at:
+            return "expired"
+        return "confirmed" if approval.confirmed else "pending"
+
     def is_overdue(self, name):
         return self.requirement(name)[0] == "overdue"
 
@@ -237,7 +242,7 @@ class Model:
         approval = self.approvals.get(number)
         if not approval:
             return "invalid"
-        state = approval.state(self.now)
+        state = self.state(approval)
         if state != "pending":
             return "expired" if state == "expired" else "spent"
         name = approval.confirmer
@@ -254,9 +259,7 @@ class Model:
             for number, approval in self.approvals.items()
             if approval.account == name
             and approval.amount == amount
-            and approval.state(self.now) == "confirmed"
-            and approval.confirmer in self.accounts
-            and approval.confirmed[1] == self.accounts[approval.confirmer].version
+            and self.state(approval) == "confirmed"
         ]
         if not good:
             return False
@@ -265,7 +268,7 @@ class Model:
 
     def cancel(self, number):
         approval = self.approvals.get(number)
-        if not approval or approval.state(self.now) not in ("pending", "confirmed"):
+        if not approval or self.state(approval) not in ("pending", "confirmed"):
             return False
         approval.cancelled = True
         return True

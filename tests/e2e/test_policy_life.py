@@ -137,7 +137,7 @@ class Life:
                 assert now - self.model.approvals[number].expires_at >= KEPT
                 del self.model.approvals[number]
         known = {
-            number: self.model.approvals[number].state(now)
+            number: self.model.state(self.model.approvals[number])
             if number in self.model.approvals
             else None
             for number in self.approvals

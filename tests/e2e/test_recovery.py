@@ -102,6 +102,7 @@ READS = {
     "compliant": "SELECT totp.totp_compliant(), totp.totp_verified('1 hour') AS lately",
     "trusted": "SELECT totp.trust_verify(%(account)s, %(device)s)",
     "challenge": "SELECT totp.challenge_account(%(challenge)s)",
+    "approval": "SELECT state FROM totp.approval_status(%(approval)s)",
     "view of factors": "SELECT * FROM totp.factor_status WHERE account = %(account)s",
     "view of accounts": "SELECT to_jsonb(s) - 'changed_at' FROM totp.account_status AS s"
     " WHERE account = %(account)s",
@@ -120,10 +121,15 @@ def test_before_and_after_its_rows_are_removed_an_account_looks_the_same(server,
         walker.enrol(account, label="tablet")
         walker.wait(60)
         assert walker.verify(account, person.phone.take(walker.now))
-        walker.fail(person, 4)
         dba.execute("SELECT set_config('totp.clock', %s, false)", walker.clock)
         dba.call("totp_require", account=account, reason="staff")
         tokens = {"device": walker.trust(account), "challenge": walker.challenge(account)}
+        approval = walker.call("approval_request", action="pay", payload="{}", account=account).id
+        walker.wait(30)
+        code = person.phone.take(walker.now)
+        assert walker.call("approval_confirm", id=approval, code=code).verified
+        tokens["approval"] = approval
+        walker.fail(person, 4)
         walker.execute("SET totp.recovery_delay = '1min'")
 
         def seen():
@@ -137,6 +143,7 @@ def test_before_and_after_its_rows_are_removed_an_account_looks_the_same(server,
         waiting = seen()
         walker.wait(60)
         off = seen()
+        assert not walker.value("SELECT totp.approval_use('pay', '{}')")
         dba.execute("SELECT set_config('totp.clock', %s, false)", walker.clock)
         assert dba.value("SELECT count(*) FROM totp.factors WHERE account = %s", account) == 2
         dba.call("totp_prune")
