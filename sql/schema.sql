@@ -512,7 +512,7 @@ CREATE SEQUENCE totp.events_position_seq OWNED BY totp.events.position;
 SELECT pg_catalog.pg_extension_config_dump('totp.events', '');
 SELECT pg_catalog.pg_extension_config_dump('totp.events_id_seq', '');
 SELECT pg_catalog.pg_extension_config_dump('totp.events_position_seq', '');
-CREATE UNIQUE INDEX events_position ON totp.events (position);
+CREATE UNIQUE INDEX events_position ON totp.events (position) WHERE position IS NOT NULL;
 CREATE INDEX events_waiting ON totp.events (id) WHERE position IS NULL;
 CREATE INDEX events_account ON totp.events (account);
 ALTER TABLE totp.events OWNER TO totp_owner;

@@ -329,7 +329,7 @@ SELECT pg_catalog.pg_extension_config_dump('totp.events_id_seq', '');
 
 SELECT pg_catalog.pg_extension_config_dump('totp.events_position_seq', '');
 
-CREATE UNIQUE INDEX IF NOT EXISTS events_position ON totp.events (position);
+CREATE UNIQUE INDEX IF NOT EXISTS events_position ON totp.events (position) WHERE position IS NOT NULL;
 
 CREATE INDEX IF NOT EXISTS events_waiting ON totp.events (id) WHERE position IS NULL;
 
@@ -1084,12 +1084,12 @@ WHERE (a.recovery_at <= clock.now) IS NOT TRUE;
 CREATE OR REPLACE VIEW totp.hardware_token_status AS
 SELECT t.serial::text,
        t.algorithm::text, t.digits::integer, t.period::integer,
-       f.account::text,
+       f.account,
        CASE WHEN f.account IS NOT NULL THEN t.assigned_at END AS assigned_at,
        t.key_id::text, t.created_at
 FROM totp.hardware_tokens AS t
-LEFT JOIN totp.factors AS f
-    ON f.account = t.account AND f.label = t.serial AND f.state = 'active' AND f.created_at = t.assigned_at;
+LEFT JOIN totp.factor_status AS f
+    ON f.account = t.account::text AND f.label = t.serial::text AND f.state = 'active' AND f.created_at = t.assigned_at;
 
 ALTER VIEW totp.hardware_token_status OWNER TO totp_owner;
 

@@ -39,12 +39,12 @@ COMMENT ON COLUMN totp.factor_status.last_used_at IS 'When one of its codes was 
 CREATE VIEW totp.hardware_token_status AS
 SELECT t.serial::text,
        t.algorithm::text, t.digits::integer, t.period::integer,
-       f.account::text,
+       f.account,
        CASE WHEN f.account IS NOT NULL THEN t.assigned_at END AS assigned_at,
        t.key_id::text, t.created_at
 FROM totp.hardware_tokens AS t
-LEFT JOIN totp.factors AS f
-    ON f.account = t.account AND f.label = t.serial AND f.state = 'active' AND f.created_at = t.assigned_at;
+LEFT JOIN totp.factor_status AS f
+    ON f.account = t.account::text AND f.label = t.serial::text AND f.state = 'active' AND f.created_at = t.assigned_at;
 ALTER VIEW totp.hardware_token_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.hardware_token_status IS 'Hardware tokens that were imported, without their secrets';
 COMMENT ON COLUMN totp.hardware_token_status.serial IS 'The serial number that is printed on the token';

@@ -1,6 +1,7 @@
 //! Events for the application.
 
 use super::context::{Context, begin_reading};
+use super::sweep::Sweep;
 use crate::error::Error;
 use crate::pure::audit::{Outcome, detail};
 use crate::pure::event::{Kind, is_unusual};
@@ -9,6 +10,10 @@ use crate::pure::name::Account;
 use crate::store::event::Event;
 use crate::{server, settings, store};
 use serde_json::{Map, Value};
+
+thread_local! {
+    static SWEEP: Sweep = const { Sweep::new() };
+}
 
 impl Context {
     /// Appends an event, if `totp.events` is on.
@@ -21,16 +26,9 @@ impl Context {
         if !settings::events() {
             return Ok(());
         }
-        let expired = self.now.plus_secs(-settings::events_ttl());
         let detail = detail(fields);
-        store::event::append(
-            self.now,
-            account,
-            kind,
-            detail.as_deref(),
-            expired,
-            settings::notify(),
-        )
+        store::event::append(self.now, account, kind, detail.as_deref(), settings::notify())?;
+        self.sweep_events()
     }
 
     /// Appends events of one kind, if `totp.events` is on.
@@ -46,8 +44,13 @@ impl Context {
             .into_iter()
             .map(|(account, fields)| (account.to_string(), detail(fields)))
             .unzip();
+        store::event::append_all(self.now, accounts, kind, details, settings::notify())?;
+        self.sweep_events()
+    }
+
+    fn sweep_events(&self) -> Result<(), Error> {
         let expired = self.now.plus_secs(-settings::events_ttl());
-        store::event::append_all(self.now, accounts, kind, details, expired, settings::notify())
+        SWEEP.with(|sweep| sweep.run(self.now, || store::event::sweep(expired)))
     }
 
     /// Appends the events of a failure, if it is more than a plain one.

@@ -67,7 +67,7 @@ fn import_batch(
 ) -> Result<Vec<Outcome>, Error> {
     let serials: Vec<&Serial> =
         batch.iter().filter_map(|(serial, _)| serial.as_ref().ok()).collect();
-    let stored = store::hardware_token::load(&serials)?;
+    let stored = store::hardware_token::load(&serials, context.now)?;
     let stored: HashMap<&str, &HardwareToken> =
         stored.iter().map(|token| (token.serial.as_str(), token)).collect();
     let mut outcomes = Vec::with_capacity(batch.len());
@@ -173,7 +173,7 @@ pub fn assign(
         return Ok(verdict.into());
     }
     // An unknown serial number creates no account.
-    find(serial)?;
+    find(&context, serial)?;
     let account_guard = AccountGuard::of(account);
     if store::account::ensure(account, context.now)? {
         account_guard.created();
@@ -182,7 +182,7 @@ pub fn assign(
     let lock_state = context.lock_account(account)?.ok_or(Error::NoAccount)?;
     store::hardware_token::lock(serial)?;
     // Read again: another transaction may have assigned it while this one was waiting.
-    let token = find(serial)?;
+    let token = find(&context, serial)?;
     let memory = account_guard.lock_state();
     if let Some(until) = lock_state.stricter(&memory).locked(context.now) {
         return Ok(locked(until, context.now).into());
@@ -225,8 +225,8 @@ pub fn assign(
     activate(&context, account, &factor, spent, attempt)
 }
 
-fn find(serial: &Serial) -> Result<HardwareToken, Error> {
-    match store::hardware_token::load(&[serial])?.pop() {
+fn find(context: &Context, serial: &Serial) -> Result<HardwareToken, Error> {
+    match store::hardware_token::load(&[serial], context.now)?.pop() {
         None => Err(Error::NoHardwareToken),
         Some(token) if token.is_assigned => Err(Error::HardwareTokenAssigned),
         Some(token) => Ok(token),

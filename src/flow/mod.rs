@@ -32,6 +32,7 @@ pub mod seal;
 pub mod session;
 pub mod source;
 pub mod status;
+mod sweep;
 mod tenant;
 mod token;
 pub mod trust;

@@ -95,6 +95,10 @@ pub fn confirm(token: Option<&str>) -> Result<Answer, Error> {
 fn start(context: &Context, account: &Account) -> Result<Timestamp, Error> {
     let delay = settings::recovery_delay();
     let effective_at = context.now.plus_secs(delay);
+    // A code that is about to be spent would not see the recovery that it should cancel.
+    store::factor::lock(account)?;
+    store::backup_code::lock(account)?;
+    store::pass::lock(account)?;
     store::account::start_recovery(account, effective_at)?;
     let fields = field("delay_seconds", delay);
     context.record(account, Event::RecoveryStart, Outcome::Ok, fields.clone())?;

@@ -1,21 +1,17 @@
 //! Issuing tokens.
 
 use super::context::Context;
+use super::sweep::Sweep;
 use crate::error::Error;
 use crate::pure::name::Account;
-use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::store::token::NewToken;
-use crate::{random, server, store};
+use crate::{random, store};
 use sha2::{Digest, Sha256};
-use std::cell::Cell;
 use zeroize::Zeroizing;
 
-/// Minimum time between two sweeps by one server process, in microseconds.
-const SWEEP_MICROS: u64 = 1_000_000;
-
 thread_local! {
-    static SWEPT_AT: Cell<Timestamp> = const { Cell::new(Timestamp::from_micros(i64::MIN)) };
+    static SWEEP: Sweep = const { Sweep::new() };
 }
 
 /// The properties of a token other than its account and lifetime.
@@ -48,19 +44,8 @@ pub fn issue(
         claims: scope.claims,
         created_at: context.now,
     })?;
-    sweep(context.now)?;
+    SWEEP.with(|sweep| sweep.run(context.now, || store::token::sweep(context.now)))?;
     Ok(token.signed(&context.keyring))
-}
-
-/// Removes some expired tokens, at most once per second unless more of them are left. The table is
-/// cleaned up as new tokens arrive, without a background job.
-fn sweep(now: Timestamp) -> Result<(), Error> {
-    let is_due = now.micros_since(SWEPT_AT.get()).unsigned_abs() >= SWEEP_MICROS;
-    // At other isolation levels, rows that another transaction has removed would cause errors.
-    if is_due && server::is_read_committed() && store::token::sweep(now)? {
-        SWEPT_AT.set(now);
-    }
-    Ok(())
 }
 
 /// Returns the hash of a binding. The absence of a binding also has a hash, which no text shares.

@@ -14,6 +14,8 @@ plans! {
          FROM totp.backup_codes WHERE account::text = $1";
     REENCRYPT(TEXT, TEXT, TEXT) =
         "UPDATE totp.backup_codes SET sealed = $2, key_id = $3 WHERE account::text = $1";
+    LOCK(TEXT) =
+        "SELECT FROM totp.backup_codes WHERE account::text = $1 FOR NO KEY UPDATE";
     COUNT(TEXT) =
         "SELECT used_at::timestamptz[] FROM totp.backup_codes WHERE account::text = $1";
     SPEND(TEXT, BYTEA, INT, TIME) =
@@ -77,6 +79,11 @@ pub fn load(account: &Account) -> Result<Option<StoredSet>, Error> {
 pub fn reencrypt(account: &Account, ciphertext: &Ciphertext) -> Result<(), Error> {
     let (token, key_id) = (ciphertext.token.as_str(), ciphertext.key_id.as_str());
     REENCRYPT.run(&[account.into(), token.into(), key_id.into()])
+}
+
+/// Locks the backup codes of an account, and so waits for one that is being spent.
+pub fn lock(account: &Account) -> Result<(), Error> {
+    LOCK.rows(&[account.into()], |_| Ok(())).map(|_| ())
 }
 
 /// Returns how many codes an account has left.

@@ -8,55 +8,52 @@ use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use pgrx::JsonB;
 
-/// The statement that appends an event, and removes a few that are older than `$5`. The arrays are read
-/// once, whatever plan was made for the table when it was small.
-macro_rules! appending {
-    ($prefix:literal, $suffix:literal) => {
+/// Maximum number of rows that a sweep removes.
+const SWEPT: usize = 100;
+
+/// A statement that appends events and announces them. Anybody can listen, so the notification says
+/// nothing but that there is something.
+macro_rules! notifying {
+    ($insert:expr) => {
         concat!(
-            "WITH old AS (
-                 DELETE FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
-                     SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
-                         SELECT id FROM totp.events ORDER BY id LIMIT 10))
-                     FOR UPDATE SKIP LOCKED)))",
-            $prefix,
-            " INSERT INTO totp.events (at, account, event, detail) VALUES ($1, $2, $3, $4::jsonb)",
-            $suffix
+            "WITH added AS (",
+            $insert,
+            " RETURNING id) SELECT pg_notify('totp', id::text) FROM added"
         )
     };
 }
 
-/// The statement that appends one event for each account, and removes ten times as many that are
-/// older than `$5`.
-macro_rules! appending_all {
-    ($prefix:literal, $suffix:literal) => {
-        concat!(
-            "WITH old AS (
-                 DELETE FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
-                     SELECT id FROM totp.events WHERE at < $5 AND id = ANY (ARRAY(
-                         SELECT id FROM totp.events ORDER BY id LIMIT 10 * cardinality($2)))
-                     FOR UPDATE SKIP LOCKED)))",
-            $prefix,
-            " INSERT INTO totp.events (at, account, event, detail)
-              SELECT $1, e.account, $3, e.detail::jsonb
-              FROM unnest($2, $4) WITH ORDINALITY AS e (account, detail, place) ORDER BY place",
-            $suffix
-        )
+/// The statement that appends an event.
+macro_rules! inserting {
+    () => {
+        "INSERT INTO totp.events (at, account, event, detail) VALUES ($1, $2, $3, $4::jsonb)"
+    };
+}
+
+/// The statement that appends one event for each account.
+macro_rules! inserting_all {
+    () => {
+        "INSERT INTO totp.events (at, account, event, detail)
+         SELECT $1, e.account, $3, e.detail::jsonb
+         FROM unnest($2, $4) WITH ORDINALITY AS e (account, detail, place) ORDER BY place"
     };
 }
 
 plans! {
-    APPEND(TIME, TEXT, TEXT, TEXT, TIME) =
-        appending!("", "");
-    // Anybody can listen, so the notification says nothing but that there is something.
-    APPEND_AND_NOTIFY(TIME, TEXT, TEXT, TEXT, TIME) =
-        appending!(", added AS (", " RETURNING id) SELECT pg_notify('totp', id::text) FROM added");
-    APPEND_ALL(TIME, TEXTS, TEXT, TEXTS, TIME) =
-        appending_all!("", "");
-    APPEND_ALL_AND_NOTIFY(TIME, TEXTS, TEXT, TEXTS, TIME) =
-        appending_all!(
-            ", added AS (",
-            " RETURNING id) SELECT pg_notify('totp', id::text) FROM added"
-        );
+    APPEND(TIME, TEXT, TEXT, TEXT) =
+        inserting!();
+    APPEND_AND_NOTIFY(TIME, TEXT, TEXT, TEXT) =
+        notifying!(inserting!());
+    APPEND_ALL(TIME, TEXTS, TEXT, TEXTS) =
+        inserting_all!();
+    APPEND_ALL_AND_NOTIFY(TIME, TEXTS, TEXT, TEXTS) =
+        notifying!(inserting_all!());
+    // The arrays are read once, whatever plan was made for the table when it was small.
+    SWEEP(TIME) =
+        "DELETE FROM totp.events WHERE at < $1 AND id = ANY (ARRAY(
+             SELECT id FROM totp.events WHERE at < $1 AND id = ANY (ARRAY(
+                 SELECT id FROM totp.events ORDER BY id LIMIT 100))
+             FOR UPDATE SKIP LOCKED))";
     // Appending goes on; another reader waits.
     LOCK() =
         "LOCK TABLE totp.events IN SHARE UPDATE EXCLUSIVE MODE";
@@ -100,17 +97,15 @@ pub struct Event {
     pub detail: Option<JsonB>,
 }
 
-/// Appends an event, and removes a few that are older than `expired`.
+/// Appends an event.
 pub fn append(
     at: Timestamp,
     account: &Account,
     kind: Kind,
     detail: Option<&str>,
-    expired: Timestamp,
     notify: bool,
 ) -> Result<(), Error> {
-    let arguments =
-        [at.into(), account.into(), kind.as_str().into(), detail.into(), expired.into()];
+    let arguments = [at.into(), account.into(), kind.as_str().into(), detail.into()];
     if notify {
         APPEND_AND_NOTIFY.rows(&arguments, |_| Ok(())).map(|_| ())
     } else {
@@ -118,22 +113,26 @@ pub fn append(
     }
 }
 
-/// Appends one event for each account, and removes some that are older than `expired`.
+/// Appends one event for each account.
 pub fn append_all(
     at: Timestamp,
     accounts: Vec<String>,
     kind: Kind,
     details: Vec<Option<String>>,
-    expired: Timestamp,
     notify: bool,
 ) -> Result<(), Error> {
-    let arguments =
-        [at.into(), accounts.into(), kind.as_str().into(), details.into(), expired.into()];
+    let arguments = [at.into(), accounts.into(), kind.as_str().into(), details.into()];
     if notify {
         APPEND_ALL_AND_NOTIFY.rows(&arguments, |_| Ok(())).map(|_| ())
     } else {
         APPEND_ALL.run(&arguments)
     }
+}
+
+/// Removes some events that are older than a time, skipping those in use. Returns whether there are no
+/// more.
+pub fn sweep(before: Timestamp) -> Result<bool, Error> {
+    Ok(SWEEP.execute(&[before.into()])? < SWEPT)
 }
 
 /// Gives all committed events a position. Other readers wait for the end of this transaction.

@@ -64,6 +64,8 @@ plans! {
     REENCRYPT(TEXT, TEXT, TEXT, TEXT, TEXT, BIGINT) =
         "UPDATE totp.factors SET sealed = $4, key_id = $5, last_step = greatest(last_step, $6)
          WHERE account::text = $1 AND label::text = $2 AND state::text = $3";
+    LOCK(TEXT) =
+        "SELECT FROM totp.factors WHERE account::text = $1 ORDER BY label, state FOR NO KEY UPDATE";
     DELETE(TEXT, TEXT) =
         removing!("totp.factors WHERE account::text = $1 AND label::text = $2", "last_used_at");
     PRUNE(TIME) =
@@ -226,6 +228,11 @@ pub fn all(account: &Account) -> Result<Vec<FactorRow>, Error> {
     let read =
         |row: &Row| Ok(FactorRow { factor: factor(row, row.get(1)?, 2)?, state: row.get(10)? });
     ALL.rows(&[account.into()], read)
+}
+
+/// Locks the factors of an account, and so waits for codes that are being spent.
+pub fn lock(account: &Account) -> Result<(), Error> {
+    LOCK.rows(&[account.into()], |_| Ok(())).map(|_| ())
 }
 
 /// Reads all factors of several accounts, each with its account.

@@ -10,12 +10,14 @@ use crate::pure::timestamp::Timestamp;
 use pgrx::datum::{DatumWithOid, TimestampWithTimeZone};
 
 plans! {
-    // A token is assigned as long as the account has the factor that was made of it.
-    LOAD(TEXTS) =
+    // A token is assigned as long as the account has the factor that was made of it, and no recovery
+    // has taken effect.
+    LOAD(TEXTS, TIME) =
         "SELECT t.serial::text, t.algorithm::text, t.digits::integer, t.period::integer, t.sealed,
                 t.key_id::text, t.created_at, t.last_step::bigint,
                 EXISTS (SELECT FROM totp.factors AS f
-                        WHERE f.account::text = t.account::text AND f.label::text = t.serial::text
+                        JOIN totp.accounts AS a ON a.account::text = f.account::text
+                        WHERE (a.recovery_at <= $2) IS NOT TRUE AND f.account::text = t.account::text AND f.label::text = t.serial::text
                           AND f.state = 'active' AND f.created_at = t.assigned_at)
          FROM totp.hardware_tokens AS t WHERE t.serial::text = ANY ($1)";
     LOCK(TEXT) =
@@ -52,9 +54,9 @@ pub struct HardwareToken {
 }
 
 /// Reads the tokens with these serial numbers, as far as there are any.
-pub fn load(serials: &[&Serial]) -> Result<Vec<HardwareToken>, Error> {
+pub fn load(serials: &[&Serial], now: Timestamp) -> Result<Vec<HardwareToken>, Error> {
     let serials: Vec<String> = serials.iter().map(|serial| serial.to_string()).collect();
-    LOAD.rows(&[serials.into()], read)
+    LOAD.rows(&[serials.into(), now.into()], read)
 }
 
 fn read(row: &Row) -> Result<HardwareToken, Error> {

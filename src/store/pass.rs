@@ -27,6 +27,8 @@ plans! {
         "UPDATE totp.passes SET uses_left = uses_left - 1
          WHERE account::text = $1 AND salt = $2 AND uses_left > 0 AND expires_at > $3
          RETURNING uses_left";
+    LOCK(TEXT) =
+        "SELECT FROM totp.passes WHERE account::text = $1 FOR NO KEY UPDATE";
     DELETE(TEXT) =
         "DELETE FROM totp.passes WHERE account::text = $1";
     PRUNE(TIME) =
@@ -84,6 +86,11 @@ pub fn load(account: &Account, now: Timestamp) -> Result<Option<StoredPass>, Err
 /// Uses a pass. Returns how often it can still be used, or `None` if it could not be used.
 pub fn spend(account: &Account, pass: &StoredPass, now: Timestamp) -> Result<Option<i32>, Error> {
     SPEND.row(&[account.into(), pass.salt.as_slice().into(), now.into()], |row| row.get(1))
+}
+
+/// Locks the pass of an account, and so waits for a call that is using it.
+pub fn lock(account: &Account) -> Result<(), Error> {
+    LOCK.rows(&[account.into()], |_| Ok(())).map(|_| ())
 }
 
 /// Removes the pass of an account. Returns `false` if there was none.

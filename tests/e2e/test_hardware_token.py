@@ -411,6 +411,25 @@ def test_a_token_has_one_account_at_a_time(mover):
     assert assign(mover, "alice", token).assigned
 
 
+@pytest.mark.parametrize("account", ["alice", "bob"])
+def test_a_token_is_free_once_a_recovery_has_taken_effect(cluster, mover, account):
+    token = imported(mover, Token())
+    assert assign(mover, "alice", token).assigned
+    cluster.configure(totp__recovery_delay="1h")
+    try:
+        mover.recover(mover.recovery("alice"))
+    finally:
+        cluster.configure(totp__recovery_delay=None)
+    mover.wait(3599)
+    assert tokens_of(mover)[0].account == "alice"
+    with refused(ASSIGNED):
+        assign(mover, account, token)
+    mover.wait(1)
+    assert tokens_of(mover)[0].account is None
+    assert assign(mover, account, token).assigned
+    assert tokens_of(mover)[0].account == account
+
+
 def test_a_second_token_of_an_account_needs_no_new_backup_codes(mover):
     first, second = Token(), Token()
     imported(mover, first, second)

@@ -448,10 +448,10 @@ def test_of_a_recovery_and_what_cancels_it_one_happens(server, app, dba, level):
 
     def acts(client, ready, place):
         client.execute(f"SET default_transaction_isolation = '{level}'")
-        client.execute("SELECT set_config('totp.clock', %s, false)", before)
+        clock = end if place == 0 else before
+        client.execute("SELECT set_config('totp.clock', %s, false)", clock)
         ready()
         if place == 0:
-            client.execute("SELECT set_config('totp.clock', %s, false)", end)
             return client.recover(token)
         if place == 1:
             return client.attempt(person.account, code).verified
