@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from conftest import install
 from model import BACKUP_CODES, SETTINGS, App, Model, Refused
 
-SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "500"))
+SEQUENCES = int(os.environ.get("TOTP_SEQUENCES", "300"))
 SEED = int(os.environ.get("TEST_SEED", secrets.randbits(32)))
 START = int(datetime(2030, 1, 1, tzinfo=UTC).timestamp())
 # Each life has its own stretch of time: what memory keeps of an earlier one has expired.
