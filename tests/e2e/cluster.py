@@ -22,6 +22,10 @@ SUPERUSER = "postgres"
 # A cluster that is killed on purpose loses no file: only the operating system's crash would.
 SETTINGS = {"fsync": "off", "max_connections": "200", "max_prepared_transactions": "20"}
 
+# A file system in memory.
+MEMORY = "/dev/shm"
+MEMORY_NEEDED = 8 * 2**30
+
 
 def bindir(pg_config=PG_CONFIG):
     """Where the programs of the PostgreSQL under test are."""
@@ -29,10 +33,21 @@ def bindir(pg_config=PG_CONFIG):
 
 
 def new_directory():
-    """A directory that the server's user may enter, with a path short enough for a socket."""
-    directory = Path(tempfile.mkdtemp(prefix="totp-e2e-", dir="/tmp"))
+    """A directory that the server's user may enter, with a path short enough for a socket. In memory,
+    if there is enough: a start makes a thousand small files."""
+    place = MEMORY if _has_room(MEMORY) else "/tmp"
+    directory = Path(tempfile.mkdtemp(prefix="totp-e2e-", dir=place))
     directory.chmod(0o755)
     return directory
+
+
+def _has_room(place):
+    """Whether a file system has room for all that tests put there, and runs programs."""
+    if not os.path.isdir(place):
+        return False
+    status = os.statvfs(place)
+    is_large = status.f_bavail * status.f_frsize >= MEMORY_NEEDED
+    return is_large and not status.f_flag & os.ST_NOEXEC
 
 
 def until(condition, timeout=15.0, what="condition", pause=0.01):
@@ -50,12 +65,15 @@ def until(condition, timeout=15.0, what="condition", pause=0.01):
 class Cluster:
     """One cluster. `with Cluster() as cluster:` starts it, and destroys it afterwards."""
 
-    def __init__(self, preload=True, settings=None, environment=None, pg_config=PG_CONFIG):
+    def __init__(
+        self, preload=True, settings=None, environment=None, pg_config=PG_CONFIG, own_identifier=False
+    ):
         self.directory = new_directory()
         self.preload = preload
         self.settings = {**SETTINGS, **(settings or {})}
         self.environment = environment or {}
         self.pg_config = pg_config
+        self.own_identifier = own_identifier
         self._address = None
 
     def __enter__(self):
@@ -75,6 +93,8 @@ class Cluster:
         arguments = ["--pg-config", self.pg_config]
         if not self.preload:
             arguments.append("--no-preload")
+        if self.own_identifier:
+            arguments.append("--own-identifier")
         for name, value in self.settings.items():
             arguments += ["-c", f"{name}={value}"]
         self._script("start", *arguments)

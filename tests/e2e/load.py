@@ -102,6 +102,8 @@ class Member(Worker):
 
     def enrol(self, client):
         account, ledger = new_account(), self.ledger
+        # A login may have left it off.
+        client.execute("SET synchronous_commit = on")
         with ledger.change("factor", account, "default", "pending"):
             uri = client.create(account, period=1, digits=8).uri
         owner = ledger.open(account, Authenticator(uri))
