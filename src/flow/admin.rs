@@ -4,7 +4,7 @@ use super::approval;
 use super::audit::field;
 use super::context::{Context, begin_writing};
 use super::unenrol::unenrol;
-use super::waiting_recovery::complete_recoveries;
+use super::waiting_recovery::{cancel_by_change, complete_recoveries};
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -19,6 +19,7 @@ pub fn reset(account: &Account, reason: &AuditReason) -> Result<bool, Error> {
     if context.lock_account(account)?.is_none() {
         return Ok(false);
     }
+    cancel_by_change(&context, account)?;
     unenrol(&context, account)?;
     let fields = field("reason", &**reason);
     context.record(account, Event::Reset, Outcome::Ok, fields.clone())?;

@@ -8,7 +8,7 @@ use super::context::Context;
 use super::enrol::FACTORS_LIMIT;
 use super::import::WEAK_BELOW_BYTES;
 use super::lock_timeout::limited;
-use super::waiting_recovery::complete_recoveries;
+use super::waiting_recovery::{cancel_by_change, complete_recoveries};
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome as AuditOutcome};
@@ -323,6 +323,7 @@ impl Import {
             if *is_first {
                 store::backup_code::delete(account)?;
             }
+            cancel_by_change(&self.context, account)?;
             store::account::mark_changed(account, self.context.now)?;
         }
         Ok(decision)

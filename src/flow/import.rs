@@ -3,6 +3,7 @@
 use super::audit::field;
 use super::context::Context;
 use super::enrol::FACTORS_LIMIT;
+use super::waiting_recovery::cancel_by_change;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -56,6 +57,7 @@ pub fn import(
     let factor =
         Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
     store::factor::insert_active(account, &factor)?;
+    cancel_by_change(&context, account)?;
     store::account::mark_changed(account, context.now)?;
 
     let is_weak = secret.expose().len() < WEAK_BELOW_BYTES;

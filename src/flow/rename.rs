@@ -3,6 +3,7 @@
 use super::audit::field;
 use super::context::Context;
 use super::verify::is_suspended;
+use super::waiting_recovery::cancel_by_change;
 use crate::error::Error;
 use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
@@ -36,6 +37,7 @@ pub fn rename(account: &Account, new: &Account, reason: &AuditReason) -> Result<
     let memory = account_guard.shown_lock_state();
     let factors = store::factor::all(account)?;
     let codes = store::backup_code::load(account)?;
+    cancel_by_change(&context, account)?;
     store::account::mark_changed(account, context.now)?;
     store::account::rename(account, new)?;
     AccountGuard::of(new).clear_at_commit();

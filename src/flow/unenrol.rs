@@ -7,7 +7,7 @@ use crate::pure::name::Account;
 use crate::store;
 
 /// Removes all factors and codes of an account, its pass and its lock, without checking a code. The
-/// caller holds the account's row.
+/// caller holds the account's row, and announces what happens to a recovery that waits.
 pub fn unenrol(context: &Context, account: &Account) -> Result<(), Error> {
     store::pass::delete(account)?;
     store::factor::delete_all(account)?;

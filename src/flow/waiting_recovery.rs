@@ -90,9 +90,23 @@ pub fn cancel(account: &Account) -> Result<bool, Error> {
 /// Cancels a recovery that waits because a right code has been entered: the owner of the account has
 /// not lost everything. The caller holds the account's row.
 pub fn cancel_by_code(context: &Context, account: &Account, method: &str) -> Result<(), Error> {
+    cancel_waiting(context, account, field("method", method))
+}
+
+/// Cancels a recovery that waits because an administrator changes the account. The caller holds the
+/// account's row.
+pub fn cancel_by_change(context: &Context, account: &Account) -> Result<(), Error> {
+    cancel_waiting(context, account, Map::new())
+}
+
+fn cancel_waiting(
+    context: &Context,
+    account: &Account,
+    fields: Map<String, Value>,
+) -> Result<(), Error> {
     if store::account::cancel_recovery(account, context.now)? {
         store::token::revoke(account, Kind::Recovery, context.now)?;
-        record_cancel(context, account, field("method", method))?;
+        record_cancel(context, account, fields)?;
     }
     Ok(())
 }

@@ -350,6 +350,49 @@ def test_nothing_else_cancels_it(app, person):
     assert app.recover(token)
 
 
+OTHER_URI = "otpauth://totp/x?secret=GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
+
+
+def by_import_rows(dba, account):
+    dba.execute("CREATE TEMPORARY TABLE staged (account text, secret text)")
+    dba.execute("INSERT INTO staged VALUES (%s, %s)", account, OTHER_URI)
+    assert dba.call("import_rows", source="staged").outcome == "imported"
+
+
+CHANGES = {
+    "totp_reset": lambda dba, account: dba.call("totp_reset", account=account, reason="asked"),
+    "totp_import": lambda dba, account: dba.call(
+        "totp_import", account=account, uri=OTHER_URI, label="other"
+    ),
+    "import_rows": by_import_rows,
+    "totp_rename": lambda dba, account: dba.call(
+        "totp_rename", account=account, new_account=f"{account} new", reason="married"
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_an_administrator_changes_cancels_it(server, app, person, name):
+    """And is announced as such: the user was told that it had begun."""
+    token = ask(app, person.account)
+    app.wait(HOUR)
+    with closing(server.connect()) as connection:
+        dba = Traveller(connection)
+        dba.travel(app.now)
+        CHANGES[name](dba, person.account)
+        account = f"{person.account} new" if name == "totp_rename" else person.account
+        events = dba.rows("SELECT event FROM totp.events WHERE account = %s ORDER BY id", account)
+        announced = [row.event for row in events]
+        assert announced.count("recovery_canceled") == 1
+        assert announced.index("recovery_canceled") > announced.index("recovery_started")
+        trail = "SELECT event FROM totp.audit_log WHERE account = %s AND event = 'recovery_cancel'"
+        assert len(dba.rows(trail, person.account)) == 1
+    assert not waits(app, account)
+    app.wait(2 * DAY)
+    assert attempt(app, token).reason == "spent"
+    assert app.is_enabled(account) == (name != "totp_reset")
+
+
 def test_a_right_code_that_is_undone_cancels_nothing(app, person):
     token = ask(app, person.account)
     with app.connection.transaction(force_rollback=True):
