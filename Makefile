@@ -38,11 +38,11 @@ release-check: ## Tests the upgrade from the last release, with its library
 release: ## Releases this version and begins the next one: NEXT=0.3.0
 	@scripts/release $(NEXT)
 
-soak: ## Runs the tests that take minutes: large tables, random lives and input, crashes, failovers
+soak: ## Runs the tests that take hours: large tables, random lives and input, crashes, failovers
 	@scripts/setup test
 	@scripts/setup fuzz
 	@scripts/setup assertions
-	@scripts/soak $(PG_CONFIG)
+	@scripts/soak $(if $(CONTINUE),--continue) $(PG_CONFIG)
 
 fuzz: ## Looks for inputs that break a parser: FUZZ_SECONDS=600 for each
 	@scripts/setup fuzz

@@ -65,15 +65,12 @@ def until(condition, timeout=15.0, what="condition", pause=0.01):
 class Cluster:
     """One cluster. `with Cluster() as cluster:` starts it, and destroys it afterwards."""
 
-    def __init__(
-        self, preload=True, settings=None, environment=None, pg_config=PG_CONFIG, own_identifier=False
-    ):
+    def __init__(self, preload=True, settings=None, environment=None, pg_config=PG_CONFIG):
         self.directory = new_directory()
         self.preload = preload
         self.settings = {**SETTINGS, **(settings or {})}
         self.environment = environment or {}
         self.pg_config = pg_config
-        self.own_identifier = own_identifier
         self._address = None
 
     def __enter__(self):
@@ -93,8 +90,6 @@ class Cluster:
         arguments = ["--pg-config", self.pg_config]
         if not self.preload:
             arguments.append("--no-preload")
-        if self.own_identifier:
-            arguments.append("--own-identifier")
         for name, value in self.settings.items():
             arguments += ["-c", f"{name}={value}"]
         self._script("start", *arguments)

@@ -188,6 +188,7 @@ def test_random_calls_crash_nothing_and_are_no_internal_error(dice):
         cluster.execute(ROLES)
         with closing(cluster.connect()) as connection:
             functions = Client(connection).rows(FUNCTIONS)
+            version = connection.info.server_version // 10_000
         assert len(functions) > 100
         functions = [Function(*function) for function in functions]
         seeds = [dice.getrandbits(32) for _ in range(PROCESSES)]
@@ -202,7 +203,7 @@ def test_random_calls_crash_nothing_and_are_no_internal_error(dice):
         assert not re.search(r"PANIC:  |panicked at|was terminated by", cluster.log)
     assert found["00000"] > found.total() // 10
     figures.record(
-        "Random calls",
+        f"Random calls, PostgreSQL {version}",
         does="every function and procedure that a role with all rights may call, with random"
         " arguments and with values that earlier calls returned",
         ran=f"{found.total():,} calls of {len(functions)} functions, {found['00000']:,} succeeded",
