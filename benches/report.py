@@ -27,6 +27,7 @@ def write(options, server, contenders, ratios, figures, account_bytes, entry_byt
         "![Median ratios compared with their targets](results.svg)\n",
         table(["ratio", "median", "min", "max", "in CPU", "target", "result"],
               [ratio_row(*row, contenders) for row in rows]),
+        missed(rows),
         table(["test", "median transactions per second", "min", "max",
                "server CPU per transaction, µs", "WAL bytes per transaction"],
               [contender_row(contender) for contender in contenders.values()]),
@@ -50,6 +51,18 @@ def sizing(login, account_bytes, entry_bytes):
         f"{entry_bytes / 1e3:.1f} GB to the audit trail. A login also waits for the disk at COMMIT: "
         "compare the tests named sync.\n"
     )
+
+
+def missed(rows):
+    """Says why targets were missed."""
+    titles = {}
+    for ratio, values in rows:
+        if ratio.target and statistics.median(values) < ratio.target:
+            titles.setdefault(ratio.reason, []).append(f"**{ratio.title}**")
+    if not titles:
+        return "All targets were met.\n"
+    lines = [f"- {', '.join(names)}: {reason}\n" for reason, names in titles.items()]
+    return "## Why targets were missed\n\n" + "".join(lines)
 
 
 def paired(contenders, ratio):

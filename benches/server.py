@@ -44,6 +44,7 @@ class Server:
         self.bin = Path(run([pg_config, "--bindir"]).strip())
         exported = shlex.split(run([CLUSTER, "env", directory]))[1:]
         self.environment = dict(item.split("=", 1) for item in exported) | {"LC_ALL": "C"}
+        self.background = self.processes()
 
     def client(self, tool, *arguments, **options):
         """Runs a client program."""
@@ -69,17 +70,25 @@ class Server:
                   "-f", SQL / "fill.sql")
 
     def wait_for_end(self, role):
-        """Waits until all sessions of a role have ended."""
+        """Waits until all sessions of a role have ended, and their processes. One that has touched
+        gigabytes of shared memory takes a while to give them back."""
         query = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{role}'"
-        while self.sql("postgres", query) != "0":
+        while self.sql("postgres", query) != "0" or self.processes() > self.background:
             time.sleep(0.05)
         # Until the postmaster has noticed.
         time.sleep(0.1)
 
+    @property
+    def postmaster(self):
+        return (self.directory / "data/postmaster.pid").read_text().split()[0]
+
+    def processes(self):
+        """Returns the number of the server's processes."""
+        return len(run(["pgrep", "-P", self.postmaster]).split())
+
     def cpu_seconds(self):
         """Returns the processor time of all server processes that have ended, in seconds."""
-        postmaster = (self.directory / "data/postmaster.pid").read_text().split()[0]
-        fields = Path(f"/proc/{postmaster}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{self.postmaster}/stat").read_text().rpartition(")")[2].split()
         # cutime and cstime, fields 16 and 17 in proc(5).
         return (int(fields[13]) + int(fields[14])) / os.sysconf("SC_CLK_TCK")
 
