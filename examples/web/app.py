@@ -49,7 +49,8 @@ def enrol():
         return render_template("enrol.html", device=device)
     session.pop("label", None)
     if answer.backup_codes:
-        return render_template("backup.html", codes=answer.backup_codes)
+        news = "Two-step login is on."
+        return render_template("backup.html", codes=answer.backup_codes, news=news)
     return go("home", "added")
 
 
@@ -82,7 +83,8 @@ def forget_devices():
 def backup():
     query = "SELECT totp.backup_rotate(%s, %s) AS codes"
     if codes := call(query, session["user"], request.form["code"]).codes:
-        return render_template("backup.html", codes=codes)
+        news = "These codes replace your old ones, which no longer work."
+        return render_template("backup.html", codes=codes, news=news)
     explain()
     return go("home")
 

@@ -52,6 +52,8 @@ class Chromium:
         width, height = size
         screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == PHONE}
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        touch = {"enabled": size == PHONE}
+        self.driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", touch)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
 

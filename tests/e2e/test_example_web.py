@@ -141,9 +141,9 @@ class Visitor:
         self.browser.press("Turn it on")
         self.scan()
         self.browser.fill(code=self.phone.take(time.time()))
-        self.browser.press("Turn on")
+        self.browser.press("Turn on two-step login")
         self.codes = self.browser.texts(".codes code")
-        self.browser.press("I have kept them")
+        self.browser.press("I have saved these codes")
 
     def log_in(self, password=PASSWORD):
         self.browser.open(f"{self.site.url}/login")
@@ -177,20 +177,20 @@ def test_the_code_that_the_phone_scans_turns_two_step_login_on(visitor, browser)
     browser.press("Turn it on")
     visitor.scan()
     assert visitor.phone.totp.name == visitor.email and visitor.phone.totp.issuer == "Acme"
-    browser.press("Enter a key instead")
+    browser.press("Can’t scan? Type a key")
     assert browser.find(".secret").text.replace(" ", "") == visitor.phone.totp.secret
     # A wrong code leaves the same QR code on the page.
     browser.fill(code=visitor.phone.wrong(time.time()))
-    browser.press("Turn on")
+    browser.press("Turn on two-step login")
     assert "That code is wrong" in browser.text
     scanned = visitor.phone.totp.secret
     visitor.scan()
     assert visitor.phone.totp.secret == scanned
     browser.fill(code=visitor.phone.take(time.time()))
-    browser.press("Turn on")
-    assert browser.heading == "Your backup codes"
+    browser.press("Turn on two-step login")
+    assert browser.heading == "Your backup codes for Acme"
     assert len(set(browser.texts(".codes code"))) == 10
-    browser.press("I have kept them")
+    browser.press("I have saved these codes")
     assert "Two-step login is on" in browser.text and "10 left" in browser.text
 
 
@@ -258,6 +258,7 @@ def test_a_lock_counts_down_and_ends(enrolled, browser, short_lock):
     assert 0 < seconds <= LOCKOUT
     button = browser.find("form[data-wait] button")
     assert not button.is_enabled()
+    assert "backup code" not in browser.text, "a lock refuses those, too"
     browser.wait(lambda _: int(browser.find("[role=timer]").text.removeprefix("0:")) < seconds)
     browser.wait(lambda _: "You can try again now." in browser.text)
     assert button.is_enabled()
@@ -284,7 +285,10 @@ def test_a_payment_takes_a_code_for_exactly_this_payment(enrolled, browser):
 def test_a_payment_needs_two_step_login(visitor, browser):
     visitor.sign_up()
     browser.press("Pay")
-    assert browser.heading == "Set up your app" and "Payments need two-step login" in browser.text
+    assert (
+        browser.heading == "Set up two-step login"
+        and "Payments need two-step login" in browser.text
+    )
 
 
 def test_a_device_is_added_and_removed_with_a_code(enrolled, browser):
@@ -296,7 +300,7 @@ def test_a_device_is_added_and_removed_with_a_code(enrolled, browser):
     enrolled.scan()
     assert enrolled.phone.totp.name == f"{enrolled.email} (Tablet)"
     browser.fill(code=enrolled.phone.take(time.time()))
-    browser.press("Turn on")
+    browser.press("Turn on two-step login")
     assert "The device was added." in browser.text and "Tablet" in browser.text
     browser.press("Remove Tablet")
     browser.fill(code="000000")
@@ -312,7 +316,7 @@ def test_new_backup_codes_replace_the_old_ones(enrolled, browser):
     browser.press("Make new codes")
     browser.find("#backup").send_keys(enrolled.codes[0])
     browser.find("#backup ~ button").click()
-    browser.wait(lambda _: browser.heading == "Your backup codes")
+    browser.wait(lambda _: browser.heading == "Your backup codes for Acme")
     shown = browser.texts(".codes code")
     assert len(shown) == 10 and not set(shown) & set(enrolled.codes)
 
@@ -383,14 +387,16 @@ def test_printed_backup_codes_are_the_codes_and_no_buttons(visitor, browser, tmp
     browser.press("Turn it on")
     visitor.scan()
     browser.fill(code=visitor.phone.take(time.time()))
-    browser.press("Turn on")
+    browser.press("Turn on two-step login")
     shown = browser.texts(".codes code")
     assert browser.find("[data-print]").is_displayed()
     (page,) = PdfReader(browser.pdf(tmp_path / "codes.pdf")).pages
     printed = page.extract_text()
     assert len(shown) == 10 and all(code in printed for code in shown)
     assert printed.startswith("Acme"), "whoever finds the paper must know what it is for"
-    assert not any(button in printed for button in ("Save as", "Log out", "I have kept them"))
+    assert not any(
+        button in printed for button in ("Save as", "Log out", "I have saved these codes")
+    )
     saved = browser.find("[download]").get_attribute("href")
     assert all(code in saved for code in shown)
 
@@ -425,13 +431,17 @@ def test_every_page_is_accessible_and_small_in_both_sizes_and_colours(visitor, b
     browser.press("Turn it on")
     visitor.scan()
     look("enrolment", {"phone light", "desktop dark"})
-    browser.press("Enter a key instead")
+    for size in SIZES.values():
+        browser.look(size)
+        assert browser.find("p.on-phone").is_displayed() == (size == PHONE)
+    browser.look(PHONE)
+    browser.press("Can’t scan? Type a key")
     look("enrolment-key")
     browser.fill(code=visitor.phone.take(time.time()))
-    browser.press("Turn on")
+    browser.press("Turn on two-step login")
     visitor.codes = browser.texts(".codes code")
     look("backup-codes", {"phone light", "desktop dark"})
-    browser.press("I have kept them")
+    browser.press("I have saved these codes")
     browser.press("Add a device")
     browser.press("Make new codes")
     look("account")

@@ -12,6 +12,7 @@ for (const timer of document.querySelectorAll("[data-seconds]")) {
     if (left > 0) return setTimeout(tick, 250);
     const box = timer.closest(".error");
     box.className = "news";
+    box.role = "status";
     box.textContent = "You can try again now.";
   };
   tick();
