@@ -12,7 +12,7 @@ use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
 use crate::pure::verdict::Reason;
 use crate::store::token::StoredToken;
-use crate::{settings, store};
+use crate::{guard, settings, store};
 use serde_json::Map;
 use zeroize::Zeroizing;
 
@@ -100,6 +100,7 @@ fn start(context: &Context, account: &Account) -> Result<Timestamp, Error> {
     store::backup_code::lock(account)?;
     store::pass::lock(account)?;
     store::account::start_recovery(account, effective_at)?;
+    guard::expect_recovery();
     let fields = field("delay_seconds", delay);
     context.record(account, Event::RecoveryStart, Outcome::Ok, fields.clone())?;
     context.announce(account, event::Kind::RecoveryStarted, fields)?;

@@ -34,8 +34,7 @@ pub fn verify(account: &Account, code: Option<&Code>) -> Result<Verdict, Error> 
     let now = clock::now()?;
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
-    // An attack on a locked account costs neither a read nor a write.
-    match memory.locked(now) {
+    match locked_in_memory(account, &memory, now)? {
         Some(until) => Ok(locked(until, now)),
         None => check(&Context::at(now)?, account, code, Event::Verify, &account_guard, &memory),
     }
@@ -63,10 +62,25 @@ pub fn verify_within(
 ) -> Result<Verdict, Error> {
     let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
-    match memory.locked(context.now) {
+    match locked_in_memory(account, &memory, context.now)? {
         Some(until) => Ok(locked(until, context.now)),
         None => check(context, account, code, event, &account_guard, &memory),
     }
+}
+
+/// Returns until when shared memory locks an account: an attack on a locked account costs neither a
+/// write nor a read, except on servers with recoveries that wait. A lock ends with the factors that it
+/// protects.
+fn locked_in_memory(
+    account: &Account,
+    memory: &LockState,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
+    let until = memory.locked(now);
+    let has_ended = until.is_some()
+        && guard::may_have_recovered()
+        && is_over(store::account::recovery_at(account)?, now);
+    Ok(until.filter(|_| !has_ended))
 }
 
 fn check(
@@ -85,12 +99,15 @@ fn check(
         store::account::hold(account)?;
     }
     let mut enrolment = store::factor::load(account)?;
-    if enrolment.as_ref().is_some_and(|it| is_over(it.recovery_at, now)) {
+    let recovery_at = enrolment.as_ref().and_then(|it| it.recovery_at);
+    if is_over(recovery_at, now) {
         context.complete_recovery(account)?;
         enrolment = None;
+    } else if recovery_at.is_some() {
+        guard::expect_recovery();
     }
     let enrolment = enrolment.filter(|it| !it.factors.is_empty());
-    let Some(Enrolment { lock_state, recovery_at, factors }) = enrolment else {
+    let Some(Enrolment { lock_state, factors, .. }) = enrolment else {
         if let Some(Code::Backup(code)) = code
             && let Some(pass) = pass::load(context, account, code, event)?
         {
@@ -138,7 +155,12 @@ fn check(
 pub fn check_lock(account: &Account, now: Timestamp) -> Result<Option<Verdict>, Error> {
     let memory = AccountGuard::of(account).lock_state();
     let committed = store::account::read(account)?.unwrap_or_default();
-    Ok(memory.stricter(&committed).locked(now).map(|until| locked(until, now)))
+    Ok(match memory.stricter(&committed).locked(now) {
+        Some(until) if !is_over(store::account::recovery_at(account)?, now) => {
+            Some(locked(until, now))
+        }
+        _ => None,
+    })
 }
 
 /// Refuses an account that is not enrolled, by the same path and in about the same time as one that

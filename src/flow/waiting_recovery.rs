@@ -7,6 +7,7 @@ use super::audit::field;
 use super::context::Context;
 use super::unenrol::unenrol;
 use crate::error::Error;
+use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::event;
 use crate::pure::lock::LockState;
@@ -24,6 +25,9 @@ impl Context {
             return Ok(None);
         };
         if !is_over(locked.recovery_at, self.now) {
+            if locked.recovery_at.is_some() {
+                guard::expect_recovery();
+            }
             return Ok(Some(locked.lock_state));
         }
         recover(self, account)?;
@@ -79,6 +83,7 @@ pub fn cancel(account: &Account) -> Result<bool, Error> {
     // Wait for a link that is being used. There are links for accounts that do not exist, too.
     context.lock_account(account)?;
     let was_waiting = store::account::cancel_recovery(account, context.now)?;
+    AccountGuard::of(account).recovered();
     let links = store::token::revoke(account, Kind::Recovery, context.now)?;
     if !was_waiting && links == 0 {
         return Ok(false);

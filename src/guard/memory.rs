@@ -12,7 +12,7 @@ use crate::settings;
 use pgrx::{PgSharedMemoryInitialization, pg_shmem_init, pg_sys};
 use std::ffi::CStr;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, Ordering};
 
 const NAME: &CStr = c"totp";
 /// Number of locks: many more than the processes that need one at any given time.
@@ -28,6 +28,8 @@ pub struct Header {
     pub rolled_back: AtomicU64,
     /// Verifications by method and result, whatever became of their transactions.
     pub verifications: [AtomicU64; COUNTERS],
+    /// Whether there has been a recovery that waits, in any database.
+    pub has_recoveries: AtomicBool,
     buckets: usize,
 }
 
@@ -69,6 +71,7 @@ impl PgSharedMemoryInitialization for Block {
                     evictions: AtomicU64::new(0),
                     rolled_back: AtomicU64::new(0),
                     verifications: [const { AtomicU64::new(0) }; COUNTERS],
+                    has_recoveries: AtomicBool::new(false),
                     buckets: buckets(),
                 });
                 let first: *mut Bucket = header.add(1).cast();

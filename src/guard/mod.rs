@@ -64,14 +64,21 @@ impl AccountGuard {
 
     /// Returns the lock state that shared memory records.
     pub fn lock_state(&self) -> LockState {
-        self.work(|entry| entry.lock_state(0)).unwrap_or_default()
+        self.lock_state_without(0)
     }
 
     /// Returns the same without the failures that the running transaction has cleared. They no longer
     /// show, but count for the lock until the commit: a rollback may follow.
     pub fn shown_lock_state(&self) -> LockState {
-        let cleared = transaction::cleared(self.key);
-        self.work(|entry| entry.lock_state(cleared)).unwrap_or_default()
+        self.lock_state_without(transaction::cleared(self.key))
+    }
+
+    fn lock_state_without(&self, cleared: u32) -> LockState {
+        let state = self.work(|entry| entry.lock_state(cleared)).unwrap_or_default();
+        match state.is_clean() || !transaction::has_recovered(self.key) {
+            true => state,
+            false => LockState::default(),
+        }
     }
 
     /// Reserves one attempt with a code before anything is compared, or refuses it. `committed` is
@@ -146,6 +153,14 @@ impl AccountGuard {
     pub fn clear_at_commit(&self) {
         if is_on() {
             transaction::record_clear(self.key, self.settled());
+        }
+    }
+
+    /// Records that this transaction has a recovery take effect. The lock, whose factors are gone, no
+    /// longer shows, but it counts until the commit for attempts at new factors: a rollback may follow.
+    pub fn recovered(&self) {
+        if is_on() {
+            transaction::record_recovery(self.key);
         }
     }
 
@@ -300,6 +315,19 @@ fn without_memory(committed: &LockState, policy: &Policy, now: Timestamp) -> Adm
 /// not call while the server replays WAL.
 pub fn started_at() -> Option<Timestamp> {
     memory::header().map(|header| header.start.time())
+}
+
+/// Records that there is a recovery that waits. When it takes effect, nothing tells shared memory that a
+/// lock has ended.
+pub fn expect_recovery() {
+    if let Some(header) = memory::header() {
+        header.has_recoveries.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Returns whether a recovery of an account that is locked in shared memory may have taken effect.
+pub fn may_have_recovered() -> bool {
+    memory::header().is_some_and(|header| header.has_recoveries.load(Ordering::Relaxed))
 }
 
 /// Counts a verification.

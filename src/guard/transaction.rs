@@ -36,6 +36,8 @@ enum Change {
     Written { key: Key, failures: u32 },
     /// These failures of the account were cleared in the table. Shared memory follows at commit.
     Clear { key: Key, failures: u32 },
+    /// A recovery of the account took effect.
+    Recovered(Key),
     /// The account was created. A rollback leaves nothing of it.
     NewAccount(Key),
     /// A secret was created. A rollback leaves nothing of it, so its steps are given back.
@@ -59,6 +61,7 @@ impl Change {
             | Self::Renamed { from: key, .. }
             | Self::Written { key, .. }
             | Self::Clear { key, .. }
+            | Self::Recovered(key)
             | Self::NewAccount(key)
             | Self::Recorded(key)
             | Self::NewSecret { key, .. }
@@ -167,6 +170,13 @@ pub fn is_repeat(key: Key, code: u64) -> bool {
     repeated.is_some()
 }
 
+/// Returns whether a recovery of an account took effect in the transaction.
+pub fn has_recovered(key: Key) -> bool {
+    PENDING.with_borrow(|pending| {
+        pending.iter().any(|it| matches!(it.change, Change::Recovered(own) if own == key))
+    })
+}
+
 /// Returns the number of changes so far.
 pub fn mark() -> usize {
     PENDING.with_borrow(Vec::len)
@@ -252,6 +262,11 @@ pub fn record_success(key: Key, failures: u32, burn: bool) {
 /// Records that an account's failures were cleared in the table.
 pub fn record_clear(key: Key, failures: u32) {
     record(Change::Clear { key, failures });
+}
+
+/// Records that a recovery of an account took effect.
+pub fn record_recovery(key: Key) {
+    record(Change::Recovered(key));
 }
 
 /// Records that an account was created.
@@ -368,6 +383,7 @@ fn rolled_back(change: Change) {
         | Change::Written { .. }
         | Change::Clear { .. }
         | Change::Renamed { .. }
+        | Change::Recovered(_)
         | Change::NewAccount(_)
         | Change::NewSecret { .. } => {}
     }

@@ -37,7 +37,8 @@ plans! {
         "UPDATE totp.tokens AS t SET attempts = attempts::integer + 1, used_at = $3
          WHERE id = $1 AND kind::text = $2 AND used_at IS NULL AND attempts::integer < $4
            AND changed_at IS NOT DISTINCT FROM (
-               SELECT CASE WHEN a.locked_until > $3 THEN 'infinity' ELSE a.changed_at END
+               SELECT CASE WHEN a.locked_until > $3 OR a.recovery_at <= $3 THEN 'infinity'
+                           ELSE a.changed_at END
                FROM totp.accounts AS a WHERE a.account::text = t.account::text)
          RETURNING account::text, purpose::text, binding::bytea";
     SPEND(UUID, TIME) =
@@ -147,7 +148,7 @@ fn scope(row: &Row) -> Result<Scope, Error> {
 }
 
 /// Uses a token and counts the attempt, in one statement. Returns `None` if it was already used,
-/// tried `max` times or revoked, or if its account is locked.
+/// tried `max` times or revoked, or if its account is locked or recovered.
 pub fn claim(token: &Token, now: Timestamp, max: i32) -> Result<Option<Scope>, Error> {
     let arguments = [id(token), token.kind.as_str().into(), now.into(), max.into()];
     CLAIM.row(&arguments, scope)

@@ -1,6 +1,7 @@
 """Recovery links that take effect after totp.recovery_delay, and what cancels them."""
 
 from contextlib import closing
+from itertools import islice
 
 import pytest
 from psycopg import Error
@@ -183,15 +184,70 @@ WRITES = {
 }
 
 
+@pytest.mark.parametrize("is_locked", [False, True], ids=["", "locked"])
 @pytest.mark.parametrize("name", WRITES)
-def test_whatever_writes_first_carries_it_out(server, app, person, name):
+def test_whatever_writes_first_carries_it_out(server, app, person, name, is_locked):
     ask(app, person.account)
-    app.wait(2 * DAY)
+    app.wait(2 * DAY - 10)
+    if is_locked:
+        lock(app, person)
+    app.wait(10)
     with closing(server.connect()) as connection:
         dba = Traveller(connection)
         dba.travel(app.now)
         assert not WRITES[name](dba, person), "the factor has done something"
         assert not left(dba, person)
+
+
+def lock(app, person):
+    """For 30 seconds."""
+    app.fail(person, 5)
+    assert app.attempt(person.account, person.phone.code(app.now)).reason == "locked"
+
+
+@pytest.mark.parametrize("is_undone", [False, True], ids=["committed", "rolled back"])
+def test_a_lock_ends_with_the_factors_that_it_protects(app, person, is_undone):
+    """The account answers like any without a factor, also if the failures are only in memory."""
+    account = person.account
+    ask(app, account)
+    app.wait(2 * DAY - 10)
+    challenges = [app.challenge(account) for _ in range(3)]
+    approval = app.call("approval_request", action="pay", payload="{}", account=account).id
+    with app.connection.transaction(force_rollback=is_undone):
+        lock(app, person)
+    app.wait(10)
+    code = person.phone.code(app.now)
+
+    def answers():
+        yield app.attempt(account, code).reason
+        yield app.attempt(account, "?").reason
+        yield app.call("approval_confirm", id=approval, code=code).reason
+        yield app.answer(app.challenge(account), code).reason
+
+    # Each as the first call of a transaction, and after others.
+    for number in range(4):
+        with app.connection.transaction(force_rollback=True):
+            *_, reason = islice(answers(), number + 1)
+            assert reason == "not_enrolled"
+            status = app.status(account)
+            assert (status.failures, status.locked_until) == (0, None)
+    for challenge, text in zip(challenges, ("?", code, person.backup_codes[0]), strict=True):
+        assert app.answer(challenge, text).reason == "spent"
+    assert set(answers()) == {"not_enrolled"}
+    lock(app, app.enrol(account))
+
+
+def test_a_lock_since_a_restart_ends_all_the_same(server, app, person):
+    ask(app, person.account)
+    server.restart()
+    with closing(server.connect("app")) as connection:
+        client = Traveller(connection)
+        client.travel(app.now + 2 * DAY - 10)
+        lock(client, person)
+        client.wait(10)
+        assert (
+            client.attempt(person.account, person.phone.code(client.now)).reason == "not_enrolled"
+        )
 
 
 def left(dba, person):
