@@ -152,6 +152,8 @@ struct Known {
     factors: HashMap<String, Vec<FactorRow>>,
     /// Those of the others that have changed their factors.
     changed: HashSet<String>,
+    /// Those whose recovery has taken effect, and whose rows other transactions have locked.
+    busy: HashSet<String>,
 }
 
 impl Import {
@@ -209,7 +211,7 @@ impl Import {
             .filter(|candidate| !candidate.source.factors.is_empty())
             .map(|candidate| &candidate.account)
             .collect();
-        let Known { new, mut factors, changed } = self.look_up(&named)?;
+        let Known { new, mut factors, changed, busy } = self.look_up(&named)?;
         let mut rows = Rows::default();
         for Candidate { account, source, outcome } in candidates {
             if source.factors.is_empty() {
@@ -221,6 +223,9 @@ impl Import {
             let is_new = new.contains(&**account);
             let known = factors.remove(&**account).unwrap_or_default();
             let decision = match self.decide(account, source, &known) {
+                Decision::Add { .. } if busy.contains(&**account) => {
+                    Decision::Refuse(Problem::Busy)
+                }
                 Decision::Add { is_first: true, .. } if changed.contains(&**account) => {
                     Decision::Refuse(Problem::Removed)
                 }
@@ -277,13 +282,14 @@ impl Import {
         if !others.is_empty() {
             let recovered = store::account::recovered_of(&others, self.context.now)?;
             if !self.options.dry_run {
-                complete_recoveries(&recovered, self.context.now)?;
+                let busy = complete_recoveries(&recovered, self.context.now)?;
+                known.busy.extend(busy);
             }
             for (account, row) in store::factor::all_of(&others)? {
                 known.factors.entry(account).or_default().push(row);
             }
             known.changed = store::account::changed(&others)?.into_iter().collect();
-            // In a dry run, they are still there.
+            // Those of busy accounts are still there, and in a dry run all.
             for account in recovered {
                 known.factors.remove(&account);
                 known.changed.insert(account);

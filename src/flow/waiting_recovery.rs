@@ -47,17 +47,32 @@ impl Context {
         recover(self, account)?;
         Ok(true)
     }
+
+    /// Does the same unless another transaction has locked the account's row, and returns `false` in
+    /// that case: the factors that still show are gone. Calls for many accounts must not wait for each
+    /// other.
+    pub fn try_complete_recovery(&self, account: &Account) -> Result<bool, Error> {
+        if !is_over(store::account::recovery_at(account)?, self.now) {
+            return Ok(true);
+        }
+        if !store::account::try_lock(account)? {
+            return Ok(false);
+        }
+        self.complete_recovery(account)?;
+        Ok(true)
+    }
 }
 
-/// Does the same for several accounts, except those whose rows other transactions have locked.
-pub fn complete_recoveries(accounts: &[String], now: Timestamp) -> Result<(), Error> {
+/// Does the same for several accounts. Returns those whose rows other transactions have locked.
+pub fn complete_recoveries(accounts: &[String], now: Timestamp) -> Result<Vec<String>, Error> {
+    let mut busy = Vec::new();
     for name in accounts {
         let account = Account::new(name.clone()).map_err(|_| Error::Corrupt("account"))?;
-        if store::account::try_lock(&account)? {
-            Context::at(now)?.complete_recovery(&account)?;
+        if !Context::at(now)?.try_complete_recovery(&account)? {
+            busy.push(name.clone());
         }
     }
-    Ok(())
+    Ok(busy)
 }
 
 /// Returns whether a recovery has taken effect, given the time at which it does.
@@ -68,6 +83,7 @@ pub fn is_over(recovery_at: Option<Timestamp>, now: Timestamp) -> bool {
 /// Turns two-factor authentication off. The caller holds the account's row.
 pub fn recover(context: &Context, account: &Account) -> Result<(), Error> {
     unenrol(context, account)?;
+    AccountGuard::of(account).recovered();
     context.record(account, Event::Recover, Outcome::Ok, Map::new())?;
     context.announce(account, event::Kind::Recovered, Map::new())?;
     if settings::force_sync_commit() {
@@ -83,7 +99,6 @@ pub fn cancel(account: &Account) -> Result<bool, Error> {
     // Wait for a link that is being used. There are links for accounts that do not exist, too.
     context.lock_account(account)?;
     let was_waiting = store::account::cancel_recovery(account, context.now)?;
-    AccountGuard::of(account).recovered();
     let links = store::token::revoke(account, Kind::Recovery, context.now)?;
     if !was_waiting && links == 0 {
         return Ok(false);

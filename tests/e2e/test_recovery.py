@@ -296,6 +296,40 @@ def test_what_comes_after_it_is_kept(server, app, person):
         assert app.enrol(f"{name} new").backup_codes
 
 
+@pytest.fixture
+def recovered(server, app, dba):
+    """Two accounts whose recovery has taken effect, and whose rows are still there, with a session
+    that holds the row of the first one, and another."""
+    people = [app.enrol(new_account()) for _ in range(2)]
+    for person in people:
+        ask(app, person.account)
+    app.wait(2 * DAY)
+    with closing(server.connect(autocommit=False)) as holder, closing(server.connect()) as other:
+        client = Traveller(other)
+        client.travel(app.now)
+        client.execute("SET totp.lock_timeout = '1s'")
+        accounts = [person.account for person in people]
+        yield Traveller(holder), client, accounts
+        client.call("totp_prune")
+
+
+def test_an_import_tells_accounts_in_use_from_removed_factors(recovered):
+    holder, dba, accounts = recovered
+    holder.execute("SELECT FROM totp.accounts WHERE account = %s FOR NO KEY UPDATE", accounts[0])
+    dba.execute("CREATE TEMPORARY TABLE staged (account text, secret text)")
+    for account in accounts:
+        dba.execute("INSERT INTO staged VALUES (%s, %s)", account, OTHER_URI)
+
+    def problems():
+        rows = dba.rows("SELECT * FROM totp.import_rows('staged')")
+        return {row.account: row.problem for row in rows}
+
+    in_use, removed = (problems()[account] for account in accounts)
+    assert "in use by another transaction" in in_use and "which was removed" in removed
+    holder.connection.rollback()
+    assert all("which was removed" in problem for problem in problems().values())
+
+
 @pytest.mark.parametrize(
     "call",
     [
