@@ -57,7 +57,9 @@ pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Expo
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
-        context.complete_recovery(account)?;
+        if !context.try_complete_recovery(account)? {
+            continue;
+        }
         let tenant = Tenant::of(account)?;
         for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
             let uri = uri_of(&context, account, &tenant, row).ok();
@@ -122,7 +124,9 @@ pub fn export_migration(
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
-        context.complete_recovery(account)?;
+        if !context.try_complete_recovery(account)? {
+            continue;
+        }
         let tenant = Tenant::of(account)?;
         let rows = store::factor::all(account)?;
         let rows = rows.iter().filter(|row| row.is_active());

@@ -330,6 +330,24 @@ def test_an_import_tells_accounts_in_use_from_removed_factors(recovered):
     assert all("which was removed" in problem for problem in problems().values())
 
 
+@pytest.mark.parametrize("function", ["totp_export_all", "totp_export_migration"])
+def test_exports_of_many_accounts_do_not_wait_for_each_other(recovered, dba, function):
+    """Each carries out the recoveries of its accounts, in its own order."""
+    holder, other, accounts = recovered
+    export = f"SELECT * FROM totp.{function}(%s, 'leaving')"
+    holder.travel(other.now)
+    # The first one is at its first account.
+    assert holder.rows(export, accounts[:1]) == []
+    other.connection.autocommit = False
+    assert other.rows(export, accounts[::-1]) == []
+    assert holder.rows(export, accounts) == []
+    for client in (holder, other):
+        client.connection.commit()
+    other.connection.autocommit = True
+    count = "SELECT count(*) FROM totp.factors WHERE account = ANY (%s)"
+    assert dba.value(count, accounts) == 0
+
+
 @pytest.mark.parametrize(
     "call",
     [
