@@ -66,12 +66,12 @@ SELECT 'totp_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Acc
 FROM totp.accounts
 UNION ALL
 SELECT 'totp_locked_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts that are locked now, as committed.', 'gauge'
-FROM totp.clock, totp.accounts WHERE locked_until > clock.now
+FROM totp.clock, totp.accounts WHERE locked_until > clock.now AND (recovery_at <= clock.now) IS NOT TRUE
 UNION ALL
 SELECT 'totp_suspended_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts whose TOTP codes are refused until someone acts.', 'gauge'
-FROM totp.accounts WHERE suspended
+FROM totp.clock, totp.accounts WHERE suspended AND (recovery_at <= clock.now) IS NOT TRUE
 UNION ALL
-SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired ones that are not removed yet.', 'gauge'
+SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired and void ones that are not removed yet.', 'gauge'
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
 SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay.', 'gauge'

@@ -1386,7 +1386,7 @@ FULL JOIN (
 ALTER VIEW totp.key_status OWNER TO totp_owner;
 
 COMMENT ON VIEW totp.key_status IS
-'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors, backup codes and hardware tokens';
+'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors, backup codes and hardware tokens, including rows that count for nothing any more and are not removed yet';
 
 COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
 
@@ -1509,12 +1509,12 @@ SELECT 'totp_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Acc
 FROM totp.accounts
 UNION ALL
 SELECT 'totp_locked_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts that are locked now, as committed.', 'gauge'
-FROM totp.clock, totp.accounts WHERE locked_until > clock.now
+FROM totp.clock, totp.accounts WHERE locked_until > clock.now AND (recovery_at <= clock.now) IS NOT TRUE
 UNION ALL
 SELECT 'totp_suspended_accounts'::text COLLATE "C", '{}', count(*)::double precision, 'Accounts whose TOTP codes are refused until someone acts.', 'gauge'
-FROM totp.accounts WHERE suspended
+FROM totp.clock, totp.accounts WHERE suspended AND (recovery_at <= clock.now) IS NOT TRUE
 UNION ALL
-SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired ones that are not removed yet.', 'gauge'
+SELECT 'totp_pending_factors'::text COLLATE "C", '{}', count(*)::double precision, 'Factors that have not been confirmed, including expired and void ones that are not removed yet.', 'gauge'
 FROM totp.factors WHERE state = 'pending'
 UNION ALL
 SELECT 'totp_pending_recoveries'::text COLLATE "C", '{}', count(*)::double precision, 'Recoveries that wait for totp.recovery_delay.', 'gauge'

@@ -304,7 +304,7 @@ FULL JOIN (
 ) AS used USING (key_id);
 ALTER VIEW totp.key_status OWNER TO totp_owner;
 COMMENT ON VIEW totp.key_status IS
-'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors, backup codes and hardware tokens';
+'Encryption keys in the keyring and in use by stored rows, and the progress of a rotation; reads all rows of factors, backup codes and hardware tokens, including rows that count for nothing any more and are not removed yet';
 COMMENT ON COLUMN totp.key_status.key_id IS 'First 16 hex digits of the SHA-256 of the key''s text';
 COMMENT ON COLUMN totp.key_status.is_primary IS 'Whether the key is the first in the keyring, which is the one used to encrypt';
 COMMENT ON COLUMN totp.key_status.in_keyring IS 'Whether the key is in the keyring; if not, its rows cannot be decrypted';

@@ -204,6 +204,14 @@ def test_gauges_say_what_there_is(app, dba, monitor, server):
     assert monitor.value("totp_audit_unsealed_rows") == 0
     assert monitor.value("totp_audit_last_seal_age_seconds") < 60
     assert monitor.value("totp_events_unread") == 0
+    # Once a recovery has taken effect, nothing is locked.
+    dba.execute("UPDATE totp.accounts SET recovery_at = now() + '1 hour'")
+    assert monitor.value("totp_locked_accounts") == before["totp_locked_accounts",] + 1
+    assert monitor.value("totp_suspended_accounts") == before["totp_suspended_accounts",] + 1
+    dba.execute("UPDATE totp.accounts SET recovery_at = now() - interval '1 hour'")
+    assert monitor.value("totp_locked_accounts") == 0
+    assert monitor.value("totp_suspended_accounts") == 0
+    dba.execute("UPDATE totp.accounts SET recovery_at = NULL")
     dba.execute("UPDATE totp.accounts SET failures = 0, locked_until = NULL, suspended = false")
 
 

@@ -330,6 +330,16 @@ def test_an_import_tells_accounts_in_use_from_removed_factors(recovered):
     assert all("which was removed" in problem for problem in problems().values())
 
 
+def test_rows_that_are_not_removed_yet_are_counted_by_key(recovered):
+    _, dba, accounts = recovered
+    for number in (2, 0):
+        of_them = "SELECT count(*) FROM totp.factors WHERE account = ANY (%s)"
+        assert dba.value(of_them, accounts) == number
+        stored = dba.value("SELECT count(*) FROM totp.factors")
+        assert dba.value("SELECT sum(factors) FROM totp.key_status") == stored
+        dba.call("totp_prune")
+
+
 @pytest.mark.parametrize("function", ["totp_export_all", "totp_export_migration"])
 def test_exports_of_many_accounts_do_not_wait_for_each_other(recovered, dba, function):
     """Each carries out the recoveries of its accounts, in its own order."""
