@@ -8,6 +8,7 @@ use super::context::Context;
 use super::enrol::FACTORS_LIMIT;
 use super::import::WEAK_BELOW_BYTES;
 use super::lock_timeout::limited;
+use super::new_account::ensure_decoys;
 use super::waiting_recovery::{cancel_by_change, complete_recoveries};
 use crate::error::{Error, notice};
 use crate::guard::AccountGuard;
@@ -268,6 +269,7 @@ impl Import {
             return Ok(known);
         }
         if !self.options.dry_run {
+            ensure_decoys()?;
             known.new = store::account::ensure_all(named, self.context.now)?.into_iter().collect();
         }
         for account in &known.new {

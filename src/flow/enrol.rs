@@ -102,13 +102,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
         ..Plaintext::of(created.secret.expose())
     };
 
-    let account_guard = AccountGuard::of(account);
-    if store::account::ensure(account, context.now)? {
-        // Shared memory may have failures of a removed account with this name. There is no secret
-        // to guess yet.
-        account_guard.created();
-        account_guard.clear_at_commit();
-    }
+    context.ensure_account(account)?;
     context.lock_account(account)?;
     let expired = context.now.plus_secs(-settings::pending_ttl());
     if reuse && let Some(pending) = pending_like(&context, account, &label, parameters, &plaintext)?
@@ -129,7 +123,7 @@ pub fn create(account: &Account, new: NewFactor) -> Result<Created, Error> {
     let factor =
         Factor { label, parameters, ciphertext, last_step: -1, drift: 0, created_at: context.now };
     store::factor::upsert_pending(account, &factor)?;
-    account_guard.created_secret(created.secret.expose());
+    AccountGuard::of(account).created_secret(created.secret.expose());
     context.record_free(account, Event::Create, Outcome::Ok, field("label", &*factor.label))?;
     store::factor::sweep(expired)?;
     Ok(created)

@@ -174,15 +174,12 @@ pub fn assign(
     }
     // An unknown serial number creates no account.
     find(&context, serial)?;
-    let account_guard = AccountGuard::of(account);
-    if store::account::ensure(account, context.now)? {
-        account_guard.created();
-        account_guard.clear_at_commit();
-    }
+    context.ensure_account(account)?;
     let lock_state = context.lock_account(account)?.ok_or(Error::NoAccount)?;
     store::hardware_token::lock(serial)?;
     // Read again: another transaction may have assigned it while this one was waiting.
     let token = find(&context, serial)?;
+    let account_guard = AccountGuard::of(account);
     let memory = account_guard.lock_state();
     if let Some(until) = lock_state.stricter(&memory).locked(context.now) {
         return Ok(locked(until, context.now).into());

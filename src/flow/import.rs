@@ -5,7 +5,6 @@ use super::context::Context;
 use super::enrol::FACTORS_LIMIT;
 use super::waiting_recovery::cancel_by_change;
 use crate::error::Error;
-use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::event::Kind;
 use crate::pure::keyring::{AssociatedData, Plaintext};
@@ -26,11 +25,7 @@ pub fn import(
     reason: Option<&AuditReason>,
 ) -> Result<bool, Error> {
     let context = Context::begin()?;
-    if store::account::ensure(account, context.now)? {
-        let account_guard = AccountGuard::of(account);
-        account_guard.created();
-        account_guard.clear_at_commit();
-    }
+    context.ensure_account(account)?;
     context.lock_account(account)?;
     let factors = store::factor::all(account)?;
     if factors.iter().any(|row| row.is_active() && row.factor.label == label) {

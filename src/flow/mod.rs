@@ -21,6 +21,7 @@ pub mod jwt;
 pub mod key;
 pub mod lock_timeout;
 pub mod metric;
+mod new_account;
 pub mod pass;
 pub mod preflight;
 pub mod recovery;

@@ -5,7 +5,6 @@ use super::audit::field;
 use super::context::Context;
 use super::session;
 use crate::error::Error;
-use crate::guard::AccountGuard;
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::backup_code::{BackupCode, ENTROPY_BYTES, HashedSet, SALT_BYTES};
 use crate::pure::event::Kind;
@@ -28,12 +27,7 @@ pub fn issue(
     if session::current().is_some_and(|session| session.account == *account) {
         return Err(Error::OwnPass);
     }
-    let account_guard = AccountGuard::of(account);
-    if store::account::ensure(account, context.now)? {
-        // As for the first factor of an account.
-        account_guard.created();
-        account_guard.clear_at_commit();
-    }
+    context.ensure_account(account)?;
     context.lock_account(account)?;
     let salt = random::array::<SALT_BYTES>()?;
     let code = BackupCode::from_entropy(&*random::array::<ENTROPY_BYTES>()?);

@@ -8,6 +8,7 @@ mod lock_timeout;
 mod process;
 mod rights;
 mod session;
+mod table_lock;
 mod transaction;
 
 pub use audit::{
@@ -26,6 +27,7 @@ pub use session::{
     connection_id, database_name, effective_role, installation_id, is_text, require_superuser,
     require_unicode, session_user, session_user_as_text, setting,
 };
+pub use table_lock::try_lock_table;
 pub use transaction::{
     force_sync_commit, is_maintenance, is_read_committed, is_transaction_block, require_writable,
 };

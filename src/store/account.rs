@@ -10,19 +10,11 @@ use pgrx::datum::TimestampWithTimeZone;
 use std::ops::RangeInclusive;
 
 plans! {
-    // The extension's script makes no decoys: logical replication would find the same rows on both
-    // sides. Before there is an account, there is none to distinguish from unknown ones.
     ENSURE(TEXT, TIME) =
-        "WITH decoys AS (
-             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
-             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
-         INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
+        "INSERT INTO totp.accounts (account, changed_at, created_at) VALUES ($1, $2, $2)
          ON CONFLICT (account) DO NOTHING";
     ENSURE_ALL(TEXTS, TIME) =
-        "WITH decoys AS (
-             INSERT INTO totp.decoys (slot) SELECT generate_series(0, 255)
-             WHERE NOT EXISTS (SELECT FROM totp.decoys) ON CONFLICT (slot) DO NOTHING)
-         INSERT INTO totp.accounts (account, changed_at, created_at)
+        "INSERT INTO totp.accounts (account, changed_at, created_at)
          SELECT name, $2, $2 FROM unnest($1) AS name
          ON CONFLICT (account) DO NOTHING RETURNING account::text";
     CHANGED(TEXTS) =
@@ -157,14 +149,13 @@ pub struct LockedAccount {
     pub recovery_at: Option<Timestamp>,
 }
 
-/// Creates the account's row if there is none, along with the decoys. Returns whether it did.
+/// Creates the account's row if there is none. Returns whether it did.
 pub fn ensure(account: &Account, now: Timestamp) -> Result<bool, Error> {
     let arguments = [account.into(), now.into()];
     Ok(ENSURE.execute(&arguments)? > 0)
 }
 
-/// Creates the rows of accounts that have none, along with the decoys. Returns the accounts that it
-/// created.
+/// Creates the rows of accounts that have none. Returns the accounts that it created.
 pub fn ensure_all(accounts: &[&Account], now: Timestamp) -> Result<Vec<String>, Error> {
     let names: Vec<String> = accounts.iter().map(|account| account.to_string()).collect();
     ENSURE_ALL.rows(&[names.into(), now.into()], |row| row.get(1))
