@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 /// Why a right code cannot be spent.
 pub enum Refusal {
-    /// For a reason that committed rows show.
+    /// For a reason that is known: its step is already spent, or older than shared memory.
     Known(Outcome),
     /// Another transaction has spent it or is about to, according to shared memory or the row
     /// itself.
@@ -110,14 +110,15 @@ impl<'a> Attempt<'a> {
         match refusal {
             Refusal::Known(outcome) => self.fail(outcome),
             Refusal::Raced if guard::is_on() => {
-                self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
-                let fields = self.lock_fields(&self.after);
+                let after =
+                    self.account_guard.fail(self.after, &settings::lock_policy(), self.context.now);
+                let fields = self.lock_fields(&after);
                 let outcome = Outcome::Replayed;
                 guard::count(self.kind, outcome.into());
                 count_client_failure(self.context.now);
                 self.context.record(self.account, self.event, outcome, fields.clone())?;
-                self.context.announce_failure(self.account, outcome, fields, &self.after)?;
-                Ok(self.failed(&self.after))
+                self.context.announce_failure(self.account, outcome, fields, &after)?;
+                Ok(self.failed(&after))
             }
             Refusal::Raced => self.fail(Outcome::Replayed),
             Refusal::Full { until } => {
