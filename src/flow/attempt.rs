@@ -128,6 +128,12 @@ impl<'a> Attempt<'a> {
         }
     }
 
+    /// Counts the guess of an attempt that ends with an error: against the account, shared memory has
+    /// counted it.
+    pub fn count_for_client(&self) {
+        count_client_failure(self.context.now);
+    }
+
     /// Returns what a failure does to the account, for its audit entry.
     fn lock_fields(&self, after: &LockState) -> Map<String, Value> {
         let mut fields = Map::new();

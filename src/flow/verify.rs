@@ -293,7 +293,10 @@ impl Decrypted {
     /// not undo that. Without shared memory, the failure is counted instead of raising the error.
     fn no_match(self, attempt: Attempt) -> Result<Verdict, Error> {
         match self.failure {
-            Some(reason) if guard::is_on() => Err(reason.into()),
+            Some(reason) if guard::is_on() => {
+                attempt.count_for_client();
+                Err(reason.into())
+            }
             _ => attempt.fail(Outcome::Invalid),
         }
     }
@@ -317,24 +320,13 @@ fn verify_totp<'a>(
         let (window, now) = candidate.window(context);
         if let Some(step) = candidate.otp.find(code, window.steps(now)) {
             let is_fresh = step > candidate.factor.last_step;
+            // A step that is already spent counts only if no factor has one that is not.
             matched = matched.filter(|_| !is_fresh).or(Some((candidate, step)));
         }
     }
     let Some((DecryptedFactor { factor, secret, .. }, step)) = matched else {
-        let Some(backup) = backup else {
-            return decrypted.no_match(attempt);
-        };
-        let codes = match BackupCodes::load(context, account) {
-            // Without shared memory, an error would undo the failure: see `no_match`.
-            Err(Error::UnreadableBackupCodes | Error::Unreadable(_)) if !guard::is_on() => {
-                return attempt.fail(Outcome::Invalid);
-            }
-            codes => codes?,
-        };
-        return match codes.find(backup) {
-            Some((set, position)) => {
-                spend_backup_code(context, account, set, position, attempt.with_backup_code())
-            }
+        return match backup {
+            Some(backup) => verify_imported_code(context, account, backup, decrypted, attempt),
             None => decrypted.no_match(attempt),
         };
     };
@@ -350,6 +342,32 @@ fn verify_totp<'a>(
     }
     attempt.record_success(&method, Map::new())?;
     attempt.succeed(method)
+}
+
+/// Verifies a text that matches no factor, but can be a backup code that another system issued.
+fn verify_imported_code(
+    context: &Context,
+    account: &Account,
+    code: &BackupCode,
+    decrypted: Decrypted,
+    attempt: Attempt,
+) -> Result<Verdict, Error> {
+    match BackupCodes::load(context, account) {
+        Ok(codes) => match codes.find(code) {
+            Some((set, position)) => {
+                spend_backup_code(context, account, set, position, attempt.with_backup_code())
+            }
+            None => decrypted.no_match(attempt),
+        },
+        // Without shared memory, an error would undo the failure: see `no_match`.
+        Err(Error::UnreadableBackupCodes | Error::Unreadable(_)) if !guard::is_on() => {
+            attempt.fail(Outcome::Invalid)
+        }
+        Err(error) => {
+            attempt.count_for_client();
+            Err(error)
+        }
+    }
 }
 
 /// Returns the drift of a factor's authenticator app after a login with a step.

@@ -10,6 +10,7 @@ from authenticator import Authenticator
 from client import Client
 from cluster import Cluster
 from conftest import install, new_account
+from refusal import DAMAGED, refused
 
 ACCOUNTS = int(os.environ.get("TOTP_ATTACKED_ACCOUNTS", "2000"))
 LIMIT = 100
@@ -133,6 +134,21 @@ def test_failures_count_for_the_client_after_a_rollback(application, dba):
         for person in people[:3]:
             client.attempt(person.account, person.phone.wrong(client.now))
     assert client.attempt(people[3].account, "123456").reason == "locked"
+
+
+def test_a_guess_that_ends_with_an_error_counts_for_the_client(application, dba):
+    """It may be right for the factor that cannot be decrypted, which must not look like a wrong code."""
+    client = application("203.0.113.7", 3)
+    for _ in range(3):
+        account = new_account()
+        dba.enrol(account)
+        good = dba.enrol(account, label="good")
+        dba.execute(
+            "UPDATE totp.factors SET sealed = '' WHERE account = %s AND label = 'default'", account
+        )
+        with refused(DAMAGED):
+            client.attempt(account, good.phone.wrong(client.now))
+    assert client.attempt(dba.enrol(new_account()).account, "123456").reason == "locked"
 
 
 def test_right_codes_do_not_count(application, dba):
