@@ -2,7 +2,7 @@
 
 PG_CONFIG ?= 15
 
-.PHONY: help setup build install installcheck package test release-check release soak fuzz assertions lint docs reference screenshots demo demo-rotate demo-stop bench clean
+.PHONY: help setup build install installcheck package test release-check release soak fuzz assertions miri lint docs reference screenshots demo demo-rotate demo-stop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ soak: ## Runs the tests that take hours: large tables, random lives and input, c
 	@scripts/setup test
 	@scripts/setup fuzz
 	@scripts/setup assertions
+	@scripts/setup miri
 	@scripts/soak $(if $(CONTINUE),--continue) $(PG_CONFIG)
 
 fuzz: ## Looks for inputs that break a parser: FUZZ_SECONDS=600 for each
@@ -52,6 +53,10 @@ assertions: ## Tests memory safety on a PostgreSQL that is built with assertions
 	@scripts/setup test
 	@scripts/setup assertions
 	@scripts/assertions
+
+miri: ## Looks for undefined behaviour in the crates that parsers call: MIRI_SECONDS=60 for each test
+	@scripts/setup miri
+	@scripts/miri
 
 lint: ## Checks formatting, clippy, imports, versions, scripts and spelling
 	@scripts/setup lint
