@@ -95,6 +95,27 @@ def test_one_backup_code_is_accepted_once(connect, app, dba, account):
 # One backup code, and many people who have it
 
 
+def test_a_raced_code_counts_no_failures_that_its_transaction_has_cleared(
+    cluster, connect, app, dba, account
+):
+    """Otherwise the trail would report a suspension that there is not."""
+    person = app.enrol(account)
+    code = person.phone.take(app.now)
+    first = Client(connect())
+    second = Client(connector(cluster, suspend_after=5, max_failures=100)())
+    with first.connection.transaction():
+        assert first.verify(account, code)
+        for _ in range(4):
+            assert not second.verify(account, person.phone.wrong(second.now))
+        with second.connection.transaction():
+            assert second.attempt(account, person.backup_codes[0]).reason == "ok"
+            assert not second.verify(account, code)
+    assert outcomes(dba, account) == {"ok": 2, "invalid": 4, "replayed": 1}
+    query = "SELECT detail FROM totp.audit_events WHERE account = %s AND outcome = 'replayed'"
+    assert "suspended" not in (dba.value(query, account) or {})
+    assert second.status(account).failures == 1
+
+
 @pytest.fixture(params=[5, 100], ids=["5 failures lock", "100 failures lock"])
 def patient(request, cluster):
     """A superuser's connections. With the larger limit all hundred codes are compared."""
