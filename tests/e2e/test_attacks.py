@@ -136,18 +136,17 @@ def test_failures_count_for_the_client_after_a_rollback(application, dba):
     assert client.attempt(people[3].account, "123456").reason == "locked"
 
 
-def test_a_guess_that_ends_with_an_error_counts_for_the_client(application, dba):
-    """It may be right for the factor that cannot be decrypted, which must not look like a wrong code."""
-    client = application("203.0.113.7", 3)
+@pytest.mark.parametrize(("damaged", "code"), [("factors", None), ("backup_codes", "12345678")])
+def test_a_guess_that_ends_with_an_error_counts_for_the_client(application, dba, damaged, code):
+    """It may be right for what cannot be decrypted, which must not look like a wrong code."""
+    client = application(f"203.0.113.7 {damaged}", 3)
     for _ in range(3):
         account = new_account()
         dba.enrol(account)
+        dba.execute(f"UPDATE totp.{damaged} SET sealed = '' WHERE account = %s", account)
         good = dba.enrol(account, label="good")
-        dba.execute(
-            "UPDATE totp.factors SET sealed = '' WHERE account = %s AND label = 'default'", account
-        )
         with refused(DAMAGED):
-            client.attempt(account, good.phone.wrong(client.now))
+            client.attempt(account, code or good.phone.wrong(client.now))
     assert client.attempt(dba.enrol(new_account()).account, "123456").reason == "locked"
 
 
