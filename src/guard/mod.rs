@@ -75,10 +75,10 @@ impl AccountGuard {
 
     fn lock_state_without(&self, cleared: u32) -> LockState {
         let state = self.work(|entry| entry.lock_state(cleared)).unwrap_or_default();
-        match state.is_clean() || !transaction::has_recovered(self.key) {
-            true => state,
-            false => LockState::default(),
+        if !state.is_clean() && transaction::has_recovered(self.key) {
+            return LockState::default();
         }
+        state
     }
 
     /// Reserves one attempt with a code before anything is compared, or refuses it. `committed` is
