@@ -92,6 +92,8 @@ class Cluster:
             arguments.append("--no-preload")
         for name, value in self.settings.items():
             arguments += ["-c", f"{name}={value}"]
+        for name, value in self.environment.items():
+            arguments += ["--env", f"{name}={value}"]
         self._script("start", *arguments)
         return self
 
@@ -268,8 +270,7 @@ class Cluster:
 
     def _script(self, command, *arguments):
         script = ROOT / "scripts" / "cluster"
-        environment = {**os.environ, **self.environment}
-        return _run([script, command, self.directory, *arguments], input="", env=environment)
+        return _run([script, command, self.directory, *arguments], input="")
 
 
 def _run(command, owner=None, **options):

@@ -53,9 +53,19 @@ class SystemTraveller(Traveller):
 @pytest.fixture(scope="module")
 def clock():
     # Days before what the tests set, so that only 1970 is before the start of the server.
+    clear()
     clock = Clock(START - 10 * DAY)
     yield clock
     shutil.rmtree(clock.file.parent)
+    clear()
+
+
+def clear():
+    """Removes what libfaketime has left of processes that were killed: another one with the same number
+    may not start with it."""
+    for file in Path("/dev/shm").glob("*faketime_s?m_*"):
+        if not Path("/proc", file.name.rpartition("_")[2]).exists():
+            file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
