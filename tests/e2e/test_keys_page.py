@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from cryptography.fernet import Fernet
 
+from authenticator import Authenticator
 from client import Client
 from cluster import ROOT, Cluster, bindir
 from conftest import install
@@ -104,24 +105,41 @@ def test_the_key_file_moves_out_of_the_data_directory(server):
     assert elsewhere.stat().st_uid == server.owner and elsewhere.stat().st_mode & 0o777 == 0o600
 
 
+def test_without_any_key_a_new_file_is_made(server):
+    file = KeyFile(server)
+    (lost,) = file.keys
+    file.remove()
+    run(server, *LOSS[0])
+    (new,) = file.keys
+    assert new != lost and Fernet(new)
+    assert file.mode == 0o600 and file.path.stat().st_uid == server.owner
+
+
 def test_a_lost_key_is_replaced_by_hand(server):
     file = KeyFile(server)
     (lost,) = file.keys
     with server.connect() as connection:
         client = Client(connection)
         client.enrol("alice")
+        carol = client.enrol("carol")
         file.write(Fernet.generate_key().decode(), *file.keys)
         kept, _ = file.keys
         bob = client.enrol("bob")
-        file.remove()
-        (make, reset) = LOSS
+        # Her new phone needs the new key, her backup codes the old one.
+        carol.phone = Authenticator(client.create("carol").uri)
+        assert client.confirm("carol", carol.phone.take(client.now)).confirmed
+        file.write(kept)
+        make, reset, reissue = LOSS
         run(server, *make)
+        assert file.keys[1:] == [kept] and file.keys[0] not in (kept, lost)
         assert file.mode == 0o600 and file.path.stat().st_uid == server.owner
-        file.write(*file.keys, kept)
         query = "SELECT detail FROM totp.preflight() WHERE check_name = 'missing_keys'"
-        assert client.value(query) == f"Rows encrypted with key {key_id(lost)}: 2."
+        assert client.value(query) == f"Rows encrypted with key {key_id(lost)}: 3."
         run(server, *reset)
         assert client.status("alice").enabled is False
+        account, codes = run(server, *reissue).strip().split("|")
+        assert account == "carol" and client.backup_verify(account, codes.strip("{}").split(",")[9])
         assert client.verify("bob", bob.phone.take(client.now))
+        assert client.value(query) is None or key_id(lost) not in client.value(query)
         client.enrol("alice")
         Fernet(client.value("SELECT totp.key_generate()"))
