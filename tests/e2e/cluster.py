@@ -22,6 +22,9 @@ SUPERUSER = "postgres"
 # A cluster that is killed on purpose loses no file: only the operating system's crash would.
 SETTINGS = {"fsync": "off", "max_connections": "200", "max_prepared_transactions": "20"}
 
+# What the log says of a process that went wrong by itself: SIGILL, SIGBUS, SIGFPE or SIGSEGV, or an assertion.
+CRASH = re.compile(r"^TRAP: .*|.* was terminated by signal (?:4|7|8|11)\b.*", re.MULTILINE)
+
 # A file system in memory.
 MEMORY = "/dev/shm"
 MEMORY_NEEDED = 8 * 2**30
@@ -107,9 +110,9 @@ class Cluster:
         self.start()
 
     def destroy(self):
-        """Stops the server and removes all that belongs to it. Of a server with assertions, none may
-        have failed, not even in a process that no test waits for."""
-        failed = re.findall(r"^TRAP: .*", self.log, re.MULTILINE) if self.log_file.exists() else []
+        """Stops the server and removes all that belongs to it. None of its processes may have crashed or
+        failed an assertion, not even one that no test waits for."""
+        failed = CRASH.findall(self.log) if self.log_file.exists() else []
         self._script("destroy")
         shutil.rmtree(self.directory, ignore_errors=True)
         assert not failed, failed
@@ -118,12 +121,13 @@ class Cluster:
         """kill -9 of the postmaster, whose children then end by themselves, or of all of them.
         Returns when they and their shared memory are gone."""
         postmaster = self.postmaster_pid
+        os.kill(postmaster, signal.SIGSTOP)  # It starts no more children.
         family = [postmaster, *_children(postmaster)]
         for pid in family if all_at_once else [postmaster]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         until(lambda: not any(map(_is_alive, family)), what="end of the killed server")
-        # As long as nobody buries the dead, the next server takes it for a living one.
+        # Until the killed process is reaped, the next server thinks that it is still running.
         socket_directory = Path(self.address["host"])
         for lock in self.data_dir / "postmaster.pid", *socket_directory.glob(".s.PGSQL.*.lock"):
             lock.unlink()
@@ -155,10 +159,14 @@ class Cluster:
         """A running hot standby of this cluster, made by pg_basebackup."""
         merged = {**self.settings, **(settings or {})}
         copy = Cluster(self.preload, merged, self.environment, self.pg_config)
-        os.chown(copy.directory, self.owner, -1)
-        self.run("pg_basebackup", "-D", copy.data_dir, "-R", "-X", "stream", "-c", "fast")
-        copy.start()
-        copy.wait_until_ready()
+        try:
+            os.chown(copy.directory, self.owner, -1)
+            self.run("pg_basebackup", "-D", copy.data_dir, "-R", "-X", "stream", "-c", "fast")
+            copy.start()
+            copy.wait_until_ready()
+        except BaseException:
+            copy.destroy()
+            raise
         return copy
 
     def promote(self):
@@ -281,7 +289,7 @@ def _run(command, owner=None, **options):
         stderr=subprocess.STDOUT,
         text=True,
         cwd="/tmp",
-        timeout=120,
+        timeout=400,
         check=False,
         **identity,
         **options,

@@ -10,6 +10,7 @@ import secrets
 import pytest
 from psycopg import sql
 
+import figures
 from alone import turn
 from client import Client, Traveller
 from cluster import Cluster
@@ -33,6 +34,14 @@ def pytest_runtest_protocol(item):
     """Each test has its turn, with its fixtures."""
     with turn(alone=item.get_closest_marker("alone") is not None):
         return (yield)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def whole_file(request):
+    """What a test records counts if no test of its file has failed: it may say what they have shown."""
+    failed = request.session.testsfailed
+    with figures.held(lambda: request.session.testsfailed == failed):
+        yield
 
 
 @pytest.fixture(scope="session")

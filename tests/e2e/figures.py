@@ -5,12 +5,36 @@ scripts/reliability makes a table of them.
 
 import json
 import os
+from contextlib import contextmanager
+
+_held = None
 
 
 def record(test, does, ran, lost, again):
     """What a test does, how often it ran, what was lost, and how to run it again."""
     row = {"test": test, "does": does, "ran": ran, "lost": lost, "again": again}
     print(json.dumps(row))
+    if _held is None:
+        _write([row])
+    else:
+        _held.append(row)
+
+
+@contextmanager
+def held(is_right):
+    """Holds back what is recorded in the block, and writes it if that is right at the end."""
+    global _held
+    _held = rows = []
+    try:
+        yield
+    finally:
+        _held = None
+    if is_right():
+        _write(rows)
+
+
+def _write(rows):
     if file := os.environ.get("TOTP_FIGURES"):
         with open(file, "a") as lines:
-            print(json.dumps(row), file=lines)
+            for row in rows:
+                print(json.dumps(row), file=lines)

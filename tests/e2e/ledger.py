@@ -88,10 +88,6 @@ class Difference:
     told: frozenset
     found: str
 
-    @property
-    def is_replayable(self):
-        return self.kind != "failure" and self.told <= {"spent", "used"}
-
 
 class Ledger:
     """Clients write to it in several threads, each for its own accounts."""

@@ -42,7 +42,7 @@ class Worker(Thread):
         super().__init__()
         self.connect, self.dice, self.pause = connect, Random(seed), pause
         self.stopped, self.warm = Event(), Event()
-        self.error = self.pid = None
+        self.error = self.lost = self.pid = None
         # How long an act took at most, and how many were done.
         self.slowest, self.number = 0.0, 0
 
@@ -52,7 +52,9 @@ class Worker(Thread):
                 self.pid = connection.info.backend_pid
                 self.work(Client(connection))
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            if getattr(error, "sqlstate", None) not in STOPS:
+            if getattr(error, "sqlstate", None) in STOPS:
+                self.lost = error
+            else:
                 self.error = error
         except BaseException as error:
             self.error = error
@@ -213,9 +215,21 @@ class Sealer(Worker):
 
 
 class Load:
-    """All of them. Ends with the block, when the server did not end it before."""
+    """All of them, until the end of the block. Only if the server is meant to fall may it end before."""
 
-    def __init__(self, cluster, ledger, key_file, dice, kind=Member, accounts=3, rotate_every=0.2):
+    def __init__(
+        self,
+        cluster,
+        ledger,
+        key_file,
+        dice,
+        kind=Member,
+        accounts=3,
+        rotate_every=0.2,
+        falls=False,
+    ):
+        self.falls = falls
+
         def app():
             return cluster.connect("app")
 
@@ -231,18 +245,27 @@ class Load:
         return [*self.members, *self.others]
 
     def __enter__(self):
-        for worker in self.workers:
-            worker.start()
-        for worker in self.members:
-            assert worker.warm.wait(30)
+        try:
+            for worker in self.workers:
+                worker.start()
+            for worker in self.members:
+                assert worker.warm.wait(60), f"{worker} takes long to enrol"
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_):
+        self.stop()
+        errors = [worker.error or worker.lost for worker in self.workers]
+        if self.falls:
+            errors = [worker.error for worker in self.workers]
+        for error in filter(None, errors):
+            raise error
+
+    def stop(self):
         for worker in self.workers:
             worker.stopped.set()
-        for worker in self.workers:
+        for worker in filter(Thread.is_alive, self.workers):
             worker.join(30)
             assert not worker.is_alive(), f"{worker} hangs"
-        errors = [worker.error for worker in self.workers if worker.error]
-        if errors:
-            raise errors[0]

@@ -50,7 +50,11 @@ class Pooler:
         with (self.directory / "log").open("w") as log:
             command = [self.program, self.settings]
             self.process = subprocess.Popen(command, user=self.owner, stdout=log, stderr=log)
-        until(self.is_ready, what="pgbouncer")
+        try:
+            until(self.is_ready, what="pgbouncer")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):

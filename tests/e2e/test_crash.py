@@ -258,7 +258,7 @@ def test_a_crash_under_load_takes_back_nothing_that_clients_were_told(busy, dice
     falls = [kill_all, kill_postmaster, kill_backend]
     for number in range(CRASHES):
         fall = falls[number % len(falls)]
-        with Load(busy, ledger, KeyFile(busy), dice) as running:
+        with Load(busy, ledger, KeyFile(busy), dice, falls=True) as running:
             time.sleep(dice.uniform(0, 1))
             if fall is kill_backend:
                 kill_backend(busy, dice.choice(running.members).pid)

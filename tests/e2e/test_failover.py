@@ -94,7 +94,7 @@ def test_a_synchronous_standby_takes_over_all_that_clients_were_told(pair, dice)
     ledger = Ledger()
     for _ in range(FAILOVERS):
         pair.attach(synchronous=True)
-        with Load(pair.primary, ledger, pair.key_file, dice):
+        with Load(pair.primary, ledger, pair.key_file, dice, falls=True):
             time.sleep(dice.uniform(0, 1))
             pair.fail_over()
         with session(pair.primary) as client:
@@ -119,7 +119,7 @@ def test_an_asynchronous_standby_accepts_no_totp_code_again(pair, dice):
     for _ in range(FAILOVERS):
         ledger = Ledger()
         pair.attach(synchronous=False)
-        with Load(pair.primary, ledger, pair.key_file, dice):
+        with Load(pair.primary, ledger, pair.key_file, dice, falls=True):
             pair.cut()
             time.sleep(dice.uniform(0.2, 0.6))
             pair.fail_over()

@@ -118,7 +118,7 @@ def test_a_full_disk_for_wal_loses_nothing(dice):
             wal.symlink_to(disk)
             cluster.start()
             with (
-                Load(cluster, ledger, KeyFile(cluster), dice),
+                Load(cluster, ledger, KeyFile(cluster), dice, falls=True),
                 suppress(psycopg.OperationalError),
                 session(cluster) as client,
             ):

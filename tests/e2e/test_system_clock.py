@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -65,7 +65,9 @@ def clear():
     may not start with it."""
     for file in Path("/dev/shm").glob("*faketime_s?m_*"):
         if not Path("/proc", file.name.rpartition("_")[2]).exists():
-            file.unlink(missing_ok=True)
+            # They may be somebody else's.
+            with suppress(PermissionError):
+                file.unlink(missing_ok=True)
 
 
 @pytest.fixture(scope="module")
