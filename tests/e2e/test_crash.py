@@ -4,9 +4,11 @@ TOTP_CRASHES is the number of crashes under load.
 """
 
 import os
+import signal
 import time
 from itertools import islice
 
+import psycopg
 import pytest
 
 import figures
@@ -250,6 +252,21 @@ def test_the_ledger_sees_every_kind_of_loss(busy, dice):
             found = ledger.differences(client)
             client.execute("ROLLBACK")
             assert kind in {difference.kind for difference in found}
+
+
+def test_a_crash_that_is_not_meant_is_noticed(dice):
+    with (
+        pytest.raises(AssertionError, match="signal 11"),
+        Cluster(settings=load.SETTINGS) as cluster,
+    ):
+        install(cluster, "postgres")
+        cluster.execute(ROLES)
+        with (
+            pytest.raises(psycopg.OperationalError, match=r"terminat|closed"),
+            Load(cluster, Ledger(), KeyFile(cluster), dice) as running,
+        ):
+            os.kill(running.members[0].pid, signal.SIGSEGV)
+            until(lambda: not running.members[0].is_alive(), what="end of the client")
 
 
 @pytest.mark.timeout(60 + 20 * CRASHES)
