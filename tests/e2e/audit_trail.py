@@ -33,9 +33,9 @@ def seals(client):
 def seal(client):
     """Seals all entries. Another transaction of the cluster may have to end first."""
     unsealed = """
-        SELECT count(*) FROM totp.audit_log AS e WHERE NOT EXISTS (
-            SELECT FROM totp.seal_log AS s
-            WHERE s.origin = e.origin AND e.xid >= s.from_xid AND e.xid < s.to_xid)
+        SELECT count(*) FROM totp.audit_log AS e LEFT JOIN (
+            SELECT origin, max(to_xid) AS sealed FROM totp.seal_log GROUP BY origin) AS s USING (origin)
+        WHERE s.sealed IS NULL OR e.xid >= s.sealed
     """
     numbers = []
 
