@@ -15,6 +15,8 @@ use pgrx::datum::{DatumWithOid, FromDatum, IntoDatum};
 use pgrx::pg_sys::{BuiltinOid, PgOid};
 use pgrx::spi::{OwnedPreparedStatement, Spi, SpiHeapTupleData};
 use std::cell::Cell;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
 use std::thread::LocalKey;
 
 /// Declares statements with the types of their parameters: `NAME(TEXT, TIME) = "SELECT ...";`.
@@ -50,8 +52,9 @@ const REPLANNED_AFTER: [u32; 6] = [1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1
 pub struct Plan {
     statement: &'static str,
     arguments: &'static [PgOid],
-    // Never freed: when the process ends, the server's memory is gone before this is dropped.
-    kept: Cell<Option<&'static OwnedPreparedStatement>>,
+    // Whoever runs the statement shares it, since a call of that statement in it may replace it. Not dropped
+    // when the process ends: the server's memory is gone by then.
+    kept: Cell<Option<ManuallyDrop<Rc<OwnedPreparedStatement>>>>,
     uses: Cell<u32>,
 }
 
@@ -61,22 +64,22 @@ impl Plan {
         Self { statement, arguments, kept: Cell::new(None), uses: Cell::new(0) }
     }
 
-    fn prepared(
-        &self,
-        client: &pgrx::spi::SpiClient,
-    ) -> Result<&'static OwnedPreparedStatement, Error> {
+    fn prepared(&self, client: &pgrx::spi::SpiClient) -> Result<Rc<OwnedPreparedStatement>, Error> {
         let uses = self.uses.get().saturating_add(1);
         self.uses.set(uses);
-        if let Some(kept) = self.kept.get()
-            && !REPLANNED_AFTER.contains(&uses)
-        {
-            return Ok(kept);
+        if let Some(kept) = self.kept.take() {
+            if !REPLANNED_AFTER.contains(&uses) {
+                let shared = Rc::clone(&kept);
+                self.kept.set(Some(kept));
+                return Ok(shared);
+            }
+            // Freed when nobody runs it any longer.
+            drop(ManuallyDrop::into_inner(kept));
         }
         require_same_version(client)?;
         // Prepared as a writing statement, so that each run sees what was committed before it.
-        let prepared = client.prepare_mut(self.statement, self.arguments)?.keep();
-        let prepared: &'static _ = Box::leak(Box::new(prepared));
-        self.kept.set(Some(prepared));
+        let prepared = Rc::new(client.prepare_mut(self.statement, self.arguments)?.keep());
+        self.kept.set(Some(ManuallyDrop::new(Rc::clone(&prepared))));
         Ok(prepared)
     }
 }
@@ -143,7 +146,8 @@ impl Statement for LocalKey<Plan> {
         mut read: impl FnMut(&Row) -> Result<T, Error>,
     ) -> Result<Vec<T>, Error> {
         Spi::connect(|client| {
-            let table = client.select(self.with(|plan| plan.prepared(client))?, None, arguments)?;
+            let prepared = self.with(|plan| plan.prepared(client))?;
+            let table = client.select(&*prepared, None, arguments)?;
             table.map(|row| read(&Row(row))).collect()
         })
     }
@@ -151,7 +155,7 @@ impl Statement for LocalKey<Plan> {
     fn execute(&'static self, arguments: &[DatumWithOid]) -> Result<usize, Error> {
         Spi::connect_mut(|client| {
             let prepared = self.with(|plan| plan.prepared(client))?;
-            Ok(client.update(prepared, None, arguments)?.len())
+            Ok(client.update(&*prepared, None, arguments)?.len())
         })
     }
 }

@@ -116,6 +116,20 @@ def test_a_first_call_that_fails_leaves_nothing_half_prepared(cluster, place):
         whole_job(client)
 
 
+def test_a_plan_that_is_replaced_is_freed(cluster, place):
+    """Statements are planned again after 256 uses, 1,024 and so on."""
+    plans = """
+        SELECT ident, count(*) FROM pg_backend_memory_contexts
+        WHERE name = 'CachedPlanSource' AND ident LIKE '%totp.%' GROUP BY ident
+    """
+    with closing(cluster.connect(dbname=place)) as connection:
+        client = Client(connection)
+        for number in range(1100):
+            client.verify(f"nobody-{number}", "000000")
+        found = dict(client.rows(plans))
+    assert len(found) > 3 and set(found.values()) == {1}
+
+
 def test_a_session_goes_on_when_the_extension_is_made_in_its_own_transaction(cluster):
     with cluster.database("unborn") as name, closing(cluster.connect(dbname=name)) as connection:
         client = Client(connection)
