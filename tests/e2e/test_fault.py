@@ -17,7 +17,7 @@ from jump import JUMPS, START, assert_nothing_revives
 from key_file import KeyFile
 from ledger import Ledger
 from load import Load, Member
-from memory import private_memory
+from process import private_memory
 
 pytestmark = pytest.mark.timeout(180)
 IS_ROOT = os.geteuid() == 0

@@ -18,7 +18,7 @@ from conftest import ROLES, install
 from key_file import KeyFile
 from ledger import Ledger
 from load import Load
-from memory import private_memory
+from process import private_memory
 
 pytestmark = pytest.mark.once
 
