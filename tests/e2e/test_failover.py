@@ -146,8 +146,23 @@ def test_an_asynchronous_standby_accepts_no_totp_code_again(pair, dice):
     )
 
 
+# What the ledger's kinds are called if there are several of them.
+SEVERAL = {
+    "approval": "approvals",
+    "audit": "accounts' audit entries",
+    "backup code": "backup codes",
+    "backup codes": "accounts' backup codes",
+    "challenge": "challenges",
+    "factor": "factors",
+    "failure": "failures",
+    "step": "TOTP steps",
+}
+
+
 def count(kinds):
-    return ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()) if number)
+    return ", ".join(
+        f"{number:,} {SEVERAL[kind]}" for kind, number in sorted(kinds.items()) if number
+    )
 
 
 # Phones that are ahead
