@@ -1,5 +1,6 @@
 """Logical replication of all tables, and a switch-over to the subscriber."""
 
+import json
 import time
 from contextlib import closing
 
@@ -82,7 +83,6 @@ def test_all_that_is_done_reaches_the_subscriber(people, on_publisher, on_subscr
     assert on_publisher.backup_verify(late.account, late.backup_codes[0])
     for _ in range(5):
         on_publisher.verify(new_account(), "000000")
-    on_publisher.challenge(late.account)
     on_publisher.call("totp_rename", account=late.account, new_account="renamed", reason="a test")
     late.account = "renamed"
     gone = on_publisher.enrol(new_account())
@@ -90,8 +90,19 @@ def test_all_that_is_done_reaches_the_subscriber(people, on_publisher, on_subscr
     on_publisher.call("totp_require", account=early.account, reason="a test")
     on_publisher.call("pass_issue", account=early.account, reason="a test")
     on_publisher.call("approval_request", action="a", payload=Jsonb({}), account=early.account)
+    on_publisher.challenge(late.account)
+    # A code verifies the session of its account.
+    claims = json.dumps({"sub": late.account, "session_id": "1"})
+    on_publisher.execute("SET totp.jwt_logins = 'postgres'")
+    on_publisher.execute("SELECT set_config('request.jwt.claims', %s, false)", claims)
+    assert on_publisher.backup_verify(late.account, late.backup_codes[1])
+    on_publisher.execute("RESET totp.jwt_logins")
+    on_publisher.execute(
+        "SELECT totp.import_oath_csv('T1,0123456789abcdef0123456789abcdef,totp,6')"
+    )
     on_publisher.value("SELECT totp.audit_seal()")
     caught_up(on_publisher, on_subscriber)
+    assert {name for name, rows in content(on_subscriber).items() if not rows} == set()
     assert on_subscriber.status(early.account).failures == 3
 
 
