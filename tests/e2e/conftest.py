@@ -37,8 +37,8 @@ def pytest_runtest_protocol(item):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def whole_file(request):
-    """What a test records counts if no test of its file has failed: it may say what they have shown."""
+def figures_of_the_file(request):
+    """What a test records is written if no test of its file has failed: it may say what they have shown."""
     failed = request.session.testsfailed
     with figures.held(lambda: request.session.testsfailed == failed):
         yield

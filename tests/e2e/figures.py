@@ -21,15 +21,15 @@ def record(test, does, ran, lost, again):
 
 
 @contextmanager
-def held(is_right):
-    """Holds back what is recorded in the block, and writes it if that is right at the end."""
+def held(may_be_written):
+    """Holds back what is recorded in the block, and writes it if it may be written at the end."""
     global _held
     _held = rows = []
     try:
         yield
     finally:
         _held = None
-    if is_right():
+    if may_be_written():
         _write(rows)
 
 
