@@ -52,8 +52,8 @@ const REPLANNED_AFTER: [u32; 6] = [1 << 8, 1 << 10, 1 << 12, 1 << 14, 1 << 16, 1
 pub struct Plan {
     statement: &'static str,
     arguments: &'static [PgOid],
-    // Whoever runs the statement shares it, since a call of that statement in it may replace it. Not dropped
-    // when the process ends: the server's memory is gone by then.
+    // A call that runs the statement shares it: a nested call may replace it meanwhile. Not dropped when
+    // the process ends, since the server's memory is gone by then.
     kept: Cell<Option<ManuallyDrop<Rc<OwnedPreparedStatement>>>>,
     uses: Cell<u32>,
 }
@@ -73,7 +73,7 @@ impl Plan {
                 self.kept.set(Some(kept));
                 return Ok(shared);
             }
-            // Freed when nobody runs it any longer.
+            // Frees the plan, unless a call further up is running it: then that call frees it.
             drop(ManuallyDrop::into_inner(kept));
         }
         require_same_version(client)?;

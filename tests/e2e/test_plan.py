@@ -37,6 +37,12 @@ EVENTS = {
     "new extension": ["DROP EXTENSION totp", "CREATE EXTENSION totp"],
 }
 
+# How often a session keeps the plan of each statement.
+PLANS = """
+    SELECT ident, count(*) FROM pg_backend_memory_contexts
+    WHERE name = 'CachedPlanSource' AND ident LIKE '%totp.%' GROUP BY ident
+"""
+
 
 @pytest.fixture(scope="module")
 def place(cluster):
@@ -118,16 +124,38 @@ def test_a_first_call_that_fails_leaves_nothing_half_prepared(cluster, place):
 
 def test_a_plan_that_is_replaced_is_freed(cluster, place):
     """Statements are planned again after 256 uses, 1,024 and so on."""
-    plans = """
-        SELECT ident, count(*) FROM pg_backend_memory_contexts
-        WHERE name = 'CachedPlanSource' AND ident LIKE '%totp.%' GROUP BY ident
-    """
     with closing(cluster.connect(dbname=place)) as connection:
         client = Client(connection)
         for number in range(1100):
             client.verify(f"nobody-{number}", "000000")
-        found = dict(client.rows(plans))
+        found = dict(client.rows(PLANS))
     assert len(found) > 3 and set(found.values()) == {1}
+
+
+def test_a_plan_that_is_replaced_while_it_runs_is_freed_afterwards(cluster, place):
+    """A call in a trigger is every other use of the statement that fires it, so also the 256th."""
+    trigger = """
+        CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            PERFORM totp.totp_create(NEW.account || '-again');
+            RETURN NULL;
+        END $$;
+        CREATE TRIGGER again AFTER INSERT ON totp.audit_events FOR EACH ROW
+        WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION again();
+    """
+    with closing(cluster.connect(dbname=place)) as connection:
+        client = Client(connection)
+        client.execute(trigger)
+        try:
+            for number in range(600):
+                client.create(f"somebody-{number}")
+            (row,) = client.rows(PLANS + " HAVING ident LIKE '%INSERT INTO totp.audit_events%'")
+        finally:
+            client.execute("DROP FUNCTION again CASCADE")
+        assert (
+            client.value("SELECT count(*) FROM totp.accounts WHERE account LIKE '%-again'") == 600
+        )
+    assert row.count == 1
 
 
 def test_a_session_goes_on_when_the_extension_is_made_in_its_own_transaction(cluster):
