@@ -100,6 +100,11 @@ class Client:
     def is_trusted(self, account, token):
         return self.call("trust_verify", account=account, token=token)[0]
 
+    def last_outcome(self, account):
+        """What the audit trail says of the last call for an account. The client must be allowed to read it."""
+        query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
+        return self.value(query, account)
+
     # What people do
 
     @property

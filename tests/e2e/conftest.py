@@ -6,6 +6,7 @@ PG_CONFIG names the PostgreSQL to test. TEST_SEED repeats a run of the random te
 import os
 import random
 import secrets
+import signal
 
 import pytest
 from psycopg import sql
@@ -27,6 +28,11 @@ CREATE ROLE auditor LOGIN IN ROLE totp_auditor;
 CREATE ROLE self_service LOGIN IN ROLE totp_user;
 GRANT SET ON PARAMETER totp.clock, totp.window_steps TO traveller;
 """
+
+
+def pytest_configure():
+    """A run that is terminated stops its servers, as one that is interrupted does."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -58,7 +58,6 @@ ENTRIES = """
 USE = """
     SELECT bool_or(totp.approval_use(action, payload)) FROM totp.approval_status(%s::uuid)
 """
-OUTCOME = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
 # What was spent must be refused because there is a record of it.
 SETTINGS = ("totp.cold_start=off", "totp.jwt_logins=postgres")
 # As many spent codes of an account are tried again.
@@ -232,7 +231,7 @@ class Ledger:
             if client.verify(account, phone.totp.generate_otp(step)):
                 yield "step", account, step
             elif travels:
-                outcome = client.value(OUTCOME, account)
+                outcome = client.last_outcome(account)
                 assert outcome == "replayed", f"code refused as {outcome}, not as replayed"
         travel(client, None)
         for code in self.all_in("spent", "backup code", account):

@@ -53,8 +53,7 @@ def test_a_spent_code_counts_as_a_failure_and_is_a_replay_in_the_audit_trail(app
     assert app.backup_verify(account, code)
     assert app.attempt(account, code).reason == "invalid"
     assert app.status(account).failures == 1
-    query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
-    assert dba.value(query, account) == "replayed"
+    assert dba.last_outcome(account) == "replayed"
 
 
 @pytest.mark.parametrize("form", look_alikes("0").keys())

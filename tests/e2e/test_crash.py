@@ -114,11 +114,6 @@ def last_step(client, account):
     return client.value("SELECT last_step FROM totp.factors WHERE account = %s", account)
 
 
-def last_outcome(client, account):
-    query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
-    return client.value(query, account)
-
-
 def test_codes_of_the_steps_that_may_be_spent_are_refused_and_the_next_accepted(fragile, past):
     """A phone that is ahead by a step may have spent the code of the step after the start."""
     person = past.undone
@@ -126,7 +121,7 @@ def test_codes_of_the_steps_that_may_be_spent_are_refused_and_the_next_accepted(
         for ahead in (0, 1):
             code = person.phone.code(time.time(), ahead)
             assert client.attempt(person.account, code).reason == "invalid"
-            assert last_outcome(client, person.account) == "cold_start"
+            assert client.last_outcome(person.account) == "cold_start"
         later = time.time() + 2 * person.phone.totp.interval
         client.execute("SELECT set_config('totp.clock', to_timestamp(%s)::text, false)", later)
         assert client.verify(person.account, person.phone.code(later))
@@ -136,7 +131,7 @@ def test_a_committed_code_is_refused_whatever_the_age_of_the_server(fragile, pas
     person = past.committed
     with session(fragile, "totp.cold_start = off") as client:
         assert not client.verify(person.account, past.spent)
-        assert last_outcome(client, person.account) == "replayed"
+        assert client.last_outcome(person.account) == "replayed"
         assert client.verify(person.account, person.phone.code(time.time(), 1))
 
 

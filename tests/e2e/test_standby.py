@@ -159,11 +159,6 @@ def takeover(primary, standby):
     return Takeover(primary, standby)
 
 
-def last_outcome(client, account):
-    query = "SELECT outcome FROM totp.audit_events WHERE account = %s ORDER BY id DESC LIMIT 1"
-    return client.value(query, account)
-
-
 def test_the_promotion_counts_and_not_the_first_login_after_it(takeover, on_standby):
     person = takeover.fast
     assert on_standby.verify(person.account, person.phone.code(time.time()))
@@ -172,7 +167,7 @@ def test_the_promotion_counts_and_not_the_first_login_after_it(takeover, on_stan
 def test_a_promoted_standby_refuses_codes_up_to_its_promotion(takeover, on_standby):
     account = takeover.slow.account
     assert not on_standby.verify(account, takeover.code)
-    assert last_outcome(on_standby, account) == "cold_start"
+    assert on_standby.last_outcome(account) == "cold_start"
 
 
 def test_without_cold_start_the_lag_would_have_made_a_replay(takeover, on_standby):
@@ -183,7 +178,7 @@ def test_without_cold_start_the_lag_would_have_made_a_replay(takeover, on_standb
 def test_a_promoted_standby_refuses_codes_of_phones_that_are_ahead(takeover, on_standby):
     account = takeover.slow.account
     assert not on_standby.verify(account, takeover.slow.phone.code(time.time(), 1))
-    assert last_outcome(on_standby, account) == "cold_start"
+    assert on_standby.last_outcome(account) == "cold_start"
 
 
 def test_a_promoted_standby_accepts_the_code_after_those(takeover, on_standby):
