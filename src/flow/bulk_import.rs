@@ -185,7 +185,9 @@ impl Import {
                 Err(problem) => nameless.push(Outcome { problems: vec![problem], ..outcome }),
             }
         }
-        server::with_owner_rights(|| limited(|| self.write_candidates(&mut candidates)))?;
+        server::with_own_memory(|| {
+            server::with_owner_rights(|| limited(|| self.write_candidates(&mut candidates)))
+        })?;
         self.outcomes.extend(candidates.into_iter().map(|candidate| candidate.outcome));
         self.outcomes.append(&mut nameless);
         self.progress.report(self.outcomes.len());

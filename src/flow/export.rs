@@ -57,22 +57,32 @@ pub fn export_all(accounts: &[Account], reason: &AuditReason) -> Result<Vec<Expo
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
-        if !context.try_complete_recovery(account)? {
-            continue;
+        exported.extend(server::with_own_memory(|| exported_of(&context, account, reason))?);
+    }
+    Ok(exported)
+}
+
+fn exported_of(
+    context: &Context,
+    account: &Account,
+    reason: &AuditReason,
+) -> Result<Vec<Exported>, Error> {
+    let mut exported = Vec::new();
+    if !context.try_complete_recovery(account)? {
+        return Ok(exported);
+    }
+    let tenant = Tenant::of(account)?;
+    for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
+        let uri = uri_of(context, account, &tenant, row).ok();
+        if uri.is_some() {
+            disclose(context, account, &row.factor.label, reason)?;
         }
-        let tenant = Tenant::of(account)?;
-        for row in store::factor::all(account)?.iter().filter(|row| row.is_active()) {
-            let uri = uri_of(&context, account, &tenant, row).ok();
-            if uri.is_some() {
-                disclose(&context, account, &row.factor.label, reason)?;
-            }
-            exported.push(Exported {
-                account: account.to_string(),
-                label: row.factor.label.to_string(),
-                uri,
-                last_step: Some(row.factor.last_step).filter(|step| *step >= 0),
-            });
-        }
+        exported.push(Exported {
+            account: account.to_string(),
+            label: row.factor.label.to_string(),
+            uri,
+            last_step: Some(row.factor.last_step).filter(|step| *step >= 0),
+        });
     }
     Ok(exported)
 }
@@ -124,30 +134,37 @@ pub fn export_migration(
     let mut exported = Vec::new();
     for account in accounts {
         server::check_for_interrupts();
-        if !context.try_complete_recovery(account)? {
-            continue;
-        }
-        let tenant = Tenant::of(account)?;
-        let rows = store::factor::all(account)?;
-        let rows = rows.iter().filter(|row| row.is_active());
-        let rows =
-            rows.filter_map(|row| Some((row, decrypt(&context, account, &tenant, row).ok()?)));
-        let mut transferred = Vec::new();
-        let rows: Vec<(&FactorRow, Shown)> = rows.collect();
-        for (row, shown) in rows.iter().filter(|(_, shown)| migration::knows(&shown.parameters)) {
-            disclose(&context, account, &row.factor.label, reason)?;
-            transferred.push(Transferred {
-                secret: &shown.secret,
-                parameters: shown.parameters,
-                account_name: &shown.account_name,
-                issuer: &shown.issuer,
-            });
-        }
-        let batch_id = i32::from_be_bytes(*random::array::<4>()?) & i32::MAX;
-        let uris = migration::build(&transferred, batch_id);
+        let uris = server::with_own_memory(|| migration_of(&context, account, reason))?;
         exported.extend(uris.into_iter().map(|uri| (account.to_string(), uri)));
     }
     Ok(exported)
+}
+
+fn migration_of(
+    context: &Context,
+    account: &Account,
+    reason: &AuditReason,
+) -> Result<Vec<Zeroizing<String>>, Error> {
+    if !context.try_complete_recovery(account)? {
+        return Ok(Vec::new());
+    }
+    let tenant = Tenant::of(account)?;
+    let rows = store::factor::all(account)?;
+    let rows = rows.iter().filter(|row| row.is_active());
+    let rows = rows.filter_map(|row| Some((row, decrypt(context, account, &tenant, row).ok()?)));
+    let mut transferred = Vec::new();
+    let rows: Vec<(&FactorRow, Shown)> = rows.collect();
+    for (row, shown) in rows.iter().filter(|(_, shown)| migration::knows(&shown.parameters)) {
+        disclose(context, account, &row.factor.label, reason)?;
+        transferred.push(Transferred {
+            secret: &shown.secret,
+            parameters: shown.parameters,
+            account_name: &shown.account_name,
+            issuer: &shown.issuer,
+        });
+    }
+    let batch_id = i32::from_be_bytes(*random::array::<4>()?) & i32::MAX;
+    Ok(migration::build(&transferred, batch_id))
 }
 
 /// Records that a secret is handed out. A rollback would undo the audit event, but not what the

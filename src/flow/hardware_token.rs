@@ -50,7 +50,9 @@ pub fn import(options: &Options, tokens: Tokens) -> Result<Vec<Outcome>, Error> 
             break;
         }
         server::check_for_interrupts();
-        outcomes.extend(import_batch(&context, options, &batch, &mut weak)?);
+        let written =
+            server::with_own_memory(|| import_batch(&context, options, &batch, &mut weak))?;
+        outcomes.extend(written);
         progress.report(outcomes.len());
     }
     if weak > 0 {

@@ -5,6 +5,7 @@ mod audit;
 mod citus;
 mod datum;
 mod lock_timeout;
+mod memory;
 mod process;
 mod rights;
 mod session;
@@ -18,6 +19,7 @@ pub use audit::{
 pub use citus::require_local_tables;
 pub use datum::{Document, Json, LargeJson, RelationId, Text, composite};
 pub use lock_timeout::{on_error, with_lock_timeout};
+pub use memory::with_own_memory;
 pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
