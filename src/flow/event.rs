@@ -88,6 +88,9 @@ impl Context {
 pub fn read(after: i64, max_rows: i32) -> Result<Vec<Event>, Error> {
     begin_reading()?;
     if server::require_writable().is_ok() {
+        // Appending goes on; another reader waits. With a lock on the table, readers that follow each
+        // other would keep autovacuum from it, and look at all that has ever waited.
+        server::lock_relation(store::event::position_sequence()?);
         store::event::number()?;
     }
     store::event::read(after, max_rows)

@@ -29,7 +29,7 @@ impl Context {
 /// wait for each other. If that transaction is rolled back, the next call creates them.
 pub fn ensure_decoys() -> Result<(), Error> {
     if let Some(table) = store::decoy::empty_table()?
-        && server::try_lock_table(table)
+        && server::try_lock_relation(table)
     {
         store::decoy::create()?;
     }

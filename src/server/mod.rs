@@ -7,9 +7,9 @@ mod datum;
 mod lock_timeout;
 mod memory;
 mod process;
+mod relation_lock;
 mod rights;
 mod session;
-mod table_lock;
 mod transaction;
 
 pub use audit::{
@@ -24,12 +24,12 @@ pub use process::{
     check_for_interrupts, close_files_on_exec, data_directory, hide_backtraces, is_preloading,
     kill_group, kill_group_at_exit, reserve_setting_prefix, set_nonblocking, sleep,
 };
+pub use relation_lock::{lock_relation, try_lock_relation};
 pub use rights::{with_owner_rights, with_restricted_rights_of, with_session_rights};
 pub use session::{
     connection_id, database_name, effective_role, installation_id, is_text, require_superuser,
     require_unicode, session_user, session_user_as_text, setting,
 };
-pub use table_lock::try_lock_table;
 pub use transaction::{
     force_sync_commit, is_maintenance, is_read_committed, is_transaction_block, require_writable,
 };

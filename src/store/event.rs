@@ -7,6 +7,7 @@ use crate::pure::event::Kind;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use pgrx::JsonB;
+use pgrx::pg_sys::Oid;
 
 /// Maximum number of rows that a sweep removes.
 const SWEPT: usize = 100;
@@ -54,9 +55,8 @@ plans! {
              SELECT id FROM totp.events WHERE at < $1 AND id = ANY (ARRAY(
                  SELECT id FROM totp.events ORDER BY id LIMIT 100))
              FOR UPDATE SKIP LOCKED))";
-    // Appending goes on; another reader waits.
-    LOCK() =
-        "LOCK TABLE totp.events IN SHARE UPDATE EXCLUSIVE MODE";
+    POSITION_SEQUENCE() =
+        "SELECT 'totp.events_position_seq'::regclass::oid";
     // What is visible is committed, or this transaction's own; what is committed later gets a higher
     // position. A position of a transaction that is rolled back is not used again.
     NUMBER() =
@@ -135,9 +135,13 @@ pub fn sweep(before: Timestamp) -> Result<bool, Error> {
     Ok(SWEEP.execute(&[before.into()])? < SWEPT)
 }
 
-/// Gives all committed events a position. Other readers wait for the end of this transaction.
+/// Returns the OID of the sequence of positions.
+pub fn position_sequence() -> Result<Oid, Error> {
+    POSITION_SEQUENCE.value(&[])
+}
+
+/// Gives all committed events a position. The caller has locked the sequence.
 pub fn number() -> Result<(), Error> {
-    LOCK.run(&[])?;
     ADVANCE.rows(&[], |_| Ok(()))?;
     NUMBER.run(&[])
 }

@@ -301,6 +301,15 @@ def test_readers_wait_for_each_other_but_no_login_does(server, app, dba):
     assert dba.rows("SELECT * FROM totp.events_read()")
 
 
+def test_readers_keep_no_vacuum_away(server, dba):
+    """They may follow each other without a gap."""
+    with closing(server.connect("auditor", autocommit=False)) as connection:
+        Client(connection).rows("SELECT * FROM totp.events_read()")
+        dba.execute("SET lock_timeout = '1s'")
+        dba.execute("VACUUM (ANALYZE) totp.events")
+        dba.execute("RESET lock_timeout")
+
+
 def test_a_read_only_transaction_reads_what_others_have_read(dba, app):
     before = newest(dba)
     app.recovery("seen")
