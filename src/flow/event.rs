@@ -89,8 +89,8 @@ pub fn read(after: i64, max_rows: i32) -> Result<Vec<Event>, Error> {
     begin_reading()?;
     if server::require_writable().is_ok() {
         // Appending goes on; another reader waits. With a lock on the table, readers that follow each
-        // other would keep autovacuum from it, and look at all that has ever waited.
-        server::lock_relation(store::event::position_sequence()?);
+        // other would keep autovacuum from it, and each would scan the dead entries of an index.
+        server::lock_relation(c"events_position_seq");
         store::event::number()?;
     }
     store::event::read(after, max_rows)

@@ -7,7 +7,6 @@ use crate::pure::event::Kind;
 use crate::pure::name::Account;
 use crate::pure::timestamp::Timestamp;
 use pgrx::JsonB;
-use pgrx::pg_sys::Oid;
 
 /// Maximum number of rows that a sweep removes.
 const SWEPT: usize = 100;
@@ -55,8 +54,6 @@ plans! {
              SELECT id FROM totp.events WHERE at < $1 AND id = ANY (ARRAY(
                  SELECT id FROM totp.events ORDER BY id LIMIT 100))
              FOR UPDATE SKIP LOCKED))";
-    POSITION_SEQUENCE() =
-        "SELECT 'totp.events_position_seq'::regclass::oid";
     // What is visible is committed, or this transaction's own; what is committed later gets a higher
     // position. A position of a transaction that is rolled back is not used again.
     NUMBER() =
@@ -133,11 +130,6 @@ pub fn append_all(
 /// more.
 pub fn sweep(before: Timestamp) -> Result<bool, Error> {
     Ok(SWEEP.execute(&[before.into()])? < SWEPT)
-}
-
-/// Returns the OID of the sequence of positions.
-pub fn position_sequence() -> Result<Oid, Error> {
-    POSITION_SEQUENCE.value(&[])
 }
 
 /// Gives all committed events a position. The caller has locked the sequence.

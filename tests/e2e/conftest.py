@@ -31,8 +31,9 @@ GRANT SET ON PARAMETER totp.clock, totp.window_steps TO traveller;
 
 
 def pytest_configure():
-    """A run that is terminated stops its servers, as one that is interrupted does."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """A run that is interrupted or terminated stops its servers. A shell may have its jobs ignore SIGINT."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -6,6 +6,7 @@ ROTATION_ROWS, 1000000 say, makes it a measurement with limits: see benches/rota
 import json
 import os
 import re
+import shutil
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from client import Client
-from cluster import Cluster, until
+from cluster import Cluster, new_directory, until
 from conftest import install
 from forge import MADE_AT, forge, forge_backup_codes
 from key_file import KeyFile, key_id
@@ -114,12 +115,21 @@ class Crowd:
 
 
 @pytest.fixture(scope="module")
-def crowd(tmp_path_factory):
+def crowd():
     with Cluster(settings=SETTINGS) as cluster:
         install(cluster, "postgres")
         cluster.execute("CREATE ROLE administrator LOGIN IN ROLE totp_admin")
         yield Crowd(cluster)
         assert "PANIC:  " not in cluster.log and "panicked at" not in cluster.log
+
+
+@pytest.fixture
+def directory():
+    """One that pgbench writes to. Another run of pytest that begins closes those of tmp_path to other users."""
+    directory = new_directory()
+    directory.chmod(0o777)
+    yield directory
+    shutil.rmtree(directory)
 
 
 class Rotator:
@@ -151,19 +161,16 @@ def percentile_99(latencies):
     return statistics.quantiles(latencies, n=100)[98]
 
 
-def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+def test_all_rows_are_sealed_anew_while_people_log_in(crowd, directory):
     # Half of the logins without a rotation come before it, half after: the disk has its moods.
     seconds, quiet = (110, 40) if IS_MEASURED else (12, 2)
-    without = [time for _, time in crowd.log_in(quiet, tmp_path)]
+    without = [time for _, time in crowd.log_in(quiet, directory)]
     size = crowd.size()
     old = crowd.file.keys
     crowd.put_new_key()
     assert crowd.left() == 2 * ROWS
     with ThreadPoolExecutor() as pool:
-        logins = pool.submit(crowd.log_in, seconds, tmp_path)
+        logins = pool.submit(crowd.log_in, seconds, directory)
         time.sleep(1)
         began = time.time()
         rotator = Rotator(crowd).rotate()
@@ -173,7 +180,7 @@ def test_all_rows_are_sealed_anew_while_people_log_in(crowd, tmp_path):
     assert crowd.left() == 0
     during = [took for at, took in logins if began < at < ended]
     assert len(during) > 100
-    without += [took for _, took in crowd.log_in(quiet, tmp_path)]
+    without += [took for _, took in crowd.log_in(quiet, directory)]
     growth = crowd.growth(size)
     ratio = percentile_99(during) / percentile_99(without)
     rate = 2 * ROWS / (ended - began)
