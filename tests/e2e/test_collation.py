@@ -61,7 +61,7 @@ def cluster(locales):
 
 
 def compile_locale(locales, definition):
-    """Makes the locale `other`, or makes it anew with the order of another language."""
+    """Makes the locale `other`, or replaces it by one with the order of another language."""
     target = locales / "other.UTF-8"
     shutil.rmtree(target, ignore_errors=True)
     # It warns of what is missing in the definition of C, and makes the locale nevertheless.

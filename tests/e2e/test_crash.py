@@ -55,7 +55,7 @@ def kill_postmaster(cluster):
 
 
 def kill_backend(cluster, pid=None):
-    """kill -9 of one server process, after which the postmaster starts all others anew."""
+    """kill -9 of one server process, after which the postmaster starts all others again."""
     starts = cluster.log.count(READY)
     if pid is None:
         with session(cluster) as client:

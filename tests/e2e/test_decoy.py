@@ -8,7 +8,7 @@ from client import Traveller
 from conftest import DATABASE, new_account
 
 WRONG = "1234567"
-# Rows that were written anew since the test began, and what the table must always hold.
+# Rows that were written again since the test began, and what the table must always hold.
 WRITTEN = "SELECT count(*) FROM totp.decoys WHERE xmin::text::bigint >= %s"
 CONTENT = "SELECT DISTINCT failures FROM totp.decoys"
 

@@ -237,7 +237,7 @@ def test_a_storm_of_timeouts_revives_no_code_and_blocks_nobody(dice):
         with Load(cluster, ledger, KeyFile(cluster), dice, kind=Hasty) as running:
             time.sleep(6)
             # A fast machine answers more calls in time.
-            until(lambda: timed_out() > 50, timeout=120, what="a storm")
+            until(lambda: timed_out() > 50, timeout=40, what="a storm")
         assert_kept(cluster, ledger)
         errors = {line.partition("ERROR:  ")[2] for line in cluster.log.splitlines()} - {""}
         # A timeout that fires as a statement ends cancels the next one, and has another name there.

@@ -1,4 +1,4 @@
-"""Rows are sealed anew with another key while people log in, through kills, by several sessions.
+"""Rows are encrypted again with another key while people log in, through kills, by several sessions.
 
 ROTATION_ROWS, 1000000 say, makes it a measurement with limits: see benches/rotation.
 """
@@ -152,7 +152,7 @@ class Rotator:
 
     @property
     def sealed(self):
-        """How many rows it says it has sealed anew."""
+        """How many rows it says it has encrypted again."""
         (done,) = re.findall(r"^re-encrypted (\d+) rows with key", self.notices[-1][0])
         return int(done)
 
@@ -161,7 +161,7 @@ def percentile_99(latencies):
     return statistics.quantiles(latencies, n=100)[98]
 
 
-def test_all_rows_are_sealed_anew_while_people_log_in(crowd, directory):
+def test_all_rows_are_encrypted_again_while_people_log_in(crowd, directory):
     # Half of the logins without a rotation come before it, half after: the disk has its moods.
     seconds, quiet = (110, 40) if IS_MEASURED else (12, 2)
     without = [time for _, time in crowd.log_in(quiet, directory)]
@@ -337,7 +337,7 @@ def test_what_is_rolled_back_does_not_count(crowd, undone):
     assert crowd.left() == 0
 
 
-def test_a_rotation_asks_the_key_command_anew(crowd):
+def test_a_rotation_asks_the_key_command_again(crowd):
     """Sessions that know the keys in different orders would undo each other's work."""
     ring = crowd.cluster.data_dir / "ring"
     crowd.cluster.configure(totp__key_command="cat ring")

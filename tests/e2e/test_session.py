@@ -384,7 +384,7 @@ def test_a_hot_standby_shows_and_hides_the_same(primary, standby, pool, backend,
         replica.travel(backend.now)
         agree(False, "after 15 minutes")
         verify(browser, person)
-        agree(True, "verified anew")
+        agree(True, "verified again")
         by_backend_disable(backend, browser, person)
         agree(False, "after disable")
 

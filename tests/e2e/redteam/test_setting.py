@@ -158,7 +158,7 @@ def test_what_came_with_the_connection_before_the_library_is_not_taken_over(bare
 
 
 def test_what_a_function_sets_before_the_library_came_cannot_be_stored(bare):
-    """A SET clause would set it anew at each call, also when the library is there."""
+    """A SET clause would set it again at each call, also when the library is there."""
     with closing(bare.connect("app")) as connection:
         for name, value in WISHES.items():
             wish = f"SET {quoted(name)} = '{value}'"
