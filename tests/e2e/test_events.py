@@ -5,13 +5,14 @@ import random
 import secrets
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import psycopg
 import pytest
 
 from client import Client, Traveller
-from cluster import Cluster
+from cluster import Cluster, until
 from conftest import install, new_account
 from refusal import refused
 
@@ -309,6 +310,33 @@ def test_readers_do_not_keep_vacuum_away(server, dba):
         dba.execute("SET lock_timeout = '30s'")
         dba.execute("VACUUM (ANALYZE) totp.events")
         dba.execute("RESET lock_timeout")
+
+
+def test_a_reader_that_waits_for_a_new_installation_locks_what_it_reads(server, dba):
+    with server.database("replaced") as name:
+        install(server, name)
+        with (
+            closing(server.connect("postgres", name, autocommit=False)) as owner,
+            closing(server.connect("postgres", name, autocommit=False)) as reader,
+            ThreadPoolExecutor() as pool,
+        ):
+            Client(reader).rows("SELECT * FROM totp.events_read()")
+            reader.commit()
+            owner.execute("DROP EXTENSION totp")
+            owner.execute("CREATE EXTENSION totp")
+            reading = pool.submit(Client(reader).rows, "SELECT * FROM totp.events_read()")
+            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND pid = %s"
+            pid = reader.info.backend_pid
+            until(lambda: dba.value(waiting, pid), what="a reader that waits")
+            owner.commit()
+            assert reading.result() == []
+            locked = """
+                SELECT relation::regclass::text FROM pg_locks
+                WHERE mode = 'ShareUpdateExclusiveLock' AND pid = pg_backend_pid()
+            """
+            assert [row.relation for row in Client(reader).rows(locked)] == [
+                "totp.events_position_seq"
+            ]
 
 
 def test_a_read_only_transaction_reads_what_others_have_read(dba, app):
