@@ -1,7 +1,8 @@
 //! Imports of many accounts at once, from tables or documents of other systems.
 //!
 //! All sources become groups of one shape: an account, with what was found for it. Tables are read
-//! with the rights of the caller; only writing to our own uses those of `totp_owner`.
+//! with the rights of the caller; only writing to our own uses those of `totp_owner`. Views run
+//! functions, so what these set is undone before that.
 
 use super::audit::field;
 use super::context::Context;
@@ -67,10 +68,10 @@ pub type Parser = Box<dyn Fn(&Cells) -> Result<Item, Problem>>;
 pub fn from_tables(options: Options, parts: Vec<(Part, Parser)>) -> Result<Vec<Outcome>, Error> {
     let mut import = Import::begin(options)?;
     let (parts, parsers): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
-    let cursor = Cursor::open(&parts)?;
+    let cursor = server::run_user_code(|| Cursor::open(&parts))?;
     let mut grouping = Grouping::default();
     loop {
-        let rows = cursor.fetch(BATCH)?;
+        let rows = server::run_user_code(|| cursor.fetch(BATCH))?;
         let is_end = rows.is_empty();
         for row in rows {
             let parser = parsers.get(row.part).ok_or(Error::Corrupt("part"))?;

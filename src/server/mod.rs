@@ -11,6 +11,7 @@ mod relation_lock;
 mod rights;
 mod session;
 mod transaction;
+mod user_code;
 
 pub use audit::{
     application_name, client_address, database_id, next_audit_id, next_transaction_id,
@@ -33,3 +34,4 @@ pub use session::{
 pub use transaction::{
     force_sync_commit, is_maintenance, is_read_committed, is_transaction_block, require_writable,
 };
+pub use user_code::run_user_code;

@@ -1,5 +1,6 @@
 //! The rights with which statements run.
 
+use super::run_user_code;
 use crate::error::Error;
 use pgrx::pg_sys;
 
@@ -27,12 +28,12 @@ pub fn with_session_rights<T>(work: impl FnOnce() -> Result<T, Error>) -> Result
 
 /// Runs `work`, which calls a function of this role, with its rights and as a security-restricted
 /// operation, so that the function can neither take back the rights of its caller nor call
-/// functions of this extension that write.
+/// functions of this extension that write. What it sets is undone.
 pub fn with_restricted_rights_of<T>(
     owner: pg_sys::Oid,
     work: impl FnOnce() -> Result<T, Error>,
 ) -> Result<T, Error> {
-    with_rights(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, work)
+    run_user_code(|| with_rights(owner, pg_sys::SECURITY_RESTRICTED_OPERATION, work))
 }
 
 /// Runs `work` with the rights of a role that exists.

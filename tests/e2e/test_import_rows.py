@@ -386,6 +386,43 @@ def test_functions_of_a_view_run_as_the_caller_and_never_as_the_owner(place, mov
     )
 
 
+TRAP = """
+CREATE SCHEMA attic;
+GRANT USAGE ON SCHEMA attic TO PUBLIC;
+CREATE TABLE attic.ran (who text);
+GRANT INSERT, SELECT ON attic.ran TO PUBLIC;
+CREATE FUNCTION attic.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO attic.ran VALUES (current_user);
+    RETURN QUERY SELECT pg_catalog.unnest($1);
+END $$;
+CREATE FUNCTION attic.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO attic.ran VALUES (current_user);
+    RETURN $1 OPERATOR(pg_catalog.=) $2;
+END $$;
+CREATE OPERATOR attic.= (LEFTARG = text, RIGHTARG = text, FUNCTION = attic.equal);
+CREATE VIEW attic.trap AS
+    SELECT 'user' AS account, 'HXDMVJECJJWSRB3HWIZR4IFUGFTMXBOZ'
+        || left(set_config('search_path', 'attic, pg_catalog', %s), 0) AS secret;
+GRANT SELECT ON attic.trap TO PUBLIC;
+"""
+
+
+@pytest.mark.parametrize("is_local", ["true", "false"])
+def test_what_functions_of_a_view_set_is_undone(place, mover, cluster, is_local):
+    """Otherwise their search_path would have our statements call their functions, as totp_owner."""
+    name, _ = place
+    cluster.execute(TRAP % is_local, dbname=name)
+    try:
+        before = mover.value("SELECT current_setting('search_path')")
+        assert mover.import_("rows", source="attic.trap") == {"user": ("user", 1, 0, None)}
+        assert mover.rows("SELECT who FROM attic.ran") == []
+        assert mover.value("SELECT current_setting('search_path')") == before
+    finally:
+        cluster.execute("DROP SCHEMA attic CASCADE", dbname=name)
+
+
 FAILING = """
 CREATE FUNCTION pg_temp.fail(n integer) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN

@@ -236,6 +236,38 @@ def test_it_cannot_reach_the_secrets(shop, function, attack):
     assert shop.value("SELECT current_user") == "postgres"
 
 
+TRAP = """
+CREATE TABLE shop.ran (who text);
+GRANT USAGE ON SCHEMA shop TO PUBLIC;
+GRANT INSERT ON shop.ran TO PUBLIC;
+SET ROLE tenant_owner;
+CREATE FUNCTION shop.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO shop.ran VALUES (current_user);
+    RETURN $1 OPERATOR(pg_catalog.=) $2;
+END $$;
+CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.equal);
+RESET ROLE;
+"""
+
+
+@pytest.mark.parametrize("is_local", ["true", "false"])
+def test_what_it_sets_is_undone(shop, function, is_local):
+    """Otherwise its search_path would have our statements call its operators, as totp_owner."""
+    shop.execute(TRAP)
+    claims = '{"sub": "acme/victim", "session_id": "other"}'
+    function(
+        f"PERFORM set_config('search_path', 'shop, pg_catalog', {is_local});"
+        f" PERFORM set_config('request.jwt.claims', '{claims}', {is_local});"
+        " RETURN QUERY SELECT NULL, NULL, 6, 30;"
+    )
+    before = shop.row("SELECT current_setting('search_path'), totp.current_account()")
+    created = shop.create("acme/victim")
+    assert shop.rows("SELECT who FROM shop.ran") == []
+    assert shop.row("SELECT current_setting('search_path'), totp.current_account()") == before
+    assert shop.confirm("acme/victim", pyotp.parse_uri(created.uri).at(int(shop.now))).confirmed
+
+
 def test_an_error_in_it_reaches_the_caller_and_restores_the_rights(shop, function):
     function("RAISE 'unknown tenant' USING ERRCODE = 'P0002';")
     with pytest.raises(psycopg.errors.NoDataFound), shop.connection.transaction():
