@@ -202,6 +202,16 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
+    /// Returns whether another transaction has begun a recovery since the account was read: the code
+    /// was spent after that. Locks the account's row in that case, but does not wait for it, since the
+    /// row of the code is locked already.
+    fn has_recovery_begun(&self) -> Result<bool, Error> {
+        if !guard::may_have_recovered() || store::account::recovery_at(self.account)?.is_none() {
+            return Ok(false);
+        }
+        if store::account::try_lock(self.account)? { Ok(true) } else { Err(Error::Busy) }
+    }
+
     /// Writes the audit entry of a success, after the code's row is spent.
     pub fn record_success(
         &self,
@@ -225,7 +235,7 @@ impl<'a> Attempt<'a> {
         if !self.before.is_clean() {
             store::account::clear(self.account)?;
         }
-        if self.has_recovery {
+        if self.has_recovery || self.has_recovery_begun()? {
             cancel_by_code(self.context, self.account, method.as_str())?;
         }
         // The code for one action is no code for the session.

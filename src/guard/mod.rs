@@ -325,7 +325,8 @@ pub fn expect_recovery() {
     }
 }
 
-/// Returns whether a recovery of an account that is locked in shared memory may have taken effect.
+/// Returns whether a recovery may have begun since the server started. Before its transaction ends, a
+/// call that begins one says so.
 pub fn may_have_recovered() -> bool {
     memory::header().is_some_and(|header| header.has_recoveries.load(Ordering::Relaxed))
 }
