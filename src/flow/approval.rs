@@ -4,7 +4,7 @@ use super::audit::field;
 use super::context::{Context, begin_reading};
 use super::requirement;
 use super::session;
-use super::verify::{verify_within, with_backup_codes_left};
+use super::verify::{check_lock, verify_within, with_backup_codes_left};
 use crate::error::Error;
 use crate::pure::approval::{State, Subject};
 use crate::pure::audit::{Event, Outcome};
@@ -20,6 +20,8 @@ use serde_json::{Map, Value};
 
 /// Maximum number of pending requests per account.
 const PENDING_LIMIT: i64 = 100;
+/// Maximum number of requests per account that are kept although no code has confirmed them in time.
+const UNCONFIRMED_LIMIT: i64 = 100;
 /// How long an approval can be looked up after it has expired, in seconds.
 const KEPT_SECS: i64 = 86_400;
 
@@ -66,11 +68,14 @@ pub fn request(
     if approver.is_some() {
         fields.insert("approver".to_owned(), context.audited_name(asked).into());
     }
-    context.record_free(account, Event::ApprovalRequest, Outcome::Ok, fields)?;
-    context.announce(asked, Kind::ApprovalAsked, asked_of)?;
+    // A request needs no code, so whoever sends mail about it is told of a limited number.
+    if context.record_free(account, Event::ApprovalRequest, Outcome::Ok, fields)? {
+        context.announce(asked, Kind::ApprovalAsked, asked_of)?;
+    }
     // At other isolation levels, rows that another transaction has removed would cause errors.
     if server::is_read_committed() {
         store::approval::sweep(context.now.plus_secs(-KEPT_SECS))?;
+        store::approval::sweep_unconfirmed(account, context.now, UNCONFIRMED_LIMIT)?;
     }
     Ok(Requested { id: id.into_bytes(), summary: subject.summary(), expires_at })
 }
@@ -99,6 +104,9 @@ pub fn confirm(id: Id, code: Option<&Code>) -> Result<(Option<Account>, Verdict)
         State::Pending => (),
         State::Expired => return refused(Reason::Expired),
         State::Confirmed | State::Used | State::Cancelled => return refused(Reason::Spent),
+    }
+    if let Some(verdict) = check_lock(approval.confirmer(), context.now)? {
+        return Ok((Some(approval.confirmer().clone()), verdict));
     }
     // Claimed before the code is spent: of two calls at once, one keeps its code.
     if code.is_some() && !store::approval::claim(id, context.now)? {
@@ -139,7 +147,7 @@ pub fn cancel(id: Id) -> Result<bool, Error> {
         return Ok(false);
     }
     let fields = fields(store::approval::text(id), &approval.action);
-    context.record(&approval.account, Event::ApprovalCancel, Outcome::Ok, fields)?;
+    context.record_free(&approval.account, Event::ApprovalCancel, Outcome::Ok, fields)?;
     Ok(true)
 }
 

@@ -1,6 +1,6 @@
 //! The table `approvals`: actions that wait for a code, each for one use.
 
-use super::plan::{BOOL, BYTEA, Row, Statement, TEXT, TIME, UUID, plans};
+use super::plan::{BIGINT, BOOL, BYTEA, Row, Statement, TEXT, TIME, UUID, plans};
 use crate::clock;
 use crate::error::Error;
 use crate::pure::approval::{Subject, Times};
@@ -67,6 +67,14 @@ plans! {
         "DELETE FROM totp.approvals WHERE id = ANY (ARRAY(
              SELECT id FROM totp.approvals WHERE expires_at <= $1
              ORDER BY expires_at LIMIT 10 FOR UPDATE SKIP LOCKED))";
+    SWEEP_UNCONFIRMED(TEXT, TIME, BIGINT) =
+        "DELETE FROM totp.approvals WHERE id = ANY (ARRAY(
+             SELECT id FROM totp.approvals WHERE id = ANY (ARRAY(
+                 SELECT id FROM totp.approvals
+                 WHERE account::text = $1 AND confirmed_at IS NULL
+                   AND (cancelled_at IS NOT NULL OR expires_at <= $2)
+                 ORDER BY requested_at DESC OFFSET $3))
+             FOR UPDATE SKIP LOCKED))";
     PRUNE(TIME) =
         "DELETE FROM totp.approvals WHERE id IN (
              SELECT id FROM totp.approvals WHERE expires_at <= $1 FOR UPDATE SKIP LOCKED)";
@@ -210,6 +218,12 @@ pub fn forget(account: &Account) -> Result<bool, Error> {
 /// Removes some approvals that expired before a time.
 pub fn sweep(before: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[before.into()])
+}
+
+/// Removes the oldest requests of an account that were cancelled or have expired before a code
+/// confirmed them, except for the latest `kept`.
+pub fn sweep_unconfirmed(account: &Account, now: Timestamp, kept: i64) -> Result<(), Error> {
+    SWEEP_UNCONFIRMED.run(&[account.into(), now.into(), kept.into()])
 }
 
 /// Removes approvals that expired before a time and returns their number.

@@ -17,7 +17,7 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from client import Client
+from client import Client, Traveller
 from cluster import ROOT, Cluster, until
 from conftest import ROLES, install
 from refusal import NOT_ALLOWED, refused
@@ -226,6 +226,42 @@ def test_a_cancelled_approval_is_refused(agent, table, approve):
     assert agent.call("approval_cancel", "totp_api", id=asked.id).cancelled is True
     with not_allowed():
         insert(agent, table)
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired"])
+def test_requests_that_nobody_confirms_do_not_pile_up(connect, dba, end):
+    """A session with the password only can make as many as it likes."""
+    name = f"flood {end}"
+    client = Traveller(dba.connection)
+    for _ in range(130):
+        asked = client.call("approval_request", action="a", payload="{}", account=name, ttl="1 s")
+        if end == "expired":
+            client.wait(2)
+        else:
+            client.call("approval_cancel", id=asked.id)
+    kept, latest = client.row(
+        "SELECT count(*), max(requested_at) FROM totp.approvals WHERE account = %s", name
+    )
+    assert kept in (100, 101) and client.call("approval_status", id=asked.id).state == end
+    assert latest.timestamp() >= client.now - 2
+    minutes = 1 if end == "cancelled" else 6
+    events = "SELECT count(*) FROM totp.events WHERE account = %s AND event = 'approval_asked'"
+    entries = "SELECT count(*) FROM totp.audit_log WHERE account = %s"
+    assert 0 < client.value(events, name) <= 20 * minutes
+    assert 0 < client.value(entries, name) <= 20 * minutes
+
+
+def test_a_code_for_a_locked_account_writes_nothing(connect, app, dba):
+    client = Traveller(dba.connection)
+    person = client.enrol("locked approver")
+    asked = client.call("approval_request", action="a", payload="{}", account=person.account)
+    client.fail(person, 5)
+    with client.connection.transaction():
+        verdict = client.call("approval_confirm", id=asked.id, code=person.backup_codes[0])
+        assert (verdict.reason, verdict.account) == ("locked", person.account)
+        assert client.value("SELECT pg_current_xact_id_if_assigned()") is None
+    client.wait(30)
+    assert client.call("approval_confirm", id=asked.id, code=person.backup_codes[0]).verified
 
 
 def test_the_hint_carries_the_request_to_make(agent, app, alice, code, table):
@@ -735,10 +771,10 @@ def test_every_sql_block_runs_and_answers_what_the_page_says(server):
 
 def test_a_backend_acts_in_the_name_of_whoever_is_logged_in(server):
     """Alice asks, Carol approves; all of it on one connection of a pool."""
-    (setup,) = [block for block in SQL_BLOCKS if "CREATE ROLE backend" in block]
+    (setup,) = [block for block in SQL_BLOCKS if "CREATE ROLE payout_backend" in block]
     with server.database("pool"):
         install(server, "pool")
-        server.execute(setup.replace("backend", "pool"), dbname="pool")
+        server.execute(setup.replace("payout_backend", "pool"), dbname="pool")
         with closing(server.connect("pool", "pool")) as connection:
             backend = Client(connection)
             people = {name: backend.enrol(name) for name in ("alice", "carol")}
