@@ -152,7 +152,8 @@ fn check(
         Verdict::refused(Reason::Invalid, None)
     };
     if !verdict.is_ok() {
-        store::token::unclaim(token)?;
+        let is_counted = !matches!(verdict.reason, Reason::Locked | Reason::Suspended);
+        store::token::unclaim(token, is_counted)?;
     }
     Ok(ChallengeResult { account: in_scope(&scope).then_some(scope.account), verdict })
 }

@@ -45,8 +45,8 @@ plans! {
         "UPDATE totp.tokens SET used_at = $2 WHERE id = $1 AND used_at IS NULL";
     EXTEND(UUID, TIME) =
         "UPDATE totp.tokens SET expires_at = $2 WHERE id = $1 AND expires_at < $2";
-    UNCLAIM(UUID) =
-        "UPDATE totp.tokens SET used_at = NULL WHERE id = $1";
+    UNCLAIM(UUID, INT) =
+        "UPDATE totp.tokens SET used_at = NULL, attempts = attempts::integer - $2 WHERE id = $1";
     CLAIMS(UUID) =
         "SELECT claims::text FROM totp.tokens WHERE id = $1";
     REVOKE(TEXT, TEXT, TIME) =
@@ -164,9 +164,10 @@ pub fn extend(token: &Token, expires_at: Timestamp) -> Result<(), Error> {
     EXTEND.run(&[id(token), expires_at.into()])
 }
 
-/// Makes a token that this transaction has claimed usable again. The attempt stays counted.
-pub fn unclaim(token: &Token) -> Result<(), Error> {
-    UNCLAIM.run(&[id(token)])
+/// Makes a token that this transaction has claimed usable again. The attempt stays counted, unless no
+/// code was looked at.
+pub fn unclaim(token: &Token, is_counted: bool) -> Result<(), Error> {
+    UNCLAIM.run(&[id(token), i32::from(!is_counted).into()])
 }
 
 /// Returns the claims of a token, as a JSON object.

@@ -25,6 +25,37 @@ def test_a_lock_leaves_challenges_as_they_are(traveller, account):
     assert traveller.answer(token, person.backup_codes[0]).verified
 
 
+def test_an_answer_that_is_not_looked_at_uses_no_try(cluster, account):
+    """The account is locked by failures that were rolled back, or the client by those of others."""
+    with cluster.connect(dbname=DATABASE) as connection:
+        dba = Traveller(connection)
+        person, token = dba.enrol(account), dba.challenge(account)
+        dba.wait(60)
+        with connection.transaction(force_rollback=True):
+            dba.fail(person, LIMIT)
+        for _ in range(2 * LIMIT):
+            assert dba.answer(token, person.backup_codes[0]).reason == "locked"
+        dba.execute("SELECT totp.totp_unlock(%s, 'a test')", account)
+        dba.execute("SET totp.max_client_failures = 3")
+        dba.execute("SET totp.client = '192.0.2.77'")
+        for _ in range(3):
+            assert not dba.verify("nobody", "000000")
+        for _ in range(2 * LIMIT):
+            assert dba.answer(token, person.backup_codes[0]).reason == "locked"
+        dba.wait(60)
+        assert dba.answer(token, person.backup_codes[0]).verified
+
+
+def test_a_totp_code_while_totp_is_suspended_uses_no_try(traveller, cluster, account):
+    person, token = traveller.enrol(account), traveller.challenge(account, ttl="1 hour")
+    suspend = "UPDATE totp.accounts SET failures = 100, suspended = true WHERE account = %s"
+    with cluster.connect(dbname=DATABASE) as connection:
+        connection.execute(suspend, [account])
+    for _ in range(2 * LIMIT):
+        assert traveller.answer(token, person.phone.wrong(traveller.now)).reason == "suspended"
+    assert traveller.answer(token, person.backup_codes[0]).verified
+
+
 # Rolled back
 
 
