@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from client import Client, Traveller
-from conftest import DATABASE
+from conftest import DATABASE, new_account
 
 QUICK = "-c totp.lock_timeout=100ms"
 CLAIMS = "SELECT set_config('request.jwt.claims', %s, false)"
@@ -81,6 +81,26 @@ def test_tokens_of_several_accounts_do_not_meet(connect, level):
     second.challenge("second")
     first.connection.commit()
     second.connection.commit()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_new_secrets_of_several_accounts_do_not_meet(connect, level):
+    """Whoever makes one removes some that nobody confirmed, which concern nobody else."""
+    client, other = connect(Traveller), connect(Traveller, autocommit=True)
+    other.create(new_account())
+    client.execute(f"SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL {level}")
+    client.travel(Traveller.START + 86_400)
+    client.connection.commit()
+    client.execute("SELECT 1")
+    other.travel(Traveller.START + 86_400)
+    expired = (
+        "SELECT count(*) FROM totp.factors WHERE state = 'pending' AND created_at < %s::timestamptz"
+    )
+    assert other.value(expired, other.clock) > 0
+    other.create(new_account())
+    assert other.value(expired, other.clock) == 0
+    assert client.create(new_account()).secret
+    client.connection.commit()
 
 
 def test_ended_tokens_do_not_pile_up(connect, dba):
