@@ -223,6 +223,12 @@ impl Entry {
         message.finish()
     }
 
+    /// Returns whether the columns that 0.1.0 did not have are as the upgrade has filled them: the
+    /// signatures of 0.1.0 do not cover them.
+    pub fn is_as_upgraded(&self) -> bool {
+        (self.origin, self.xid) == (0, 0) && self.client.is_none() && self.application.is_none()
+    }
+
     /// Neither the ID nor the columns that 0.1.0 did not have.
     fn message_of_0_1(&self) -> Vec<u8> {
         let mut message = Message(Vec::with_capacity(256));

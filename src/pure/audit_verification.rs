@@ -390,7 +390,8 @@ impl<'a> Verification<'a> {
     fn is_entry_signed(&self, entry: &Entry, mac: &[u8]) -> Option<bool> {
         let message = entry.message();
         if entry.is_of_0_1() {
-            return Some(self.keyring.audit_keys().any(|key| is_signed(key, &message, mac)));
+            let mut keys = self.keyring.audit_keys();
+            return Some(entry.is_as_upgraded() && keys.any(|key| is_signed(key, &message, mac)));
         }
         self.keyring.audit_key_of(&entry.key_id).map(|key| is_signed(key, &message, mac))
     }
@@ -625,6 +626,21 @@ mod tests {
             xid,
             key_id: Keyring::id_of(KEY),
         }
+    }
+
+    #[test]
+    fn an_entry_of_0_1_is_signed_only_as_the_upgrade_has_left_it() {
+        let trail = Trail::new(0);
+        let always = Timestamp::from_micros(i64::MIN)..=Timestamp::from_micros(i64::MAX);
+        let verification = Verification::new(&trail.keyring, always, Vec::new());
+        let old = Entry { origin: 0, key_id: String::new(), ..entry(1, 0) };
+        let mac = mac(trail.keyring.audit_key(), &old.message());
+        let is_signed = |entry: Entry| verification.is_entry_signed(&entry, &mac);
+        assert_eq!(is_signed(old.clone()), Some(true));
+        assert_eq!(is_signed(Entry { origin: 1, ..old.clone() }), Some(false));
+        assert_eq!(is_signed(Entry { xid: 1, ..old.clone() }), Some(false));
+        assert_eq!(is_signed(Entry { client: Some(String::new()), ..old.clone() }), Some(false));
+        assert_eq!(is_signed(Entry { application: Some("psql".to_owned()), ..old }), Some(false));
     }
 
     #[test]

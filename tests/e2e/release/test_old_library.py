@@ -200,11 +200,20 @@ def test_the_old_trail_verifies_is_sealed_and_shows_tampering(old):
             f"DELETE FROM totp.audit_events WHERE id = {first}",
             f"""INSERT INTO totp.audit_events (id, {COLUMNS}) OVERRIDING SYSTEM VALUE
                 SELECT 1000000, {COLUMNS} FROM totp.audit_events WHERE key_id = '' LIMIT 1""",
+            # As one of today's, in columns that its signature does not cover.
+            f"""INSERT INTO totp.audit_events (id, {COLUMNS}) OVERRIDING SYSTEM VALUE
+                SELECT 1000000, at, account, event, outcome, actor, '192.0.2.1', application, detail,
+                    (SELECT max(origin) FROM totp.audit_seals WHERE origin <> 0),
+                    pg_current_xact_id()::text::bigint, key_id, mac
+                FROM totp.audit_events WHERE key_id = '' LIMIT 1""",
         ):
             with connection.transaction(force_rollback=True):
                 superuser.execute(change)
                 found = {row.problem for row in superuser.rows(problems)} - {None}
                 assert found & {"altered", "missing", "forged"}, change
+                entries = audit_trail.entries(superuser)
+                found = list(audit_trail.verify.verify(entries, seals, keys=keys))
+                assert {problem for _, _, problem, _ in found} - {"unsealed"}, change
 
 
 def test_hashed_accounts_of_the_old_trail_are_found(old):
