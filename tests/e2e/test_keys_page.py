@@ -71,6 +71,23 @@ def test_the_page_replaces_a_key(server):
     assert no_fsync == "It is off: a crash can make spent codes valid again.|Set fsync = on."
 
 
+def test_a_key_file_that_root_owns_stays_readable_for_the_server(server):
+    """As containers mount it: root's, with mode 0640, read by the server's group."""
+    file = KeyFile(server)
+    os.chown(file.path, 0, file.path.stat().st_gid)
+    file.mode = 0o640
+    before = file.path.stat()
+    (old,) = file.keys
+    for block in BLOCKS:
+        run(server, *block)
+    (new,) = file.keys
+    after = file.path.stat()
+    assert new != old and after.st_ino != before.st_ino
+    assert (after.st_uid, after.st_gid, file.mode) == (0, before.st_gid, 0o640)
+    with server.connect() as connection:
+        assert Client(connection).enrol("alice")
+
+
 def test_without_a_server_the_keys_stay(server):
     file = KeyFile(server)
     before = file.path.read_text()
