@@ -1,5 +1,6 @@
-"""A million users of django-otp move within a minute, and so do a million hardware tokens; a move that
-is killed is repeated."""
+"""A million users of django-otp move in less than three times the time that PostgreSQL needs for the same
+rows: within a minute, unless the machine is slow. A million hardware tokens move within a minute, too. A
+move that is killed is repeated."""
 
 import base64
 import hashlib
@@ -17,6 +18,7 @@ from process import Stopwatch, private_memory
 
 ROWS = 1_000_000
 LIMIT_SECONDS = 60
+LIMIT_RATIO = 3
 LIMIT_KB = 500_000
 # The table of django-otp 1.7 as its migrations make it, but for the keys to other tables.
 DEVICES = f"""
@@ -38,6 +40,22 @@ GRANT SELECT ON public.otp_totp_totpdevice TO mover;
 IMPORT = """
 SELECT count(*) AS accounts, sum(factors) AS factors, count(problem) AS problems
 FROM totp.import_django_otp('public.otp_totp_totpdevice', reason => 'a million')
+"""
+
+
+# Tables like those that an import writes.
+PLAIN = """
+CREATE SCHEMA plain;
+CREATE TABLE plain.accounts (LIKE totp.accounts INCLUDING ALL);
+CREATE TABLE plain.factors (LIKE totp.factors INCLUDING ALL, FOREIGN KEY (account) REFERENCES plain.accounts);
+CREATE TABLE plain.audit_events (LIKE totp.audit_events INCLUDING ALL);
+CREATE TABLE plain.events (LIKE totp.events INCLUDING ALL);
+"""
+COPY = """
+INSERT INTO plain.accounts SELECT * FROM totp.accounts;
+INSERT INTO plain.factors SELECT * FROM totp.factors;
+INSERT INTO plain.audit_events OVERRIDING SYSTEM VALUE SELECT * FROM totp.audit_events;
+INSERT INTO plain.events OVERRIDING SYSTEM VALUE SELECT * FROM totp.events;
 """
 
 
@@ -91,6 +109,19 @@ def counts(cluster, name):
         """).fetchone()
 
 
+def plain_seconds(cluster, name):
+    """How long PostgreSQL takes to write the rows of an import."""
+    cluster.execute(PLAIN, dbname=name)
+    with cluster.connect(dbname=name) as connection:
+        watch = Stopwatch(connection.info.backend_pid)
+        connection.execute(COPY)
+        seconds = watch.seconds
+        (count,) = connection.execute("SELECT count(*) FROM plain.factors").fetchone()
+    assert count == ROWS
+    cluster.execute("DROP SCHEMA plain CASCADE", dbname=name)
+    return seconds
+
+
 def test_a_million_rows(cluster, place):
     name, mover = place
     # Killed in the middle.
@@ -126,7 +157,9 @@ def test_a_million_rows(cluster, place):
         assert connection.execute(IMPORT).fetchone() == (ROWS, 0, 0)
         print(f"repeated in {time.monotonic() - began:.1f} s")
         assert counts(cluster, name) == (ROWS, ROWS, ROWS, ROWS)
-    assert used.seconds < LIMIT_SECONDS and 0 < used.kilobytes < LIMIT_KB
+    plain = plain_seconds(cluster, name)
+    print(f"{used.seconds / plain:.2f} times as long as the same rows without the extension")
+    assert used.seconds < LIMIT_RATIO * plain and 0 < used.kilobytes < LIMIT_KB
 
     with cluster.connect("mover", name) as connection:
         (key,) = connection.execute(
