@@ -22,6 +22,9 @@ use serde_json::{Map, Value};
 const PENDING_LIMIT: i64 = 100;
 /// Maximum number of requests per account that are kept although no code has confirmed them in time.
 const UNCONFIRMED_LIMIT: i64 = 100;
+/// Maximum number of requests per account and minute that are announced. A request needs no code, and
+/// whoever is asked may get mail.
+const ANNOUNCED_LIMIT: i64 = 20;
 /// How long an approval can be looked up after it has expired, in seconds.
 const KEPT_SECS: i64 = 86_400;
 
@@ -48,7 +51,8 @@ pub fn request(
         return Err(Invalid::Approver.into());
     }
     refuse_overdue(account, context.now)?;
-    if store::approval::pending(account, context.now)? >= PENDING_LIMIT {
+    let requested = store::approval::requested(account, context.now)?;
+    if requested.pending >= PENDING_LIMIT {
         return Err(Error::TooManyApprovals);
     }
     let id = random::uuid()?;
@@ -68,14 +72,14 @@ pub fn request(
     if approver.is_some() {
         fields.insert("approver".to_owned(), context.audited_name(asked).into());
     }
-    // A request needs no code, so whoever sends mail about it is told of a limited number.
-    if context.record_free(account, Event::ApprovalRequest, Outcome::Ok, fields)? {
+    context.record_free(account, Event::ApprovalRequest, Outcome::Ok, fields)?;
+    if requested.in_last_minute < ANNOUNCED_LIMIT {
         context.announce(asked, Kind::ApprovalAsked, asked_of)?;
     }
+    store::approval::sweep_unconfirmed(account, context.now, UNCONFIRMED_LIMIT)?;
     // At other isolation levels, rows that another transaction has removed would cause errors.
     if server::is_read_committed() {
         store::approval::sweep(context.now.plus_secs(-KEPT_SECS))?;
-        store::approval::sweep_unconfirmed(account, context.now, UNCONFIRMED_LIMIT)?;
     }
     Ok(Requested { id: id.into_bytes(), summary: subject.summary(), expires_at })
 }

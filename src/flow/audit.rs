@@ -33,20 +33,18 @@ impl Context {
     }
 
     /// Does the same as `record`, but for events that a caller can repeat without a code: writes a
-    /// limited number per minute. The next event reports how many were left out. Returns whether this
-    /// one was within the limit.
+    /// limited number per minute. The next event reports how many were left out.
     pub fn record_free(
         &self,
         account: &Account,
         event: Event,
         outcome: Outcome,
         fields: Map<String, Value>,
-    ) -> Result<bool, Error> {
-        let is_within = AccountGuard::of(account).may_record(FREE_LIMIT, self.now);
-        if is_within {
-            self.record(account, event, outcome, fields)?;
+    ) -> Result<(), Error> {
+        if is_wanted(event) && AccountGuard::of(account).may_record(FREE_LIMIT, self.now) {
+            return self.record(account, event, outcome, fields);
         }
-        Ok(is_within)
+        Ok(())
     }
 
     /// Returns a signed entry for an attempt on an account without a factor, or `None` if `totp.audit`

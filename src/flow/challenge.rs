@@ -1,19 +1,21 @@
 //! Challenges: the step between the password and the second factor.
 
-use super::attempt::locked;
+use super::attempt::{client_limit, locked};
 use super::audit::field;
 use super::context::{self, Context, begin_reading};
 use super::jwt::in_form;
 use super::session;
 use super::token::{TokenSpec, hashed_binding, issue};
-use super::verify::{verify_within, with_backup_codes_left};
+use super::verify::{is_suspended, verify_within, with_backup_codes_left};
 use super::waiting_recovery::is_over;
 use crate::error::Error;
+use crate::guard::{self, AccountGuard};
 use crate::pure::audit::{Event, Outcome};
 use crate::pure::code::Code;
 use crate::pure::json;
 use crate::pure::jwt::Login;
 use crate::pure::keyring::Keyring;
+use crate::pure::metric;
 use crate::pure::name::{Account, Purpose};
 use crate::pure::timestamp::Timestamp;
 use crate::pure::token::{Kind, Token};
@@ -134,6 +136,11 @@ fn check(
         let is_bound = scope.binding.ct_eq(&hashed_binding(binding));
         (is_bound & scope.purpose.as_bytes().ct_eq(purpose.as_bytes())).into()
     };
+    if let Some(code) = code
+        && let Some(refused) = refused_unseen(context, token, code, in_scope)?
+    {
+        return Ok(refused);
+    }
     // Claimed before the code is spent: a caller that loses the race for the token keeps the code.
     let claimed = match code {
         Some(_) => store::token::claim(token, context.now, settings::challenge_attempts())?,
@@ -156,6 +163,36 @@ fn check(
         store::token::unclaim(token, is_counted)?;
     }
     Ok(ChallengeResult { account: in_scope(&scope).then_some(scope.account), verdict })
+}
+
+/// Returns the verdict that refuses a code without looking at it, if there is one. It leaves the token
+/// as it is, and writes nothing. A lock in the table only need not be known here: no token is claimed
+/// then.
+fn refused_unseen(
+    context: &Context,
+    token: &Token,
+    code: &Code,
+    in_scope: impl Fn(&Scope) -> bool,
+) -> Result<Option<ChallengeResult>, Error> {
+    let until = client_limit(context.now);
+    if until.is_none() && !guard::is_on() {
+        return Ok(None);
+    }
+    let stored = store::token::load(token)?.filter(|stored| is_open(stored, context.now));
+    let Some(StoredToken { scope, lock_state, .. }) = stored.filter(|it| in_scope(&it.scope))
+    else {
+        return Ok(None);
+    };
+    let memory = AccountGuard::of(&scope.account).lock_state();
+    let verdict = match memory.locked(context.now).or(until) {
+        Some(until) => locked(until, context.now),
+        None if matches!(code, Code::Totp(_)) && is_suspended(&lock_state, &memory) => {
+            guard::count(metric::Method::Totp, metric::Result::Suspended);
+            Verdict::refused(Reason::Suspended, None)
+        }
+        None => return Ok(None),
+    };
+    Ok(Some(ChallengeResult { account: Some(scope.account), verdict }))
 }
 
 /// Returns the verdict on a token that could not be claimed, or was not claimed because the text

@@ -14,9 +14,11 @@ plans! {
         "INSERT INTO totp.approvals
              (id, account, approver, action, payload, digest, summary, requested_at, expires_at)
          VALUES ($1, $2, $3, $4, $5::jsonb, $6, $7, $8, $9)";
-    PENDING(TEXT, TIME) =
-        "SELECT count(*) FROM totp.approvals
-         WHERE account::text = $1 AND confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2";
+    REQUESTED(TEXT, TIME) =
+        "SELECT count(*) FILTER (
+                    WHERE confirmed_at IS NULL AND cancelled_at IS NULL AND expires_at > $2),
+                count(*) FILTER (WHERE requested_at > $2 - interval '1 min')
+         FROM totp.approvals WHERE account::text = $1";
     // Whatever changes the factors of the account that has confirmed it voids it, a recovery that has
     // taken effect too.
     LOAD(UUID, TIME) =
@@ -73,7 +75,7 @@ plans! {
                  SELECT id FROM totp.approvals
                  WHERE account::text = $1 AND confirmed_at IS NULL
                    AND (cancelled_at IS NOT NULL OR expires_at <= $2)
-                 ORDER BY requested_at DESC OFFSET $3))
+                 ORDER BY requested_at DESC LIMIT 1000 OFFSET $3))
              FOR UPDATE SKIP LOCKED))";
     PRUNE(TIME) =
         "DELETE FROM totp.approvals WHERE id IN (
@@ -141,9 +143,18 @@ pub fn insert(new: &NewApproval) -> Result<(), Error> {
     ])
 }
 
-/// Returns how many requests of an account are pending.
-pub fn pending(account: &Account, now: Timestamp) -> Result<i64, Error> {
-    PENDING.value(&[account.into(), now.into()])
+/// How many requests of an account there are.
+pub struct Requested {
+    /// Those that are pending.
+    pub pending: i64,
+    /// Those of the last minute, whatever became of them.
+    pub in_last_minute: i64,
+}
+
+/// Counts the requests of an account.
+pub fn requested(account: &Account, now: Timestamp) -> Result<Requested, Error> {
+    let read = |row: &Row| Ok(Requested { pending: row.get(1)?, in_last_minute: row.get(2)? });
+    REQUESTED.row(&[account.into(), now.into()], read)?.ok_or(Error::Corrupt("result"))
 }
 
 /// Reads the row of an approval.
@@ -220,8 +231,8 @@ pub fn sweep(before: Timestamp) -> Result<(), Error> {
     SWEEP.run(&[before.into()])
 }
 
-/// Removes the oldest requests of an account that were cancelled or have expired before a code
-/// confirmed them, except for the latest `kept`.
+/// Removes requests of an account that were cancelled or have expired before a code confirmed them,
+/// except for the latest `kept`.
 pub fn sweep_unconfirmed(account: &Account, now: Timestamp, kept: i64) -> Result<(), Error> {
     SWEEP_UNCONFIRMED.run(&[account.into(), now.into(), kept.into()])
 }
