@@ -203,7 +203,7 @@ def test_the_old_trail_verifies_is_sealed_and_shows_tampering(old):
             # As one of today's, in columns that its signature does not cover.
             f"""INSERT INTO totp.audit_events (id, {COLUMNS}) OVERRIDING SYSTEM VALUE
                 SELECT 1000000, at, account, event, outcome, actor, '192.0.2.1', application, detail,
-                    (SELECT max(origin) FROM totp.audit_seals WHERE origin <> 0),
+                    (SELECT coalesce(nullif(max(origin), 0), 1) FROM totp.audit_events),
                     pg_current_xact_id()::text::bigint, key_id, mac
                 FROM totp.audit_events WHERE key_id = '' LIMIT 1""",
         ):
