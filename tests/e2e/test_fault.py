@@ -134,7 +134,7 @@ def test_a_full_disk_for_wal_loses_nothing(dice):
     figures.record(
         "Full disk, WAL",
         does="the disk with the WAL fills up under the mixed load",
-        ran=f"once, {sum(ledger.calls.values())} calls answered",
+        ran=f"once, {sum(ledger.calls.values()):,} calls answered",
         lost="nothing",
         again="pytest tests/e2e/test_fault.py -k full_disk",
     )
@@ -247,7 +247,7 @@ def test_a_storm_of_timeouts_revives_no_code_and_blocks_nobody(dice):
     figures.record(
         "Storm of timeouts",
         does="the mixed load with statement_timeout between 1 and 8 ms",
-        ran=f"{timed_out()} statements timed out, {sum(ledger.calls.values())} calls answered",
+        ran=f"{timed_out()} statements timed out, {sum(ledger.calls.values()):,} calls answered",
         lost="nothing",
         again="pytest tests/e2e/test_fault.py -k timeouts",
     )

@@ -88,7 +88,7 @@ def test_a_long_run_under_mixed_load(dice):
         f" every {ROTATE_EVERY} s",
         ran=f"{SECONDS / 60:.0f} min, {calls:,} calls answered",
         lost=f"nothing; a server process grew by {growth} kB at most, tables were {bloat:.1f} times"
-        f" their smallest size, {hot:.1f} % of updates were HOT, nobody waited for a lock for 1 s,"
+        f" their smallest size, {hot:.1f}% of updates were HOT, nobody waited for a lock for 1 s,"
         f" no error in the log; the slowest call took {slowest:.2f} s",
         again="TOTP_RUN_SECONDS=1800 pytest tests/e2e/test_long_run.py",
     )
