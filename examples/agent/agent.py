@@ -18,16 +18,10 @@ recipient, amount = sys.argv[1], Decimal(sys.argv[2])
 with psycopg.connect("", autocommit=True) as db:
     if "--now" in sys.argv:
         try:
-            db.execute(
-                "INSERT INTO transfers (recipient, amount) VALUES (%s, %s)",
-                (recipient, amount),
-            )
+            db.execute("INSERT INTO transfers (recipient, amount) VALUES (%s, %s)", (recipient, amount))
         except psycopg.errors.InsufficientPrivilege as error:
             sys.exit(f"{error.diag.message_primary}\n{error.diag.message_hint}")
         print("transferred")
     else:
         request = "SELECT id FROM totp_api.approval_request('transfer', jsonb_build_object('recipient', %s::text, 'amount', %s::numeric), approver => 'alice')"
-        print(
-            "waiting for approval",
-            db.execute(request, (recipient, amount)).fetchone()[0],
-        )
+        print("waiting for approval", db.execute(request, (recipient, amount)).fetchone()[0])

@@ -25,15 +25,14 @@ from pathlib import Path
 
 NO_HASH = bytes(32)
 EPOCH = datetime.fromtimestamp(0, UTC)
-# Those that version 0.1.0 did not have.
-NEW_COLUMNS = ["origin", "xid", "client", "application"]
+# What the upgrade from version 0.1.0 has written into columns that were new.
+UPGRADED = {"origin": 0, "xid": 0, "client": None, "application": None}
 
 
 def encoded(fields):
     """Each field after its length in eight bytes, which are all ones for NULL."""
     return b"".join(
-        b"\xff" * 8 if field is None else len(field).to_bytes(8, "big") + field
-        for field in fields
+        b"\xff" * 8 if field is None else len(field).to_bytes(8, "big") + field for field in fields
     )
 
 
@@ -176,22 +175,13 @@ def key_id(key):
 
 def read_keys(path):
     lines = (line.strip() for line in Path(path).read_text().splitlines())
-    return {
-        key_id(line): audit_key(line)
-        for line in lines
-        if line and not line.startswith("#")
-    }
+    return {key_id(line): audit_key(line) for line in lines if line and not line.startswith("#")}
 
 
 def is_signed(keys, message, row):
     """Whether a row has the right signature; None if the key is unknown. Version 0.1.0 did not write
     which key it was, and did not have some columns, which the upgrade has filled."""
-    if not row["key_id"] and [row.get(name) for name in NEW_COLUMNS] != [
-        0,
-        0,
-        None,
-        None,
-    ]:
+    if not row["key_id"] and {name: row.get(name) for name in UPGRADED} != UPGRADED:
         return False
     tried = list(keys.values()) if not row["key_id"] else [keys.get(row["key_id"])]
     if None in tried:
@@ -250,16 +240,10 @@ def check_entries(entries, seals, keys):
         if entry["event"] == "audit_prune":
             prunes.append(entry["detail"])
         if keys:
-            yield from check_signature(
-                keys, entry_message(entry), entry, owner, entry["id"]
-            )
+            yield from check_signature(keys, entry_message(entry), entry, owner, entry["id"])
     # Without the key, nothing shows that the entry about it is genuine, except that it is sealed.
     hashes = {seal["id"]: seal_hash(seal).hex() for seal in seals}
-    pruned = [
-        detail["seal"]
-        for detail in prunes
-        if hashes.get(detail["seal"]) == detail["hash"]
-    ]
+    pruned = [detail["seal"] for detail in prunes if hashes.get(detail["seal"]) == detail["hash"]]
     for seal in seals:
         leaves = closed[seal["id"]]
         if len(leaves) == seal["entries"] and root(leaves) == bytea(seal["root"]):
@@ -274,19 +258,9 @@ def check_entries(entries, seals, keys):
                 f"{len(leaves)} of {seal['entries']} entries are left",
             )
         elif len(leaves) > seal["entries"]:
-            yield (
-                seal["id"],
-                None,
-                "forged",
-                f"{len(leaves)} entries, not {seal['entries']}",
-            )
+            yield seal["id"], None, "forged", f"{len(leaves)} entries, not {seal['entries']}"
         else:
-            yield (
-                seal["id"],
-                None,
-                "altered",
-                "the entries are not those that were sealed",
-            )
+            yield seal["id"], None, "altered", "the entries are not those that were sealed"
     if unsealed:
         yield None, None, "unsealed", f"{unsealed} entries"
 

@@ -50,9 +50,7 @@ def main():
 def deliver(connection):
     """Sends mail for some events. After a failure, it is sent again, rather than not at all."""
     with connection.transaction():
-        (after,) = connection.execute(
-            "SELECT position FROM mailer FOR UPDATE"
-        ).fetchone()
+        (after,) = connection.execute("SELECT position FROM mailer FOR UPDATE").fetchone()
         events = connection.execute(
             "SELECT position, event, account, email FROM totp.events_read(%s, 100)"
             " LEFT JOIN users ON login = account ORDER BY position",
@@ -60,11 +58,7 @@ def deliver(connection):
         ).fetchall()
         for position, event, account, email in events:
             if email and event in TEXTS:
-                send(
-                    email,
-                    TEXTS[event],
-                    not_me(account) if event in WITH_LINK else "call support",
-                )
+                send(email, TEXTS[event], not_me(account) if event in WITH_LINK else "call support")
             connection.execute("UPDATE mailer SET position = %s", [position])
     return bool(events)
 
@@ -79,9 +73,7 @@ def not_me(account):
 
 
 def send(email, text, advice):
-    mail = (
-        f"To: {email}\nSubject: Your account\n\n{text}\nIf it was not you, {advice}.\n"
-    )
+    mail = f"To: {email}\nSubject: Your account\n\n{text}\nIf it was not you, {advice}.\n"
     subprocess.run([SENDMAIL, "-t", "-oi"], input=mail, text=True, check=True)
 
 

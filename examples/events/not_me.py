@@ -14,18 +14,14 @@ from urllib.parse import parse_qsl, urlsplit
 
 import psycopg
 
-BUTTON = (
-    '<form method="post"><button>This was not me: keep my second factor</button></form>'
-)
+BUTTON = '<form method="post"><button>This was not me: keep my second factor</button></form>'
 DONE = "Two-factor authentication stays on. Change your password, and the one of your mailbox."
 NOTHING = "There is no recovery to cancel. If your second factor is off, call support."
 
 
 class Page(BaseHTTPRequestHandler):
     def do_GET(self):
-        self.answer(
-            *((200, BUTTON) if self.account() else (404, "This link is not valid."))
-        )
+        self.answer(*((200, BUTTON) if self.account() else (404, "This link is not valid.")))
 
     def do_POST(self):
         account = self.account()
@@ -40,10 +36,7 @@ class Page(BaseHTTPRequestHandler):
         """The account that the link was made for, if it is signed and has not expired."""
         link = dict(parse_qsl(urlsplit(self.path).query))
         account, expires = link.get("account", ""), link.get("expires", "")
-        key, message = (
-            os.environ["LINK_SECRET"].encode(),
-            f"{expires} {account}".encode(),
-        )
+        key, message = os.environ["LINK_SECRET"].encode(), f"{expires} {account}".encode()
         signature = hmac.digest(key, message, "sha256").hex().encode()
         if not hmac.compare_digest(signature, link.get("signature", "").encode()):
             return None

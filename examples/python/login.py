@@ -89,9 +89,7 @@ assert (claims["sub"], claims["aal"]) == (alice, "aal1")
 (secret,) = call("SELECT secret FROM totp.totp_create(%s, issuer => 'Acme')", alice)
 phone = "SELECT totp.totp_code(%s, clock_timestamp() + %s * interval '1 s')"
 (confirmation,) = call(phone, secret, 0)
-(backup_codes,) = call(
-    "SELECT backup_codes FROM totp.totp_confirm(%s, %s)", alice, confirmation
-)
+(backup_codes,) = call("SELECT backup_codes FROM totp.totp_confirm(%s, %s)", alice, confirmation)
 
 # From now on, the password returns a challenge.
 assert first_step("alice", "wrong", "cookie") == first_step("nobody", "wrong", "cookie")

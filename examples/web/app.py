@@ -20,13 +20,9 @@ def home():
     with pool.connection() as db:
         query = "SELECT email, s.* FROM users, totp.totp_status(id::text) AS s WHERE id = %s"
         person = rows(db, query, user, one=True)
-        devices = rows(
-            db, "SELECT * FROM totp_api.totp_factors() WHERE state = 'active'"
-        )
+        devices = rows(db, "SELECT * FROM totp_api.totp_factors() WHERE state = 'active'")
         payments = rows(db, "SELECT * FROM payments WHERE payer = %s ORDER BY id", user)
-    return render_template(
-        "home.html", person=person, devices=devices, payments=payments
-    )
+    return render_template("home.html", person=person, devices=devices, payments=payments)
 
 
 @app.route("/enrol", methods=["GET", "POST"])
@@ -60,15 +56,11 @@ def enrol():
 
 @app.post("/devices")
 def add_device():
-    verdict = call(
-        "SELECT * FROM totp.totp_attempt(%s, %s)", session["user"], request.form["code"]
-    )
+    verdict = call("SELECT * FROM totp.totp_attempt(%s, %s)", session["user"], request.form["code"])
     if not verdict.verified:
         explain(verdict.reason, verdict.retry_after_seconds)
         return go("home")
-    session.update(
-        label=request.form["label"], label_until=time.time() + ADDING_SECONDS
-    )
+    session.update(label=request.form["label"], label_until=time.time() + ADDING_SECONDS)
     return go("enrol")
 
 
@@ -105,9 +97,7 @@ def pay():
         return render_template("pay.html")
     payload = "jsonb_build_object('recipient', %s::text, 'amount', %s::numeric(12, 2))"
     query = f"SELECT id FROM totp.approval_request('payment', {payload})"
-    return go(
-        "approve", id=call(query, request.form["recipient"], request.form["amount"]).id
-    )
+    return go("approve", id=call(query, request.form["recipient"], request.form["amount"]).id)
 
 
 @app.route("/pay/<uuid:id>", methods=["GET", "POST"])
@@ -126,9 +116,7 @@ def approve(id):
         verdict = rows(db, query, id, request.form["code"], one=True)
         if verdict.verified:
             values = payment.recipient, payment.amount
-            db.execute(
-                "INSERT INTO payments (recipient, amount) VALUES (%s, %s)", values
-            )
+            db.execute("INSERT INTO payments (recipient, amount) VALUES (%s, %s)", values)
             return go("home", "paid")
     explain(verdict.reason, verdict.retry_after_seconds)
     return go("approve", id=id)

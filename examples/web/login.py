@@ -31,9 +31,7 @@ def log_in(user):
 
 def password_is_right(user):
     try:  # takes as long if there is no such user
-        return hasher.verify(
-            user.hash if user else NOBODY, request.form["password"]
-        ) and bool(user)
+        return hasher.verify(user.hash if user else NOBODY, request.form["password"]) and bool(user)
     except VerifyMismatchError:
         return False
 
@@ -45,9 +43,7 @@ def signup():
     email, password = request.form["email"].strip().lower(), request.form["password"]
     if not re.fullmatch(r"[^@\s,]+@[^@\s,]+", email) or len(password) < 10:
         return go("signup", "not_signed_up")
-    query = (
-        "INSERT INTO users (email, password_hash) VALUES (%s, %s) RETURNING id::text"
-    )
+    query = "INSERT INTO users (email, password_hash) VALUES (%s, %s) RETURNING id::text"
     try:
         return log_in(call(query, email, hasher.hash(password)).id)
     except errors.UniqueViolation:
@@ -89,10 +85,7 @@ def code():
     parts = session.get("challenge"), request.form["code"], session.get("browser")
     verdict = call("SELECT * FROM totp.challenge_verify(%s, %s, %s)", *parts)
     if not verdict.verified:
-        explain(
-            verdict.reason if verdict.account else "too_late",
-            verdict.retry_after_seconds,
-        )
+        explain(verdict.reason if verdict.account else "too_late", verdict.retry_after_seconds)
         return go("code", **request.args) if challenged() else go("login")
     response = log_in(verdict.account)
     if "remember" in request.form:
@@ -110,9 +103,7 @@ def lost():
     token = call("SELECT totp.recovery_create(%s) AS token", user).token
     link = os.environ["SITE_URL"] + url_for("recover", link=links.dumps([user, token]))
     text = render_template("mail.txt", email=email_of(user), link=link)
-    subprocess.run(
-        [os.environ["SENDMAIL"], "-t", "-oi"], input=text, text=True, check=True
-    )
+    subprocess.run([os.environ["SENDMAIL"], "-t", "-oi"], input=text, text=True, check=True)
     return go("login", "mailed")
 
 
@@ -126,11 +117,6 @@ def recover(link):
         abort(404)
     if request.method == "GET":
         return render_template("recover.html")
-    if not password_is_right(
-        call("SELECT password_hash AS hash FROM users WHERE id = %s", user)
-    ):
+    if not password_is_right(call("SELECT password_hash AS hash FROM users WHERE id = %s", user)):
         return go("recover", "wrong_password", link=link)
-    return go(
-        "login",
-        "recovery_" + call("SELECT * FROM totp.recovery_attempt(%s)", token).reason,
-    )
+    return go("login", "recovery_" + call("SELECT * FROM totp.recovery_attempt(%s)", token).reason)

@@ -6,16 +6,7 @@ import os
 import secrets
 import time
 
-from flask import (
-    Flask,
-    abort,
-    flash,
-    redirect,
-    render_template,
-    request,
-    session,
-    url_for,
-)
+from flask import Flask, abort, flash, redirect, render_template, request, session, url_for
 from psycopg import errors
 from psycopg.rows import namedtuple_row
 from psycopg_pool import ConnectionPool
@@ -65,12 +56,8 @@ def go(page, message=None, **options):
 def explain(reason=None, seconds=None):
     """Says why a code was refused. Without a reason, the status of the account has it."""
     if reason is None:
-        left = (
-            "ceil(extract(epoch FROM locked_until - clock_timestamp()))::int AS seconds"
-        )
-        status = call(
-            f"SELECT suspended, {left} FROM totp.totp_status(%s)", session["user"]
-        )
+        left = "ceil(extract(epoch FROM locked_until - clock_timestamp()))::int AS seconds"
+        status = call(f"SELECT suspended, {left} FROM totp.totp_status(%s)", session["user"])
         reason, seconds = "suspended" if status.suspended else "invalid", status.seconds
     if seconds:
         session["wait_until"] = time.time() + seconds
@@ -81,9 +68,7 @@ def explain(reason=None, seconds=None):
 def check():
     token = session.setdefault("csrf", secrets.token_urlsafe())
     sent = request.form.get("csrf", "")
-    if request.method == "POST" and not hmac.compare_digest(
-        token.encode(), sent.encode()
-    ):
+    if request.method == "POST" and not hmac.compare_digest(token.encode(), sent.encode()):
         abort(400, "This form is too old. Go back, reload the page, and try again.")
     if "user" not in session and request.endpoint not in OPEN:
         return go("login")
