@@ -412,7 +412,7 @@ COMMENT ON COLUMN totp.approvals.payload IS 'With what: the values that are appr
 COMMENT ON COLUMN totp.approvals.digest IS 'SHA-256 of the action and the payload in canonical form';
 COMMENT ON COLUMN totp.approvals.summary IS 'The action and the payload as text, as whoever confirms is shown them';
 COMMENT ON COLUMN totp.approvals.requested_at IS 'When it was requested';
-COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested';
+COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested, or earlier if no code confirmed it and the account has 100 later ones like it';
 COMMENT ON COLUMN totp.approvals.confirmed_at IS 'When a code confirmed it';
 COMMENT ON COLUMN totp.approvals.changed_at IS 'The changed_at of the account that confirmed it at that time; a different one voids it';
 COMMENT ON COLUMN totp.approvals.used_at IS 'When it was used';

@@ -218,7 +218,7 @@ COMMENT ON COLUMN totp.approvals.summary IS 'The action and the payload as text,
 
 COMMENT ON COLUMN totp.approvals.requested_at IS 'When it was requested';
 
-COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested';
+COMMENT ON COLUMN totp.approvals.expires_at IS 'Until when it can be confirmed and used; it is removed a day later, as others are requested, or earlier if no code confirmed it and the account has 100 later ones like it';
 
 COMMENT ON COLUMN totp.approvals.confirmed_at IS 'When a code confirmed it';
 

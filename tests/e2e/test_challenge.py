@@ -25,7 +25,7 @@ def test_a_lock_leaves_challenges_as_they_are(traveller, account):
     assert traveller.answer(token, person.backup_codes[0]).verified
 
 
-def test_an_answer_that_is_not_looked_at_uses_no_try(cluster, account):
+def test_an_answer_that_is_not_looked_at_uses_no_attempt(cluster, account):
     """The account is locked by failures that were rolled back, or the client by those of others."""
     with cluster.connect(dbname=DATABASE) as connection:
         dba = Traveller(connection)
@@ -48,7 +48,7 @@ def test_an_answer_that_is_not_looked_at_uses_no_try(cluster, account):
         assert dba.answer(token, person.backup_codes[0]).verified
 
 
-def test_a_totp_code_while_totp_is_suspended_uses_no_try(traveller, cluster, account):
+def test_a_totp_code_while_totp_is_suspended_uses_no_attempt(traveller, cluster, account):
     person, token = traveller.enrol(account), traveller.challenge(account, ttl="1 hour")
     suspend = "UPDATE totp.accounts SET failures = 100, suspended = true WHERE account = %s"
     with cluster.connect(dbname=DATABASE) as connection:

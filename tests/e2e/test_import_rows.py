@@ -10,6 +10,7 @@ import pytest
 
 from mover import assert_app_works, place_to_move_to
 from refusal import BAD_ARGUMENT, refused
+from trap import trap, victims
 
 S160, T160 = "HXDMVJECJJWSRB3HWIZR4IFUGFTMXBOZ", "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
 URI = f"otpauth://totp/Acme:bob?secret={T160}&issuer=Acme&digits=8&period=60&algorithm=SHA256"
@@ -386,25 +387,17 @@ def test_functions_of_a_view_run_as_the_caller_and_never_as_the_owner(place, mov
     )
 
 
-TRAP = """
-CREATE SCHEMA attic;
-GRANT USAGE ON SCHEMA attic TO PUBLIC;
-CREATE TABLE attic.ran (who text);
-GRANT INSERT, SELECT ON attic.ran TO PUBLIC;
+UNNEST = """
 CREATE FUNCTION attic.unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$
 BEGIN
     INSERT INTO attic.ran VALUES (current_user);
     RETURN QUERY SELECT pg_catalog.unnest($1);
 END $$;
-CREATE FUNCTION attic.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO attic.ran VALUES (current_user);
-    RETURN $1 OPERATOR(pg_catalog.=) $2;
-END $$;
-CREATE OPERATOR attic.= (LEFTARG = text, RIGHTARG = text, FUNCTION = attic.equal);
+"""
+VIEW = """
 CREATE VIEW attic.trap AS
     SELECT 'user' AS account, 'HXDMVJECJJWSRB3HWIZR4IFUGFTMXBOZ'
-        || left(set_config('search_path', 'attic, pg_catalog', %s), 0) AS secret;
+        || left(set_config('search_path', 'attic, pg_catalog', {is_local}), 0) AS secret;
 GRANT SELECT ON attic.trap TO PUBLIC;
 """
 
@@ -413,11 +406,12 @@ GRANT SELECT ON attic.trap TO PUBLIC;
 def test_what_functions_of_a_view_set_is_undone(place, mover, cluster, is_local):
     """Otherwise their search_path would have our statements call their functions, as totp_owner."""
     name, _ = place
-    cluster.execute(TRAP % is_local, dbname=name)
+    view = VIEW.format(is_local=is_local)
+    cluster.execute("CREATE SCHEMA attic", trap("attic"), UNNEST, view, dbname=name)
     try:
         before = mover.value("SELECT current_setting('search_path')")
         assert mover.import_("rows", source="attic.trap") == {"user": ("user", 1, 0, None)}
-        assert mover.rows("SELECT who FROM attic.ran") == []
+        assert victims(mover, "attic") == []
         assert mover.value("SELECT current_setting('search_path')") == before
     finally:
         cluster.execute("DROP SCHEMA attic CASCADE", dbname=name)

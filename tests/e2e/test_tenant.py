@@ -11,6 +11,7 @@ from cluster import ROOT
 from conftest import DATABASE, install
 from picture import read_qr, svg_to_png
 from refusal import BAD_ARGUMENT, NOT_ALLOWED, refused
+from trap import trap, victims
 
 NO_FUNCTION = "42883"
 SEVERAL_ROWS = "21000"
@@ -236,25 +237,10 @@ def test_it_cannot_reach_the_secrets(shop, function, attack):
     assert shop.value("SELECT current_user") == "postgres"
 
 
-TRAP = """
-CREATE TABLE shop.ran (who text);
-GRANT USAGE ON SCHEMA shop TO PUBLIC;
-GRANT INSERT ON shop.ran TO PUBLIC;
-SET ROLE tenant_owner;
-CREATE FUNCTION shop.equal(text, text) RETURNS boolean LANGUAGE plpgsql AS $$
-BEGIN
-    INSERT INTO shop.ran VALUES (current_user);
-    RETURN $1 OPERATOR(pg_catalog.=) $2;
-END $$;
-CREATE OPERATOR shop.= (LEFTARG = text, RIGHTARG = text, FUNCTION = shop.equal);
-RESET ROLE;
-"""
-
-
 @pytest.mark.parametrize("is_local", ["true", "false"])
 def test_what_it_sets_is_undone(shop, function, is_local):
     """Otherwise its search_path would have our statements call its operators, as totp_owner."""
-    shop.execute(TRAP)
+    shop.execute(trap("shop"))
     claims = '{"sub": "acme/victim", "session_id": "other"}'
     function(
         f"PERFORM set_config('search_path', 'shop, pg_catalog', {is_local});"
@@ -263,7 +249,7 @@ def test_what_it_sets_is_undone(shop, function, is_local):
     )
     before = shop.row("SELECT current_setting('search_path'), totp.current_account()")
     created = shop.create("acme/victim")
-    assert shop.rows("SELECT who FROM shop.ran") == []
+    assert victims(shop, "shop") == []
     assert shop.row("SELECT current_setting('search_path'), totp.current_account()") == before
     assert shop.confirm("acme/victim", pyotp.parse_uri(created.uri).at(int(shop.now))).confirmed
 
